@@ -1,0 +1,164 @@
+#include "base/process.h"
+
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+
+#include "base/sys.h"
+
+namespace img {
+namespace {
+
+constexpr char kSuccess = '=';
+constexpr char kFailure = '!';
+
+ExitStatus decode(const siginfo_t& info) {
+  if (info.si_code == CLD_EXITED) return {info.si_status, 0};
+  return {128 + info.si_status, info.si_status};
+}
+
+[[noreturn]] void runChild(const std::function<std::string()>& work, int result, pid_t parent) {
+  // The parent may have died between fork and prctl: nobody would then end this child.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD}) ::signal(signal, SIG_DFL);
+  std::string answer;
+  int status = 0;
+  try {
+    answer = kSuccess + work();
+  } catch (...) {
+    answer = kFailure + currentError().toJson();
+    status = 1;
+  }
+  try {
+    writeAll(result, answer, "result");
+  } catch (...) {
+    status = 2;
+  }
+  ::_exit(status);
+}
+
+}  // namespace
+
+Child::Child(Child&& other) noexcept
+    : pid_(std::exchange(other.pid_, -1)),
+      pidfd_(std::move(other.pidfd_)),
+      result_(std::move(other.result_)) {}
+
+Child& Child::operator=(Child&& other) noexcept {
+  if (this != &other) {
+    Child old{std::move(*this)};
+    pid_ = std::exchange(other.pid_, -1);
+    pidfd_ = std::move(other.pidfd_);
+    result_ = std::move(other.result_);
+  }
+  return *this;
+}
+
+Child::~Child() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+Child Child::fork(std::function<std::string()> work) {
+  Child child;
+  child.result_ = Fd{
+      sys::check([] { return ::memfd_create("result", MFD_CLOEXEC); }, "create a result buffer")};
+  const pid_t parent = ::getpid();
+  child.pid_ = sys::check([] { return ::fork(); }, "fork");
+  if (child.pid_ == 0) {
+    const int result = child.result_.get();
+    child.pid_ = -1;
+    runChild(work, result, parent);
+  }
+  child.pidfd_ = sys::pidfdOpen(child.pid_);
+  return child;
+}
+
+void Child::kill(int signal) const {
+  if (pid_ > 0) ::kill(pid_, signal);
+}
+
+std::string Child::finish() {
+  const ExitStatus status = waitFor(std::exchange(pid_, -1));
+  pidfd_.reset();
+  sys::check([&] { return ::lseek(result_.get(), 0, SEEK_SET); }, "rewind a result");
+  std::string answer = readAll(result_.get(), "result of a child process");
+  result_.reset();
+  if (!answer.empty() && answer[0] == kSuccess && status.code == 0) return answer.substr(1);
+  if (!answer.empty() && answer[0] == kFailure)
+    throw Error::fromJson(std::string_view{answer}.substr(1));
+  if (status.signal != 0) {
+    throw Error::make(Kind::failed, "a worker process was killed by signal {}", status.signal);
+  }
+  throw Error::make(Kind::internal, "a worker process ended with status {}", status.code);
+}
+
+ExitStatus waitFor(pid_t pid) {
+  siginfo_t info{};
+  sys::check([&] { return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED); },
+             "wait for process {}", pid);
+  return decode(info);
+}
+
+namespace {
+
+[[noreturn]] void execProgram(const std::vector<std::string>& argv, int in, int out, int err) {
+  if (::dup2(in, 0) < 0 || ::dup2(out, 1) < 0 || ::dup2(err, 2) < 0) ::_exit(126);
+  std::vector<char*> raw;
+  for (const std::string& word : argv) raw.push_back(const_cast<char*>(word.c_str()));
+  raw.push_back(nullptr);
+  ::execvp(raw[0], raw.data());
+  ::_exit(errno == ENOENT ? 127 : 126);
+}
+
+// Feeds `input` and collects both outputs without ever blocking on one of them.
+void pump(Fd in, Fd out, Fd err, std::string_view input, Output& result) {
+  sys::setNonBlocking(in.get(), true);
+  while (in || out || err) {
+    if (in && input.empty()) in.reset();
+    pollfd polls[3] = {{in.get(), POLLOUT, 0}, {out.get(), POLLIN, 0}, {err.get(), POLLIN, 0}};
+    sys::check([&] { return ::poll(polls, 3, -1); }, "poll");
+    if (in && polls[0].revents != 0) {
+      const ssize_t count = ::write(in.get(), input.data(), input.size());
+      if (count > 0) input.remove_prefix(static_cast<size_t>(count));
+      if (count < 0 && errno != EAGAIN && errno != EINTR) in.reset();
+    }
+    const auto collect = [](Fd& fd, short events, std::string& into) {
+      if (!fd || events == 0) return;
+      char buffer[65536];
+      const ssize_t count = ::read(fd.get(), buffer, sizeof buffer);
+      if (count > 0) into.append(buffer, static_cast<size_t>(count));
+      if (count == 0 || (count < 0 && errno != EINTR && errno != EAGAIN)) fd.reset();
+    };
+    collect(out, polls[1].revents, result.out);
+    collect(err, polls[2].revents, result.err);
+  }
+}
+
+}  // namespace
+
+Output runProgram(const std::vector<std::string>& argv, const std::string& input) {
+  Pipe in = Pipe::make();
+  Pipe out = Pipe::make();
+  Pipe err = Pipe::make();
+  const pid_t pid = sys::check([] { return ::fork(); }, "fork");
+  if (pid == 0) execProgram(argv, in.read.get(), out.write.get(), err.write.get());
+  in.read.reset();
+  out.write.reset();
+  err.write.reset();
+  Output result;
+  pump(std::move(in.write), std::move(out.read), std::move(err.read), input, result);
+  result.status = waitFor(pid);
+  return result;
+}
+
+}  // namespace img

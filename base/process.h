@@ -1,0 +1,63 @@
+// Child processes with a pidfd, whose failure comes back as the Error it was.
+// fork() is called from a single-threaded process only; a child may start threads of its own
+// afterwards.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fd.h"
+
+namespace img {
+
+// How a process ended. code: 0..255 by exit, 128+n by signal n.
+struct ExitStatus {
+  int code = 0;
+  int signal = 0;
+};
+
+// A forked child of ours. Killed and reaped by the destructor if still running.
+class [[nodiscard]] Child {
+ public:
+  Child() = default;
+  Child(Child&& other) noexcept;
+  Child& operator=(Child&& other) noexcept;
+  ~Child();
+
+  // Runs `work` in a forked child. What it returns is the child's result(); what it throws comes
+  // back out of finish(). The child dies with its parent (PR_SET_PDEATHSIG) and inherits no signal
+  // handlers.
+  static Child fork(std::function<std::string()> work);
+
+  explicit operator bool() const { return pid_ > 0; }
+  pid_t pid() const { return pid_; }
+  int pidfd() const { return pidfd_.get(); }  // readable when the child has ended (poll)
+  void kill(int signal) const;
+
+  // Waits for the end, returns the result or throws the child's Error.
+  std::string finish();
+
+ private:
+  pid_t pid_ = -1;
+  Fd pidfd_;
+  Fd result_;  // the child's answer: '=' + result or '!' + Error as JSON; may exceed a pipe, hence
+               // a memfd
+};
+
+ExitStatus waitFor(pid_t pid);
+
+// Runs a host program with the given argv (PATH lookup by us), stdin from /dev/null, output
+// captured.
+struct Output {
+  ExitStatus status;
+  std::string out;
+  std::string err;
+};
+Output runProgram(const std::vector<std::string>& argv, const std::string& input = {});
+
+}  // namespace img

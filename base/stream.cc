@@ -1,0 +1,179 @@
+#include "base/stream.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <vector>
+
+#include "base/sys.h"
+
+namespace img {
+
+size_t FdSource::read(std::span<std::byte> into) {
+  return static_cast<size_t>(
+      sys::check([&] { return ::read(fd_.get(), into.data(), into.size()); }, "read {}", name_));
+}
+
+void FdSink::write(std::span<const std::byte> bytes) {
+  writeAll(fd_.get(), bytes, name_);
+}
+
+size_t StringSource::read(std::span<std::byte> into) {
+  const size_t count = std::min(into.size(), text_.size() - at_);
+  std::memcpy(into.data(), text_.data() + at_, count);
+  at_ += count;
+  return count;
+}
+
+size_t HashingSource::read(std::span<std::byte> into) {
+  const size_t count = inner_.read(into);
+  hasher_.update(into.first(count));
+  size_ += count;
+  return count;
+}
+
+size_t LimitedSource::read(std::span<std::byte> into) {
+  // One byte more than allowed is asked for, so that "exactly the limit" and "more" can be told
+  // apart.
+  const size_t count = inner_.read(into.first(std::min<std::uint64_t>(into.size(), left_ + 1)));
+  if (count > left_) throw Error::make(Kind::corrupt, "{} is longer than it says", name_);
+  left_ -= count;
+  return count;
+}
+
+std::string_view compressionName(Compression compression) {
+  switch (compression) {
+    case Compression::gzip: return "gzip";
+    case Compression::bzip2: return "bzip2";
+    case Compression::xz: return "xz";
+    case Compression::zstd: return "zstd";
+    case Compression::none: break;
+  }
+  return "none";
+}
+
+Compression detectCompression(std::string_view head) {
+  if (head.starts_with("\x1f\x8b")) return Compression::gzip;
+  if (head.starts_with("BZh")) return Compression::bzip2;
+  if (head.starts_with(std::string_view{"\xfd\x37zXZ\0", 6})) return Compression::xz;
+  if (head.starts_with("\x28\xb5\x2f\xfd")) return Compression::zstd;
+  return Compression::none;
+}
+
+namespace {
+
+constexpr size_t kBufferSize = size_t{256} << 10;
+
+// Hands out what was read ahead for the magic, then the rest.
+class PeekedSource final : public Source {
+ public:
+  PeekedSource(std::string head, Source& inner) : head_(std::move(head)), inner_(inner) {}
+  size_t read(std::span<std::byte> into) override {
+    if (at_ == head_.size()) return inner_.read(into);
+    const size_t count = std::min(into.size(), head_.size() - at_);
+    std::memcpy(into.data(), head_.data() + at_, count);
+    at_ += count;
+    return count;
+  }
+
+ private:
+  std::string head_;
+  size_t at_ = 0;
+  Source& inner_;
+};
+
+struct ArchiveDeleter {
+  void operator()(archive* handle) const { archive_read_free(handle); }
+};
+
+// libarchive's filters with its "raw" format: the one filter that the magic names and no other.
+class Decompressor final : public Source {
+ public:
+  Decompressor(std::unique_ptr<PeekedSource> inner, Compression compression, std::string name)
+      : inner_(std::move(inner)),
+        name_(std::move(name)),
+        buffer_(kBufferSize),
+        handle_(archive_read_new()) {
+    archive_read_support_format_raw(handle_.get());
+    switch (compression) {
+      case Compression::gzip: archive_read_support_filter_gzip(handle_.get()); break;
+      case Compression::bzip2: archive_read_support_filter_bzip2(handle_.get()); break;
+      case Compression::xz: archive_read_support_filter_xz(handle_.get()); break;
+      case Compression::zstd: archive_read_support_filter_zstd(handle_.get()); break;
+      case Compression::none: break;
+    }
+    archive_entry* entry = nullptr;
+    if (archive_read_open(handle_.get(), this, nullptr, readCallback, nullptr) != ARCHIVE_OK ||
+        archive_read_next_header(handle_.get(), &entry) != ARCHIVE_OK) {
+      fail();
+    }
+  }
+
+  size_t read(std::span<std::byte> into) override {
+    const la_ssize_t count = archive_read_data(handle_.get(), into.data(), into.size());
+    if (count < 0) fail();
+    return static_cast<size_t>(count);
+  }
+
+ private:
+  static la_ssize_t readCallback(archive* handle, void* self, const void** data) {
+    auto& me = *static_cast<Decompressor*>(self);
+    try {
+      *data = me.buffer_.data();
+      return static_cast<la_ssize_t>(me.inner_->read(me.buffer_));
+    } catch (...) {
+      // An exception must not pass through C frames; it is thrown again by fail().
+      me.pending_ = std::current_exception();
+      archive_set_error(handle, EIO, "read error");
+      return ARCHIVE_FATAL;
+    }
+  }
+
+  [[noreturn]] void fail() {
+    if (pending_) std::rethrow_exception(pending_);
+    const char* text = archive_error_string(handle_.get());
+    throw Error::make(Kind::corrupt, "{}: damaged compressed data: {}", name_,
+                      text != nullptr ? text : "unknown error");
+  }
+
+  std::unique_ptr<PeekedSource> inner_;
+  std::string name_;
+  std::vector<std::byte> buffer_;
+  std::exception_ptr pending_;
+  std::unique_ptr<archive, ArchiveDeleter> handle_;
+};
+
+}  // namespace
+
+std::unique_ptr<Source> decompress(Source& inner, std::string name) {
+  std::array<std::byte, 6> head;
+  size_t have = 0;
+  while (have < head.size()) {
+    const size_t count = inner.read(std::span{head}.subspan(have));
+    if (count == 0) break;
+    have += count;
+  }
+  const std::string_view magic = asText(std::span{head}.first(have));
+  const Compression compression = detectCompression(magic);
+  auto peeked = std::make_unique<PeekedSource>(std::string{magic}, inner);
+  if (compression == Compression::none) return peeked;
+  return std::make_unique<Decompressor>(std::move(peeked), compression, std::move(name));
+}
+
+void copyAll(Source& from, Sink& to) {
+  std::vector<std::byte> buffer(kBufferSize);
+  while (const size_t count = from.read(buffer)) to.write(std::span{buffer}.first(count));
+}
+
+std::string readAll(Source& from, std::string_view name, size_t limit) {
+  LimitedSource limited{from, limit, std::string{name}};
+  StringSink sink;
+  copyAll(limited, sink);
+  return std::move(sink.text);
+}
+
+}  // namespace img
