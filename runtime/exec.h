@@ -1,0 +1,14 @@
+// A further process inside a running container: joins all namespaces and the cgroup of its PID 1,
+// with the container's capabilities and seccomp filter (cli.md 11 exec, security.md F1-F5, U4).
+#pragma once
+
+#include "runtime/launch.h"
+#include "runtime/spec.h"
+
+namespace img::runtime {
+
+// Only argv, env, cwd, user, groupAdd, standard descriptors, tty, capabilities, seccomp,
+// noNewPrivs, privileged of `spec` count. `pidfd` is the container's PID 1. Throws as start() does.
+Container execute(int pidfd, pid_t pid, const Spec& spec);
+
+}  // namespace img::runtime

@@ -1,0 +1,74 @@
+// What a container is to the runtime: a process to run, the namespaces it gets, and a function that
+// mounts its root file system. The runtime knows no image and no store.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/fd.h"
+
+namespace img::runtime {
+
+// A mount below the root. Targets are resolved inside the root by descriptor, and created when
+// missing (security.md N8, R2, R3). Never on "/", never at or below /proc and /sys.
+struct Mount {
+  enum class Type { bind, tmpfs };
+  Type type = Type::bind;
+  Fd source;                     // bind: O_PATH descriptor opened by the caller in its own view
+  std::string target;            // absolute path inside
+  bool readOnly = false;         // recursive
+  std::uint64_t attributes = 0;  // MOUNT_ATTR_NOSUID | ... in addition
+  std::string tmpfsOptions;      // "size=64m,mode=1777"
+};
+
+enum class Network { none, host, join };  // none: own namespace with loopback up
+enum class Seccomp { standard, unconfined };
+
+struct Limits {
+  std::optional<std::int64_t> memory, memorySwap, cpuShares, cpuQuota, cpuPeriod, pids;
+  std::string cpusetCpus;
+  bool any() const;
+};
+
+struct Spec {
+  std::vector<std::string> argv;
+  std::vector<std::string>
+      env;  // "K=V", complete but for HOME, which is filled in from passwd when missing
+  std::string cwd = "/";  // created (0755, root) when missing
+  std::string user;       // "U[:G]" as in security.md P4; empty: root
+  std::vector<std::string> groupAdd;
+  std::string hostname;
+
+  // The file descriptors that become 0, 1 and 2; -1: /dev/null. Ignored with tty.
+  int standardInput = -1, standardOutput = -1, standardError = -1;
+  bool tty = false;  // a pty from the container's own devpts; the master comes back from start()
+
+  Network network = Network::none;
+  int networkNamespace = -1;  // Network::join: descriptor of the namespace
+  Seccomp seccomp = Seccomp::standard;
+  std::uint64_t capabilities = 0;  // bounding set; kDefaultCapabilities of security.h
+  bool privileged = false;
+  bool noNewPrivs = false;
+  bool readOnlyRoot = false;
+  bool init = false;  // our small init as PID 1
+  std::vector<Mount> mounts;
+  std::uint64_t shmSize = std::uint64_t{64} << 20;
+  // Small files bound over the root, from a private tmpfs: {"/etc/hosts", text}.
+  std::vector<std::pair<std::string, std::string>> files;
+  bool filesReadOnly = false;
+
+  std::string cgroupName;  // "" : no cgroup of its own
+  Limits limits;
+
+  // Called in the child, in the new mount namespace: returns a detached mount of the root file
+  // system.
+  std::function<Fd()> mountRootfs;
+};
+
+}  // namespace img::runtime

@@ -1,0 +1,43 @@
+// save and load: docker-archive, oci-archive and OCI directories, in any of the known compressions
+// (cli.md X2, 12). The outer archive is never extracted: members are streamed into ingest/ by exact
+// name (security.md M14).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/stream.h"
+#include "store/images.h"
+#include "store/layout.h"
+
+namespace img::store {
+
+struct LoadedImage {
+  Digest id;
+  Descriptor manifest;
+  std::vector<std::string> names;  // full form; empty: untagged
+  // Names that pointed elsewhere before: name and old image id (M16).
+  std::vector<std::pair<std::string, Digest>> moved;
+};
+
+// All or nothing: every blob verified before the first name is stored.
+std::vector<LoadedImage> loadArchive(const Layout& layout, Source& archive,
+                                     const std::string& name);
+std::vector<LoadedImage> loadDirectory(const Layout& layout, int directory,
+                                       const std::string& name);
+
+enum class ArchiveFormat { dockerArchive, ociArchive };
+// dockerArchive is at the same time an OCI layout. Deterministic.
+struct SaveItem {
+  Image image;
+  std::vector<std::string> names;  // full form
+};
+void saveArchive(const Layout& layout, const std::vector<SaveItem>& items, ArchiveFormat format,
+                 Sink& sink);
+void saveDirectory(const Layout& layout, const std::vector<SaveItem>& items,
+                   const std::string& path);
+
+// A one-layer image from a root file system tar (any known compression).
+Image importTar(const Layout& layout, Source& tar, const std::string& name, ImageConfig config);
+
+}  // namespace img::store

@@ -1,0 +1,55 @@
+// Blobs: immutable byte strings under blobs/sha256/<hex> (OCI image-spec, image-layout.md).
+// Written in ingest/, hashed on the way, fsynced, then renamed into place with the directory
+// fsynced after it: a reader sees a whole blob or none, and a crash leaves only ingest/ litter.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "base/digest.h"
+#include "base/fd.h"
+#include "base/stream.h"
+#include "store/layout.h"
+#include "store/oci.h"
+
+namespace img::store {
+
+class BlobWriter final : public Sink {
+ public:
+  explicit BlobWriter(const Layout& layout);
+  ~BlobWriter() override;  // removes the ingest file unless commit() published it
+  void write(std::span<const std::byte> bytes) override;
+  // Bytes already written so far.
+  std::uint64_t size() const { return size_; }
+
+  enum class Durability {
+    now,
+    later
+  };  // later: the caller calls syncBlobs() before the name is stored
+  // Makes the blob visible. Throws Kind::corrupt when `expected` does not match.
+  // A blob the store already has is kept, and this copy dropped: committing twice is fine.
+  Descriptor commit(const std::string& mediaType, const std::optional<Digest>& expected = {},
+                    Durability durability = Durability::now);
+
+ private:
+  const Layout& layout_;
+  std::string name_;
+  Fd fd_;
+  Hasher hasher_;
+  std::uint64_t size_ = 0;
+};
+
+// One small document.
+Descriptor putBlob(const Layout& layout, std::string_view bytes, const std::string& mediaType,
+                   BlobWriter::Durability durability = BlobWriter::Durability::now);
+
+bool hasBlob(const Layout& layout, const Digest& digest);
+std::uint64_t blobSize(const Layout& layout, const Digest& digest);  // throws Kind::notFound
+Fd openBlob(const Layout& layout, const Digest& digest);             // throws Kind::notFound
+// A document: read whole and re-hashed (M4). Throws Kind::corrupt with code "digest-mismatch".
+std::string readBlob(const Layout& layout, const Digest& digest, size_t limit = size_t{4} << 20);
+
+}  // namespace img::store

@@ -1,0 +1,22 @@
+// A container's read-write layer to an image: only `upper/`, never the init layer, volumes or
+// mounts (cli.md 11). The caller has frozen the container's processes, if any.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "store/containers.h"
+#include "store/images.h"
+
+namespace img::store {
+
+struct CommitRequest {
+  std::string author, message;
+  ImageConfig config;  // the image's config with changes applied, diffIds and history of the parent
+  std::vector<std::string> names;  // full form
+};
+
+Image commitContainer(const Layout& layout, const ContainerRecord& container,
+                      const CommitRequest& request);
+
+}  // namespace img::store

@@ -1,0 +1,24 @@
+// The root file system of a container: image layers, the init layer where stubs are missing, and an
+// upper. The init layer is a lower folder with only those mount points that the image lacks (/proc,
+// /sys, /dev, /etc/hosts, /etc/hostname, /etc/resolv.conf), so neither a build step nor a commit
+// ever records them; folders that the image has get the image's own metadata there.
+#pragma once
+
+#include <vector>
+
+#include "base/fd.h"
+
+namespace img::store {
+
+struct RootfsSpec {
+  std::vector<int> layers;  // topmost first
+  int upper = -1, work = -1;
+  bool isVolatile = false;
+  int init =
+      -1;  // an empty (or formerly filled) folder that becomes the init layer if one is needed
+};
+
+// A detached mount (see overlay.h) in which every stub exists.
+Fd mountRootfs(const RootfsSpec& spec);
+
+}  // namespace img::store

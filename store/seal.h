@@ -1,0 +1,47 @@
+// An overlay upper directory to a layer tar, its diff ID and its blob in one pass: entries sorted,
+// whiteouts turned into .wh.NAME and .wh..wh..opq, overlay's own xattrs dropped, hard links kept,
+// holes kept. Same upper, same bytes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/stream.h"
+#include "store/blobs.h"
+
+namespace img::store {
+
+struct SealOptions {
+  std::optional<std::int64_t> clampMtime;  // SOURCE_DATE_EPOCH: later times become this one
+  // Paths (relative, no leading '/') that are left out with all below them: mount stubs.
+  std::vector<std::string> exclude;
+  // Open folders of the layers below, topmost first. A copied-up file or folder that is the same
+  // there (type, mode, owner, size, mtime, xattrs, content) is left out. Empty: nothing is
+  // compared.
+  std::vector<int> lowers;
+  // Sees every regular file's bytes as they are hashed (the secret guard). May be empty.
+  std::function<void(const std::string& path, std::span<const std::byte>)> inspect;
+};
+
+struct SealResult {
+  std::uint64_t entries = 0;
+  std::uint64_t bytes = 0;  // logical bytes of regular files
+};
+
+// Writes the tar of the change set in `upper` (an overlay upper directory, unmounted) to `sink`.
+SealResult writeLayerTar(int upper, Sink& sink, const SealOptions& options);
+
+// The same straight into a blob: the descriptor's digest is the diff ID (layers are stored
+// uncompressed).
+struct SealedLayer {
+  Descriptor descriptor;
+  SealResult stats;
+};
+SealedLayer sealLayer(const Layout& layout, int upper, const SealOptions& options,
+                      BlobWriter::Durability durability = BlobWriter::Durability::later);
+
+}  // namespace img::store

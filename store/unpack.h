@@ -1,0 +1,33 @@
+// A layer tar into an empty folder in overlayfs form (whiteouts as char 0:0, opaque marks as
+// trusted.overlay.opaque), and an ADD archive into a folder of a rootfs. Never outside of it:
+// security.md 8, T1-T16.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/fd.h"
+#include "base/stream.h"
+
+namespace img::store {
+
+struct UnpackStats {
+  std::uint64_t entries = 0;
+  std::uint64_t bytes = 0;  // logical bytes of regular files
+};
+
+// `folder` is an empty directory made for this layer. Throws Kind::corrupt on hostile input (the
+// folder is then garbage; the caller removes it).
+UnpackStats unpackLayer(Source& tar, int folder, const std::string& name);
+
+struct ArchiveOptions {
+  std::optional<std::uint32_t> uid, gid;  // --chown
+  std::optional<std::int64_t> clampMtime;
+};
+// ADD: merges the archive into `folder` of a rootfs whose root is `root` (symlinked parents are
+// followed inside it); dockerfile.md 3.10 "Extraction rules".
+UnpackStats unpackArchive(Source& tar, int root, const std::string& folder,
+                          const ArchiveOptions& options, const std::string& name);
+
+}  // namespace img::store
