@@ -1,0 +1,16 @@
+// The units that bring commands. A new unit: declare its function here and call it in commands.cc.
+#pragma once
+
+namespace img::cli {
+
+class CommandTable;
+
+void addImageCommands(CommandTable& table);    // images.cc
+void addArchiveCommands(CommandTable& table);  // archives.cc
+void addInspectCommands(CommandTable& table);  // inspect.cc
+void addVolumeCommands(CommandTable& table);   // volumes.cc
+void addSystemCommands(CommandTable& table);   // system.cc
+
+void addAllCommands(CommandTable& table);
+
+}  // namespace img::cli
