@@ -5,14 +5,17 @@
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstring>
 #include <ctime>
 
 namespace img::sys {
@@ -408,6 +411,68 @@ std::int64_t monotonicMs() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+bool tryFlock(int fd, bool isExclusive) {
+  const int operation = (isExclusive ? LOCK_EX : LOCK_SH) | LOCK_NB;
+  for (;;) {
+    if (::flock(fd, operation) == 0) return true;
+    if (errno == EWOULDBLOCK) return false;
+    if (errno != EINTR) throw Error::fromErrno(errno, "lock a file");
+  }
+}
+
+struct statfs fstatfs(int fd, std::string_view what) {
+  struct statfs info {};
+  check([&] { return ::fstatfs(fd, &info); }, "statfs {}", what);
+  return info;
+}
+
+std::pair<Fd, Fd> socketPair() {
+  int ends[2] = {-1, -1};
+  check([&] { return ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends); },
+        "make a socket pair");
+  return {Fd{ends[0]}, Fd{ends[1]}};
+}
+
+namespace {
+
+struct FdMessage {
+  char byte = 0;
+  iovec part{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr header{};
+  FdMessage() {
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control;
+    header.msg_controllen = sizeof control;
+  }
+};
+
+}  // namespace
+
+void sendFd(int socket, int fd) {
+  FdMessage message;
+  cmsghdr* head = CMSG_FIRSTHDR(&message.header);
+  head->cmsg_level = SOL_SOCKET;
+  head->cmsg_type = SCM_RIGHTS;
+  head->cmsg_len = CMSG_LEN(sizeof(int));
+  std::memcpy(CMSG_DATA(head), &fd, sizeof fd);
+  check([&] { return ::sendmsg(socket, &message.header, MSG_NOSIGNAL); }, "send a descriptor");
+}
+
+Fd receiveFd(int socket) {
+  FdMessage message;
+  check([&] { return ::recvmsg(socket, &message.header, MSG_CMSG_CLOEXEC); },
+        "receive a descriptor");
+  const cmsghdr* head = CMSG_FIRSTHDR(&message.header);
+  if (head == nullptr || head->cmsg_type != SCM_RIGHTS) {
+    throw Error{Kind::internal, "receive a descriptor: there was none"};
+  }
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(head), sizeof fd);
+  return Fd{fd};
 }
 
 }  // namespace img::sys

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/types.h>
 
 #include <cerrno>
@@ -111,5 +112,12 @@ void fchdir(int fd);
 void setNonBlocking(int fd, bool on);
 int ioctl(int fd, unsigned long request, void* argument, std::string_view what);
 std::int64_t monotonicMs();
+// flock(2) without waiting; false when somebody else holds it.
+bool tryFlock(int fd, bool isExclusive);
+struct statfs fstatfs(int fd, std::string_view what);
+// One descriptor through a Unix socket (unix(7), SCM_RIGHTS).
+std::pair<Fd, Fd> socketPair();
+void sendFd(int socket, int fd);
+Fd receiveFd(int socket);
 
 }  // namespace img::sys
