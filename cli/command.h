@@ -48,10 +48,9 @@ enum class When { automatic, always, never };
 
 // Options that every command takes, before or after its name (cli.md section 1).
 struct Globals {
-  std::string root, runroot;  // empty: the default
+  std::string root;  // empty: the default place
   When color = When::automatic;
   bool jsonErrors = false;
-  std::string trace, config;
 };
 
 class Context {
@@ -71,8 +70,10 @@ class Context {
   void notice(std::string_view text);
   // A warning in the form of cli.md section 4; the same warning is shown once.
   void warn(const Error& warning);
-  // One failure among several targets: shown at once, and the command goes on. status() is then 1
-  // or what the error says.
+  // An error in the form of section 4.
+  void report(const Error& error);
+  // One failure among several targets: reported at once, and the command goes on; status() is
+  // then 1.
   void fail(const Error& error);
   int status() const { return status_; }
 

@@ -1,0 +1,9 @@
+#include "cli/commands.h"
+
+namespace img::cli {
+
+void addAllCommands(CommandTable& table) {
+  addSystemCommands(table);
+}
+
+}  // namespace img::cli

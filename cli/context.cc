@@ -1,0 +1,111 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/log.h"
+#include "cli/command.h"
+#include "cli/report.h"
+
+namespace img::cli {
+namespace {
+
+std::string variable(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing sets variables
+  return value == nullptr ? "" : value;
+}
+
+// cli.md section 1, `--root`.
+std::string defaultRoot() {
+  if (geteuid() == 0) return "/var/lib/img";
+  if (const std::string data = variable("XDG_DATA_HOME"); data.starts_with('/'))
+    return data + "/img";
+  const std::string home = variable("HOME");
+  if (home.empty()) {
+    throw Error{Kind::failed, "no place for the store: neither HOME nor XDG_DATA_HOME is set"}.hint(
+        "name a directory with --root or IMG_ROOT");
+  }
+  return home + "/.local/share/img";
+}
+
+// False: the reader has gone away.
+bool writeWhole(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t count = ::write(fd, text.data(), text.size());
+    if (count >= 0) {
+      text.remove_prefix(static_cast<size_t>(count));
+    } else if (errno == EPIPE) {
+      return false;
+    } else if (errno != EINTR) {
+      throw Error::fromErrno(errno, fd == 2 ? "write to stderr" : "write to stdout");
+    }
+  }
+  return true;
+}
+
+bool isSwitchedOn(const std::string& value) {
+  return !value.empty() && value != "0";
+}
+
+}  // namespace
+
+const store::Layout& Context::store() {
+  if (!store_) store_ = store::Layout::open(globals.root.empty() ? defaultRoot() : globals.root);
+  return *store_;
+}
+
+void Context::print(std::string_view text) {
+  if (!writeWhole(out_, text)) throw OutputClosed{};
+}
+
+void Context::notice(std::string_view text) {
+  try {
+    (void)writeWhole(err_, text);
+  } catch (const Error&) {
+    // Nobody can be told that stderr does not take the message; the exit status remains.
+  }
+}
+
+void Context::warn(const Error& warning) {
+  ReportStyle style;
+  style.color = useColor(err_);
+  style.json = globals.jsonErrors;
+  style.isWarning = true;
+  std::string text = renderReport(warning, style);
+  if (std::find(warned_.begin(), warned_.end(), text) != warned_.end()) return;
+  notice(text);
+  warned_.push_back(std::move(text));
+}
+
+void Context::report(const Error& error) {
+  ReportStyle style;
+  style.color = useColor(err_);
+  style.json = globals.jsonErrors;
+  style.chain = log::isEnabled(log::Level::debug);
+  style.command = command;
+  notice(renderReport(error, style));
+}
+
+void Context::fail(const Error& error) {
+  report(error);
+  status_ = 1;
+}
+
+bool Context::outIsTerminal() const {
+  return isatty(out_) == 1;
+}
+bool Context::errIsTerminal() const {
+  return isatty(err_) == 1;
+}
+
+bool Context::useColor(int fd) const {
+  if (globals.color == When::never || !variable("NO_COLOR").empty()) return false;
+  if (globals.color == When::always) return true;
+  if (isSwitchedOn(variable("CLICOLOR_FORCE")) || isSwitchedOn(variable("FORCE_COLOR")))
+    return true;
+  return isatty(fd) == 1 && variable("TERM") != "dumb";
+}
+
+}  // namespace img::cli

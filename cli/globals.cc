@@ -1,0 +1,81 @@
+#include "cli/globals.h"
+
+#include <cstdlib>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "cli/values.h"
+
+namespace img::cli {
+namespace {
+
+[[noreturn]] void refuse(std::string_view option, const std::string& value,
+                         std::string_view expected) {
+  throw Error::make(Kind::usage, "invalid value {} for {}: expected {}", text::quote(value), option,
+                    expected);
+}
+
+void setLogLevel(Context&, const std::string& value) {
+  using log::Level;
+  static constexpr std::array<std::pair<std::string_view, Level>, 7> kLevels{
+      {{"trace", Level::trace},
+       {"debug", Level::debug},
+       {"info", Level::info},
+       {"warn", Level::warn},
+       {"warning", Level::warn},
+       {"error", Level::error},
+       {"fatal", Level::off}}};
+  for (const auto& [name, level] : kLevels) {
+    if (text::lower(value) == name) return log::setLevel(level);
+  }
+  refuse("--log-level", value, "trace, debug, info, warn, error or fatal");
+}
+
+void setVerbose(Context&, const std::string& value) {
+  if (parseBool(value, "--verbose")) log::setLevel(log::Level::info);
+}
+
+void setColor(Context& context, const std::string& value) {
+  if (value == "auto") {
+    context.globals.color = When::automatic;
+  } else if (value == "always") {
+    context.globals.color = When::always;
+  } else if (value == "never") {
+    context.globals.color = When::never;
+  } else {
+    refuse("--color", value, "auto, always or never");
+  }
+}
+
+void setErrorFormat(Context& context, const std::string& value) {
+  if (value != "text" && value != "json") refuse("--error-format", value, "text or json");
+  context.globals.jsonErrors = value == "json";
+}
+
+void setRoot(Context& context, const std::string& value) {
+  if (value.empty()) refuse("--root", value, "a directory");
+  context.globals.root = value;
+}
+
+}  // namespace
+
+const std::array<GlobalOption, 5> kGlobalOptions{{
+    {"--root", "DIR", "Store directory", setRoot},
+    {"--log-level", "LEVEL", "trace, debug, info, warn, error or fatal (warn)", setLogLevel},
+    {"--verbose", "", "Same as --log-level info", setVerbose},
+    {"--color", "WHEN", "auto, always or never (auto)", setColor},
+    {"--error-format", "FORMAT", "Form of errors: text or json (text)", setErrorFormat},
+}};
+
+void applyEnvironment(Context& context) {
+  const auto variable = [](const char* name) -> std::string {
+    const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing sets variables
+    return value == nullptr ? "" : value;
+  };
+  context.globals.root = variable("IMG_ROOT");
+  if (const std::string level = variable("IMG_LOG_LEVEL"); !level.empty()) {
+    setLogLevel(context, level);
+  }
+}
+
+}  // namespace img::cli
