@@ -2,6 +2,8 @@
 // mounts (cli.md 11). The caller has frozen the container's processes, if any.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,7 +15,8 @@ namespace img::store {
 struct CommitRequest {
   std::string author, message;
   ImageConfig config;  // the image's config with changes applied, diffIds and history of the parent
-  std::vector<std::string> names;  // full form
+  std::vector<std::string> names;     // full form
+  std::optional<std::int64_t> epoch;  // SOURCE_DATE_EPOCH: created and later file times become this
 };
 
 Image commitContainer(const Layout& layout, const ContainerRecord& container,

@@ -1,10 +1,11 @@
-// Container records: containers/<id>/{config.json,state.json,lock,init/,upper/,work/,log}. The lock is held by the
-// process that keeps the container (imgrun, or the monitor) for as long as it lives: a free lock means that nobody
-// keeps it, and a running state is then shown as exited (reliability.md S-5, 9).
+// Container records: containers/<id>/{config.json,state.json,lock,init/,upper/,work/,log}. The lock
+// is held by the process that keeps the container (imgrun, or the monitor) for as long as it lives:
+// a free lock means that nobody keeps it, and a running state is then shown as exited
+// (reliability.md S-5, 9).
 //
-// Beside the records lie, all derived and repairable: containers/.names/<name> (a link to the id: names are found and
-// claimed without reading every record), .auto/<id> (remove this one as soon as its lock is free: --rm) and .part/<id>
-// (records half made or half removed).
+// Beside the records lie, all derived and repairable: containers/.names/<name> (a link to the id:
+// names are found and claimed without reading every record), .auto/<id> (remove this one as soon as
+// its lock is free: --rm) and .part/<id> (records half made or half removed).
 #pragma once
 
 #include <sys/types.h>
@@ -25,50 +26,53 @@
 namespace img::store {
 
 struct MountRecord {
-  std::string type;         // bind, volume, tmpfs
-  std::string name;         // volume name
-  std::string source;       // host path
+  std::string type;    // bind, volume, tmpfs
+  std::string name;    // volume name
+  std::string source;  // host path
   std::string destination;
-  std::string mode;         // options as given
+  std::string mode;  // options as given
   bool readOnly = false;
-  bool anonymous = false;   // a volume that --rm removes
+  bool anonymous = false;  // a volume that --rm removes
 };
 
 // Limits asked for; absent: none. The names are those of `inspect`.
 struct LimitRecord {
-  std::optional<std::int64_t> memory, memorySwap, cpuShares, cpuQuota, cpuPeriod, nanoCpus, pids, shmSize;
+  std::optional<std::int64_t> memory, memorySwap, cpuShares, cpuQuota, cpuPeriod, nanoCpus, pids,
+      shmSize;
   std::string cpusetCpus;
 };
 
 // What was asked for; written once (`rename` writes it again).
 struct ContainerConfig {
-  std::string id;            // 64 hex
+  std::string id;  // 64 hex
   std::string name;
-  std::string createdAt;     // RFC 3339
-  std::string imageName;     // as given
+  std::string createdAt;  // RFC 3339
+  std::string imageName;  // as given
   Digest imageId;
-  std::vector<Digest> diffIds;  // bottom first
-  std::vector<std::string> argv;  // entrypoint + command
+  std::vector<Digest> diffIds;                   // bottom first
+  std::vector<std::string> argv;                 // entrypoint + command
   std::vector<std::string> entrypoint, command;  // its two parts
   std::vector<std::string> env;
   std::string cwd, user, hostname;
-  std::string network;       // none, host
+  std::string network;  // none, host
   std::vector<MountRecord> mounts;
   std::vector<std::string> capAdd, capDrop, securityOpt, groupAdd;
   std::vector<std::pair<std::string, std::string>> extraHosts;
   std::vector<std::string> exposedPorts;
   LimitRecord limits;
-  bool tty = false, openStdin = false, autoRemove = false, privileged = false, readOnlyRoot = false, init = false;
+  bool tty = false, openStdin = false, autoRemove = false, privileged = false, readOnlyRoot = false,
+       init = false;
   std::string stopSignal;
   int stopTimeout = 10;
   std::map<std::string, std::string> labels;
-  ImageConfig image;         // entrypoint, cmd, labels, ports, ... for commit and inspect; not filled by list()
+  ImageConfig
+      image;  // entrypoint, cmd, labels, ports, ... for commit and inspect; not filled by list()
 };
 
 struct ContainerState {
   enum class Status { created, running, paused, exited };
   Status status = Status::created;
-  pid_t pid = 0;             // of PID 1 on the host while running
+  pid_t pid = 0;                 // of PID 1 on the host while running
   std::uint64_t startTicks = 0;  // field 22 of /proc/PID/stat: guards against pid reuse
   std::string bootId;
   int exitCode = 0;
@@ -82,39 +86,43 @@ std::string_view statusName(ContainerState::Status status);
 
 struct ContainerRecord {
   ContainerConfig config;
-  ContainerState state;      // already corrected: a dead "running" one reads as exited
+  ContainerState state;  // already corrected: a dead "running" one reads as exited
 };
 
 class Containers {
  public:
   explicit Containers(const Layout& layout) : layout_(layout) {}
 
-  // A new record with folders; the name must be free (Kind::exists, code "name-in-use", holder's id in the hint).
-  // An empty name gets a generated `adjective_surname`; config.id and createdAt are filled in when empty.
+  // A new record with folders; the name must be free (Kind::exists, code "name-in-use", holder's id
+  // in the hint). An empty name gets a generated `adjective_surname`; config.id and createdAt are
+  // filled in when empty.
   ContainerConfig create(ContainerConfig config) const;
   // The same, and the caller is its keeper from the first moment: nobody ever sees it without one.
   struct Held;
   Held createHeld(ContainerConfig config) const;
 
-  std::vector<ContainerRecord> list() const;                 // newest first; config.image is empty
-  std::optional<ContainerRecord> find(std::string_view argument) const;  // id, name, unique id prefix
-  ContainerRecord get(std::string_view argument) const;      // throws Kind::notFound, code "container-not-found"
+  std::vector<ContainerRecord> list() const;  // newest first; config.image is empty
+  std::optional<ContainerRecord> find(
+      std::string_view argument) const;  // id, name, unique id prefix
+  ContainerRecord get(
+      std::string_view argument) const;  // throws Kind::notFound, code "container-not-found"
   void setState(const std::string& id, const ContainerState& state) const;
   void rename(const ContainerRecord& record, const std::string& name) const;
-  FileLock hold(const std::string& id) const;                // the keeper's lock; waits
+  FileLock hold(const std::string& id) const;  // the keeper's lock; waits
   std::optional<FileLock> tryHold(const std::string& id) const;
   bool isHeld(const std::string& id) const;
   // From now on a free lock means "remove it": to be called by the keeper of a --rm container.
   void markAutoRemove(const std::string& id) const;
   // Everything of it. The caller holds its lock, or nobody does.
   void remove(const std::string& id) const;
-  Fd folder(const std::string& id) const;                    // containers/<id>; throws Kind::notFound
+  Fd folder(const std::string& id) const;  // containers/<id>; throws Kind::notFound
 
-  // Removes what dead keepers left: --rm containers and half-made records (reliability.md R-1). Cheap when there is
-  // nothing. Returns what it removed.
+  // Removes what dead keepers left: --rm containers and half-made records (reliability.md R-1).
+  // Cheap when there is nothing. Returns what it removed.
   std::vector<ContainerConfig> recover() const;
 
  private:
+  void recoverParts() const;
   void claimName(ContainerConfig& config) const;
   std::optional<ContainerRecord> load(const std::string& id, bool withImage) const;
   std::vector<std::string> ids() const;
@@ -127,7 +135,8 @@ struct Containers::Held {
   FileLock lock;
 };
 
-// What tells a process from a later one with the same number. nullopt: no such process (or a zombie).
+// What tells a process from a later one with the same number. nullopt: no such process (or a
+// zombie).
 std::optional<std::uint64_t> processStartTicks(pid_t pid);
 std::string currentBootId();
 // Now, as the records write it: RFC 3339 with nanoseconds.

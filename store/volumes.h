@@ -1,6 +1,8 @@
 // Named and anonymous volumes: volumes/<name>/{meta.json,data}. cli.md 13.
+// A volume appears by rename, with its first content in it: nobody ever mounts a half-filled one.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -25,12 +27,21 @@ class Volumes {
   // 64-hex name.
   Volume create(const std::string& name, const std::map<std::string, std::string>& labels,
                 bool& created) const;
+
+  // For mounting: created when missing. A volume that has not been mounted yet gets its first
+  // content from `fill` (which may be empty), once, however many containers start at the same time.
+  using Fill = std::function<void(int data)>;
+  Volume prepare(const std::string& name, const Fill& fill) const;
+
   std::optional<Volume> find(std::string_view name) const;
   std::vector<Volume> list() const;
   void remove(const std::string& name) const;  // throws Kind::notFound
   Fd openData(const std::string& name) const;  // O_PATH of its data folder
 
  private:
+  Volume publish(const std::string& name, const std::map<std::string, std::string>& labels,
+                 const Fill* fill, bool& created) const;
+
   const Layout& layout_;
 };
 

@@ -1,0 +1,91 @@
+#include "store/commit.h"
+
+#include <algorithm>
+#include <ctime>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "store/layers.h"
+#include "store/seal.h"
+
+namespace img::store {
+namespace {
+
+struct Times {
+  std::string created;
+  std::optional<std::int64_t> clampMtime;
+};
+
+Times timesOf(const CommitRequest& request) {
+  if (!request.epoch) return {timestampNow(), std::nullopt};
+  return {text::formatTime(*request.epoch), request.epoch};
+}
+
+// Mount points that the runtime had to make in the read-write layer: still empty, they are not the
+// container's doing. What the image has there, or what holds anything, stays.
+std::vector<std::string> mountStubs(int upper, const ContainerConfig& config) {
+  std::vector<std::string> stubs;
+  for (const MountRecord& mount : config.mounts) {
+    const std::string path = mount.destination.substr(mount.destination.find_first_not_of('/'));
+    const auto fd = sys::tryOpenInRoot(upper, path, O_PATH | O_NOFOLLOW);
+    if (!fd) continue;
+    const struct stat st = sys::fstat(fd->get());
+    const bool emptyFile = S_ISREG(st.st_mode) && st.st_size == 0;
+    const bool emptyFolder =
+        S_ISDIR(st.st_mode) && fs::list(sys::openDirectory(fd->get(), ".").get()).empty();
+    if (emptyFile || emptyFolder) stubs.push_back(path);
+  }
+  return stubs;
+}
+
+std::string shellJoin(const std::vector<std::string>& argv) {
+  return text::join(argv, " ");
+}
+
+}  // namespace
+
+Image commitContainer(const Layout& layout, const ContainerRecord& container,
+                      const CommitRequest& request) try {
+  const ContainerConfig& from = container.config;
+  const Times times = timesOf(request);
+  const Image parent = Images{layout}.get(from.imageId.str());
+  ImageConfig config = request.config;
+  std::vector<Descriptor> blobs = parent.manifest.layers;
+
+  const Fd folder = Containers{layout}.folder(from.id);
+  const Fd upper = sys::openDirectory(folder.get(), "upper");
+  std::optional<SealedLayer> sealed;
+  if (!fs::list(upper.get()).empty()) {
+    const Layers layers{layout};
+    std::vector<Fd> lowers;
+    SealOptions options;
+    for (auto diffId = from.diffIds.rbegin(); diffId != from.diffIds.rend(); ++diffId) {
+      lowers.push_back(layers.open(*diffId));
+      options.lowers.push_back(lowers.back().get());
+    }
+    options.clampMtime = times.clampMtime;
+    options.exclude = mountStubs(upper.get(), from);
+    sealed = sealLayer(layout, upper.get(), options, BlobWriter::Durability::now);
+  }
+  const bool hasLayer = sealed && sealed->stats.entries > 0;
+  if (hasLayer) {
+    config.diffIds.push_back(sealed->descriptor.digest);
+    blobs.push_back(sealed->descriptor);
+  }
+  config.created = times.created;
+  config.author = request.author;
+  config.history.push_back(
+      {times.created, shellJoin(from.argv), request.author, request.message, !hasLayer});
+
+  // From here on everything the image needs is durable; the name makes it visible.
+  Image image = writeImage(layout, config, blobs);
+  Images{layout}.publish(image.manifestDescriptor, request.names);
+  return image;
+} catch (Error& error) {
+  error.during("committing container {}", container.config.id.substr(0, 12));
+  throw;
+}
+
+}  // namespace img::store
