@@ -20,6 +20,8 @@ namespace img::store {
 class BlobWriter final : public Sink {
  public:
   explicit BlobWriter(const Layout& layout);
+  BlobWriter(const BlobWriter&) = delete;
+  BlobWriter& operator=(const BlobWriter&) = delete;
   ~BlobWriter() override;  // removes the ingest file unless commit() published it
   void write(std::span<const std::byte> bytes) override;
   // Bytes already written so far.
@@ -46,10 +48,22 @@ class BlobWriter final : public Sink {
 Descriptor putBlob(const Layout& layout, std::string_view bytes, const std::string& mediaType,
                    BlobWriter::Durability durability = BlobWriter::Durability::now);
 
+// Turns a finished file of an IngestDir, whose digest and size the caller has computed while
+// writing it, into a blob by rename. The file is made read-only and its bytes durable.
+void adoptBlob(const Layout& layout, const IngestDir& from, const std::string& file,
+               const Digest& digest, std::uint64_t size);
+// Makes the names of all blobs committed with Durability::later durable: one fsync of the folder.
+void syncBlobs(const Layout& layout);
+
 bool hasBlob(const Layout& layout, const Digest& digest);
 std::uint64_t blobSize(const Layout& layout, const Digest& digest);  // throws Kind::notFound
 Fd openBlob(const Layout& layout, const Digest& digest);             // throws Kind::notFound
 // A document: read whole and re-hashed (M4). Throws Kind::corrupt with code "digest-mismatch".
-std::string readBlob(const Layout& layout, const Digest& digest, size_t limit = size_t{4} << 20);
+// `limit` 0: IMG_LIMIT_JSON_BYTES, 4 MiB unless set (security.md L1).
+std::string readBlob(const Layout& layout, const Digest& digest, size_t limit = 0);
+
+// The limit NAME of security.md L1 from the environment; 0 there means none.
+std::uint64_t limitFromEnvironment(const char* name, std::uint64_t fallback);
+size_t documentLimit();
 
 }  // namespace img::store

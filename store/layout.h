@@ -6,7 +6,9 @@
 #include <string>
 
 #include "base/digest.h"
+#include "base/error.h"
 #include "base/fd.h"
+#include "base/fs.h"
 #include "base/lock.h"
 
 namespace img::store {
@@ -14,9 +16,10 @@ namespace img::store {
 class Layout {
  public:
   // Opens ROOT, creating it (0700) when absent: oci-layout, index.json, blobs/sha256, layers,
-  // ingest, cache/steps, cache/stat, containers, volumes, trash, locks, version. One open(2) and
-  // one fstat when it is already there. Throws Kind::unsupported for a store of a newer version,
-  // Kind::denied / failed with a hint otherwise.
+  // ingest, cache/steps, cache/stat, containers, volumes, trash, locks, version. A store that is
+  // already there costs two open(2) and one read(2). An OCI layout that another tool wrote becomes
+  // a store; a folder that holds anything else is refused. Throws Kind::unsupported for a store of
+  // a newer version, Kind::denied / failed with a hint otherwise.
   static Layout open(const std::string& root);
 
   const std::string& root() const { return root_; }  // absolute
@@ -29,8 +32,8 @@ class Layout {
   int layers() const;
   int ingest() const;
 
-  // Removes what dead processes left in ingest/ and trash/ (each entry's lock is free); cheap when
-  // there is nothing.
+  // Removes what dead processes left in ingest/, trash/ and containers/*.tmp-* (each entry's lock
+  // is free); three folders are read when there is nothing to do.
   void recover() const;
 
  private:
@@ -40,23 +43,47 @@ class Layout {
   mutable Fd blobs_, layers_, ingest_;
 };
 
-// A private folder ingest/<random>, locked by this process for life (so that recover() of others
-// skips it), removed by the destructor.
+// Whether fsync is wanted: false with IMG_DURABILITY=fast (scratch machines; reliability.md G2).
+bool isDurable();
+// What a name or record written now should ask of fs::replaceFile.
+fs::Sync fullSync();
+// Identifies this boot: what was written without fsync under another one is not trusted.
+const std::string& bootId();
+// Adds how much room is left to an error that says the disk is full.
+void addSpaceHint(Error& error, const Layout& layout);
+
+// Held for its whole run by every process that makes objects or relies on objects it has found:
+// build, run, load, import, commit, save. Images::collect() deletes nothing as long as anybody has
+// one.
+class [[nodiscard]] StoreUse {
+ public:
+  explicit StoreUse(const Layout& layout)
+      : lock_(FileLock::acquire(layout.fd(), "locks/gc", FileLock::Mode::shared)) {}
+
+ private:
+  FileLock lock_;
+};
+
+// A private folder ingest/<random>, locked (flock on the folder itself) by this process for life,
+// so that recover() of others skips it; removed by the destructor.
 class [[nodiscard]] IngestDir {
  public:
   explicit IngestDir(const Layout& layout);
   IngestDir(IngestDir&& other) noexcept;
+  IngestDir(const IngestDir&) = delete;
   IngestDir& operator=(IngestDir&&) = delete;
+  IngestDir& operator=(const IngestDir&) = delete;
   ~IngestDir();
   const std::string& name() const { return name_; }       // relative to layout.ingest()
   std::string path() const { return "ingest/" + name_; }  // relative to layout.fd()
   int fd() const { return dir_.get(); }
+  // The folder was renamed away: nothing is left to remove.
+  void release() { name_.clear(); }
 
  private:
   const Layout* layout_;
   std::string name_;
   Fd dir_;
-  Fd lock_;
 };
 
 }  // namespace img::store

@@ -32,6 +32,11 @@ inline constexpr char kDockerLayerGzip[] = "application/vnd.docker.image.rootfs.
 
 inline constexpr char kRefName[] = "org.opencontainers.image.ref.name";
 
+bool isLayerType(std::string_view mediaType);
+bool isManifestType(std::string_view mediaType);
+bool isIndexType(std::string_view mediaType);
+bool isConfigType(std::string_view mediaType);
+
 struct Platform {
   std::string os, architecture, variant, osVersion;
   static Platform host();
@@ -95,9 +100,12 @@ struct ImageConfig {
 std::string toJson(const Manifest& manifest);
 std::string toJson(const Index& index);
 std::string toJson(const ImageConfig& config);
+std::string toJson(const Descriptor& descriptor);
 // `origin` names the document in errors.
+// A layer type that is not known is refused when the config is an image's; artifacts pass.
 Manifest parseManifest(std::string_view json, std::string_view origin);
 Index parseIndex(std::string_view json, std::string_view origin);
 ImageConfig parseConfig(std::string_view json, std::string_view origin);
+Descriptor parseDescriptor(std::string_view json, std::string_view origin);
 
 }  // namespace img::store

@@ -1,0 +1,164 @@
+#include "store/blobs.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "store/failpoint.h"
+
+namespace img::store {
+namespace {
+
+constexpr std::uint64_t kDefaultDocumentLimit = 4U << 20;
+
+std::string fileName(const Digest& digest) {
+  return digest.hex();
+}
+
+[[noreturn]] void failMismatch(const Digest& expected, const Digest& actual, std::uint64_t size) {
+  throw Error::make(Kind::corrupt, "the content does not have the digest {}", expected.str())
+      .why(fmt::format("its {} bytes have the digest {}", size, actual.str()))
+      .code("digest-mismatch");
+}
+
+Error missing(const Digest& digest) {
+  return Error::make(Kind::notFound, "blob {} is not in the store", digest.str());
+}
+
+// reliability.md S-1: the bytes are durable before the name is.
+void sealFile(int fd, const std::string& what) {
+  sys::fchmod(fd, 0444);
+  if (isDurable()) sys::fsync(fd, what);
+}
+
+// The blob that is there already wins, unless its size is wrong: then a crash without fsync has
+// damaged it.
+void publishFile(const Layout& layout, int dir, const std::string& file, const Digest& digest,
+                 std::uint64_t size) {
+  const std::string name = fileName(digest);
+  failpoint("blobs.beforeRename");
+  if (sys::renameNoReplace(dir, file, layout.blobs(), name)) return;
+  const auto existing = sys::tryFstatat(layout.blobs(), name);
+  if (existing && S_ISREG(existing->st_mode) &&
+      static_cast<std::uint64_t>(existing->st_size) == size) {
+    sys::tryUnlinkat(dir, file, 0);
+    return;
+  }
+  log::info("replacing the damaged blob {}", digest.str());
+  sys::renameat(dir, file, layout.blobs(), name);
+}
+
+}  // namespace
+
+BlobWriter::BlobWriter(const Layout& layout) : layout_(layout) {
+  for (;;) {
+    name_ = fs::randomHex(16);
+    fd_ = sys::openat(layout.ingest(), name_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    // recover() of another process may have taken the file for litter before the lock was ours: try
+    // again.
+    if (sys::tryFlock(fd_.get(), true) && sys::fstat(fd_.get()).st_nlink == 1) return;
+  }
+}
+
+BlobWriter::~BlobWriter() {
+  if (name_.empty()) return;
+  try {
+    sys::tryUnlinkat(layout_.ingest(), name_, 0);
+  } catch (const std::exception& error) {
+    log::info("ingest/{}: {}", name_, error.what());  // the next recover() removes it
+  }
+}
+
+void BlobWriter::write(std::span<const std::byte> bytes) try {
+  hasher_.update(bytes);
+  writeAll(fd_.get(), bytes, "a blob");
+  size_ += bytes.size();
+} catch (Error& error) {
+  addSpaceHint(error, layout_);
+  throw;
+}
+
+Descriptor BlobWriter::commit(const std::string& mediaType, const std::optional<Digest>& expected,
+                              Durability durability) try {
+  const Digest digest = hasher_.finish();
+  if (expected && *expected != digest) failMismatch(*expected, digest, size_);
+  sealFile(fd_.get(), "a blob");
+  publishFile(layout_, layout_.ingest(), name_, digest, size_);
+  name_.clear();
+  fd_.close("a blob");
+  if (durability == Durability::now) syncBlobs(layout_);
+  Descriptor descriptor;
+  descriptor.mediaType = mediaType;
+  descriptor.digest = digest;
+  descriptor.size = size_;
+  return descriptor;
+} catch (Error& error) {
+  addSpaceHint(error, layout_);
+  throw;
+}
+
+Descriptor putBlob(const Layout& layout, std::string_view bytes, const std::string& mediaType,
+                   BlobWriter::Durability durability) {
+  BlobWriter writer{layout};
+  writer.write(asBytes(bytes));
+  return writer.commit(mediaType, {}, durability);
+}
+
+void adoptBlob(const Layout& layout, const IngestDir& from, const std::string& file,
+               const Digest& digest, std::uint64_t size) {
+  const Fd fd = sys::openat(from.fd(), file, O_RDONLY | O_NOFOLLOW);
+  sealFile(fd.get(), file);
+  publishFile(layout, from.fd(), file, digest, size);
+}
+
+void syncBlobs(const Layout& layout) {
+  if (isDurable()) sys::fsync(layout.blobs(), "blobs/sha256");
+}
+
+bool hasBlob(const Layout& layout, const Digest& digest) {
+  const auto st = sys::tryFstatat(layout.blobs(), fileName(digest));
+  return st && S_ISREG(st->st_mode);
+}
+
+std::uint64_t blobSize(const Layout& layout, const Digest& digest) {
+  const auto st = sys::tryFstatat(layout.blobs(), fileName(digest));
+  if (!st) throw missing(digest);
+  return static_cast<std::uint64_t>(st->st_size);
+}
+
+Fd openBlob(const Layout& layout, const Digest& digest) {
+  auto fd = sys::tryOpenat(layout.blobs(), fileName(digest), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  if (!fd) throw missing(digest);
+  if (!S_ISREG(sys::fstat(fd->get()).st_mode)) {
+    throw Error::make(Kind::corrupt, "blob {} is not a regular file", digest.str());
+  }
+  return std::move(*fd);
+}
+
+std::string readBlob(const Layout& layout, const Digest& digest, size_t limit) {
+  const Fd fd = openBlob(layout, digest);
+  std::string bytes = readAll(fd.get(), digest.str(), limit == 0 ? documentLimit() : limit);
+  const Digest actual = Digest::of(bytes);
+  if (actual != digest) failMismatch(digest, actual, bytes.size());
+  return bytes;
+}
+
+std::uint64_t limitFromEnvironment(const char* name, std::uint64_t fallback) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): never set by us
+  if (value == nullptr) return fallback;
+  const auto number = text::parseUnsigned(value);
+  if (!number)
+    throw Error::make(Kind::usage, "{}={} is not a number of bytes", name, text::quote(value));
+  return *number == 0 ? std::numeric_limits<std::uint64_t>::max() : *number;
+}
+
+size_t documentLimit() {
+  return static_cast<size_t>(
+      std::min<std::uint64_t>(limitFromEnvironment("IMG_LIMIT_JSON_BYTES", kDefaultDocumentLimit),
+                              std::numeric_limits<std::int64_t>::max()));
+}
+
+}  // namespace img::store

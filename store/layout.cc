@@ -1,0 +1,231 @@
+#include "store/layout.h"
+
+#include <dirent.h>
+#include <sys/statfs.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <tuple>
+#include <utility>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/text.h"
+
+namespace img::store {
+namespace {
+
+constexpr int kVersion = 1;
+constexpr char kOciLayout[] = R"({"imageLayoutVersion":"1.0.0"})";
+constexpr char kEmptyIndex[] =
+    R"({"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2})";
+
+constexpr std::array kFolders = {"blobs/sha256", "layers",  "ingest", "cache/steps", "cache/stat",
+                                 "containers",   "volumes", "trash",  "locks"};
+// What may lie in a folder that becomes a store: a layout of another tool, or our own unfinished
+// creation.
+constexpr std::array kKnownNames = {"oci-layout", "index.json", "blobs",     "layers", "ingest",
+                                    "cache",      "containers", "volumes",   "trash",  "locks",
+                                    "leases",     "version",    "lost+found"};
+
+bool isKnownName(const std::string& name) {
+  if (name.find(".tmp-") != std::string::npos) return true;
+  return std::find(kKnownNames.begin(), kKnownNames.end(), name) != kKnownNames.end();
+}
+
+void checkVersion(const std::string& text, const std::string& root) {
+  const auto version = text::parseUnsigned(text::trim(text));
+  if (!version || *version == 0) {
+    throw Error::make(Kind::corrupt, "{}/version is not a store version: {}", root,
+                      text::quote(text))
+        .hint("choose another folder with --root");
+  }
+  if (*version > kVersion) {
+    throw Error::make(Kind::unsupported, "the store {} has version {}, this program knows {}", root,
+                      *version, kVersion)
+        .hint("use a newer program, or another store with --root");
+  }
+}
+
+void refuseForeignFolder(int root, const std::string& path) {
+  for (const fs::Entry& entry : fs::list(root)) {
+    if (isKnownName(entry.name)) continue;
+    throw Error::make(Kind::failed, "{} is not a store: it contains {}", path,
+                      text::quote(entry.name))
+        .hint("choose an empty or new folder with --root");
+  }
+}
+
+void writeIfAbsent(int root, const char* name, std::string_view content) {
+  if (!sys::tryFstatat(root, name)) fs::replaceFile(root, name, content, 0644, fullSync());
+}
+
+// Everything a rename crosses has to be on one file system (reliability.md 3).
+void checkOneFileSystem(int root, const std::string& path) {
+  const dev_t device = sys::fstat(root).st_dev;
+  for (const char* folder : kFolders) {
+    if (sys::fstatat(root, folder).st_dev == device) continue;
+    throw Error::make(Kind::failed, "{}/{} lies on another file system than the store", path,
+                      folder)
+        .hint("mount the whole store, not a folder in it");
+  }
+}
+
+// Several processes may come here at once; `version` is written last and says that the store is
+// complete.
+void createStore(int root, const std::string& path) {
+  refuseForeignFolder(root, path);
+  sys::tryMkdirat(root, "locks", 0755);
+  const FileLock lock = FileLock::acquire(root, "locks/init", FileLock::Mode::exclusive);
+  if (sys::tryFstatat(root, "version")) return;
+  for (const char* folder : kFolders) std::ignore = fs::makeDirs(root, folder);
+  checkOneFileSystem(root, path);
+  writeIfAbsent(root, "oci-layout", kOciLayout);
+  writeIfAbsent(root, "index.json", kEmptyIndex);
+  fs::replaceFile(root, "version", fmt::format("{}\n", kVersion), 0644, fullSync());
+}
+
+Fd openOrCreateRoot(const std::string& root) try {
+  if (auto fd = sys::tryOpenat(AT_FDCWD, root, O_RDONLY | O_DIRECTORY)) return std::move(*fd);
+  const std::filesystem::path path{root};
+  const Fd parent = fs::makeDirs(AT_FDCWD, path.parent_path().string());
+  sys::tryMkdirat(parent.get(), path.filename().string(), 0700);
+  return sys::openDirectory(parent.get(), path.filename().string());
+} catch (Error& error) {
+  error.during("opening the store {}", root);
+  if (error.kind() == Kind::denied)
+    error.hint("run it as root, or choose a folder of yours with --root");
+  throw;
+}
+
+// True when the entry is gone or was nobody's.
+void removeIfAbandoned(int parent, const fs::Entry& entry, const char* lockName) {
+  const auto fd = sys::tryOpenat(parent, entry.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  if (!fd || !sys::tryFlock(fd->get(), true)) return;
+  if (lockName != nullptr) {
+    const auto lock = sys::tryOpenat(fd->get(), lockName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (lock && !sys::tryFlock(lock->get(), true)) return;
+  }
+  log::info("removing what an interrupted command left behind: {}", entry.name);
+  fs::removeTree(parent, entry.name);
+}
+
+template <class Wanted>
+void sweep(int root, const char* folder, const char* lockName, Wanted&& isWanted) {
+  const auto dir = sys::tryOpenat(root, folder, O_RDONLY | O_DIRECTORY);
+  if (!dir) return;
+  for (const fs::Entry& entry : fs::list(dir->get())) {
+    if (!isWanted(entry)) continue;
+    try {
+      removeIfAbandoned(dir->get(), entry, lockName);
+    } catch (const Error& error) {
+      // Litter never stops a command; another process may be removing the same entry right now.
+      log::info("{}/{}: {}", folder, entry.name, error.cause());
+    }
+  }
+}
+
+}  // namespace
+
+Layout Layout::open(const std::string& root) {
+  Layout layout;
+  layout.root_ = root.starts_with('/') ? root : (std::filesystem::current_path() / root).string();
+  while (layout.root_.size() > 1 && layout.root_.ends_with('/')) layout.root_.pop_back();
+  layout.rootFd_ = openOrCreateRoot(layout.root_);
+  std::optional<std::string> version = fs::tryReadFile(layout.fd(), "version", 64);
+  if (!version) {
+    createStore(layout.fd(), layout.root_);
+    version = fs::readFile(layout.fd(), "version", 64);
+  }
+  checkVersion(*version, layout.root_);
+  return layout;
+}
+
+std::string Layout::blobPath(const Digest& digest) const {
+  return "blobs/sha256/" + digest.hex();
+}
+
+std::string Layout::layerPath(const Digest& diffId) const {
+  return "layers/" + diffId.hex();
+}
+
+int Layout::blobs() const {
+  if (!blobs_) blobs_ = sys::openDirectory(fd(), "blobs/sha256");
+  return blobs_.get();
+}
+
+int Layout::layers() const {
+  if (!layers_) layers_ = sys::openDirectory(fd(), "layers");
+  return layers_.get();
+}
+
+int Layout::ingest() const {
+  if (!ingest_) ingest_ = sys::openDirectory(fd(), "ingest");
+  return ingest_.get();
+}
+
+void Layout::recover() const {
+  const auto any = [](const fs::Entry&) { return true; };
+  sweep(fd(), "ingest", nullptr, any);
+  sweep(fd(), "trash", nullptr, any);
+  sweep(fd(), "containers", "lock",
+        [](const fs::Entry& entry) { return entry.name.find(".tmp-") != std::string::npos; });
+}
+
+bool isDurable() {
+  const char* mode =
+      std::getenv("IMG_DURABILITY");  // NOLINT(concurrency-mt-unsafe): never set by us
+  return mode == nullptr || std::string_view{mode} != "fast";
+}
+
+fs::Sync fullSync() {
+  return isDurable() ? fs::Sync::full : fs::Sync::none;
+}
+
+const std::string& bootId() {
+  static const std::string id = [] {
+    const auto text = fs::tryReadFile(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 128);
+    return std::string{text::trim(text.value_or(""))};
+  }();
+  return id;
+}
+
+void addSpaceHint(Error& error, const Layout& layout) {
+  if (error.errnum() != ENOSPC && error.errnum() != EDQUOT) return;
+  const struct statfs info = sys::fstatfs(layout.fd(), layout.root());
+  error.hint(fmt::format(
+      "the file system of {} has {} MiB and {} inodes free; remove images you do not need",
+      layout.root(),
+      static_cast<std::uint64_t>(info.f_bavail) * static_cast<std::uint64_t>(info.f_bsize) /
+          (1U << 20),
+      info.f_ffree));
+}
+
+IngestDir::IngestDir(const Layout& layout) : layout_(&layout) {
+  for (;;) {
+    name_ = fs::randomHex(16);
+    sys::mkdirat(layout.ingest(), name_, 0700);
+    // recover() of another process may take the folder for litter before the lock is ours: try
+    // again.
+    auto dir = sys::tryOpenat(layout.ingest(), name_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (!dir || !sys::tryFlock(dir->get(), true) || sys::fstat(dir->get()).st_nlink == 0) continue;
+    dir_ = std::move(*dir);
+    return;
+  }
+}
+
+IngestDir::IngestDir(IngestDir&& other) noexcept
+    : layout_(other.layout_), name_(std::exchange(other.name_, {})), dir_(std::move(other.dir_)) {}
+
+IngestDir::~IngestDir() {
+  if (name_.empty()) return;
+  try {
+    fs::removeTree(layout_->ingest(), name_);
+  } catch (const std::exception& error) {
+    log::info("ingest/{}: {}", name_, error.what());  // the next recover() removes it
+  }
+}
+
+}  // namespace img::store
