@@ -1,0 +1,1 @@
+echo compressed | gzip -nc > text.gz

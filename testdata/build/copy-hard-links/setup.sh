@@ -1,0 +1,4 @@
+echo linked > one
+ln one two
+mkdir sub
+ln one sub/four

@@ -1,0 +1,1 @@
+touch 'a b' 'ünïcode' '日本' '#hash' 'semi;colon' 'quote"quote' "apostrophe's"
