@@ -1,0 +1,220 @@
+#include "cli/mount_options.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/values.h"
+#include "store/container_names.h"
+
+namespace img::cli {
+namespace {
+
+using Type = MountRequest::Type;
+
+Error badSpec(std::string_view option, std::string_view spec, std::string_view why) {
+  return Error::make(Kind::usage, "{} {}: {}", option, text::quote(spec), why);
+}
+
+bool isPath(std::string_view source) {
+  return source.starts_with('/') || source.starts_with("./") || source.starts_with("../") ||
+         source.starts_with('~') || source == "." || source == "..";
+}
+
+// Options that every mount knows. False: not one of them.
+bool takeCommonOption(MountRequest& request, std::string_view option) {
+  if (option == "ro" || option == "readonly") return request.readOnly = true;
+  if (option == "rw") return request.readOnly = false, true;
+  if (option == "nocopy") return request.noCopy = true;
+  if (option == "noexec") return request.noExec = true;
+  if (option == "nosuid") return request.noSuid = true;
+  if (option == "nodev") return request.noDev = true;
+  if (option == "exec") return request.noExec = false, true;
+  if (option == "suid") return request.noSuid = false, true;
+  if (option == "dev") return request.noDev = false, true;
+  return false;
+}
+
+// Labels and consistency levels mean nothing here; private propagation is what a container gets
+// anyway.
+bool isWithoutEffect(std::string_view option) {
+  static constexpr std::string_view kKnown[] = {"z",          "Z",        "cached",  "delegated",
+                                                "consistent", "rprivate", "private", ""};
+  return std::find(std::begin(kKnown), std::end(kKnown), option) != std::end(kKnown);
+}
+
+bool isKnownElsewhere(std::string_view option) {
+  static constexpr std::string_view kKnown[] = {"U", "O", "shared", "rshared", "slave", "rslave"};
+  return std::find(std::begin(kKnown), std::end(kKnown), option) != std::end(kKnown);
+}
+
+Error notSupported(std::string_view option, std::string_view value) {
+  return Error::make(Kind::unsupported, "{}: {} is not part of this version", option,
+                     text::quote(value))
+      .exitCode(125);
+}
+
+void takeVolumeOptions(MountRequest& request, std::string_view options, std::string_view spec) {
+  for (const std::string& option : text::split(options, ',')) {
+    if (takeCommonOption(request, option) || isWithoutEffect(option)) continue;
+    if (isKnownElsewhere(option)) throw notSupported("--volume", option);
+    throw badSpec("--volume", spec, "unknown option " + text::quote(option));
+  }
+}
+
+void takeTmpfsOption(MountRequest& request, const std::string& option, std::string_view spec) {
+  if (takeCommonOption(request, option)) return;
+  const auto [key, value] = splitAssignment(option);
+  if (key == "mode" && !value.empty() && value.size() <= 5 &&
+      value.find_first_not_of("01234567") == std::string::npos) {
+    request.tmpfsOptions += (request.tmpfsOptions.empty() ? "mode=" : ",mode=") + value;
+    return;
+  }
+  const bool isNumber = key == "uid" || key == "gid" || key == "nr_inodes";
+  if (isNumber && text::parseUnsigned(value)) {
+    request.tmpfsOptions += (request.tmpfsOptions.empty() ? "" : ",") + option;
+    return;
+  }
+  if (key == "size") {
+    const bool isShare =
+        value.ends_with('%') && text::parseUnsigned(value.substr(0, value.size() - 1));
+    const std::string size = isShare ? value : std::to_string(parseSize(value, "--tmpfs size"));
+    request.tmpfsOptions += (request.tmpfsOptions.empty() ? "size=" : ",size=") + size;
+    return;
+  }
+  throw badSpec("--tmpfs", spec, "unknown option " + text::quote(option));
+}
+
+bool takeMountFlag(MountRequest& request, const std::string& key, const std::string& value) {
+  const bool isOn = value.empty() || parseBool(value, "--mount " + key);
+  if (key == "ro" || key == "readonly") return request.readOnly = isOn, true;
+  if (key == "volume-nocopy") return request.noCopy = isOn, true;
+  return false;
+}
+
+bool takeMountKey(MountRequest& request, const std::string& key, const std::string& value) {
+  if (key == "type") {
+    if (value == "bind") return request.type = Type::bind, true;
+    if (value == "volume") return request.type = Type::volume, true;
+    if (value == "tmpfs") return request.type = Type::tmpfs, true;
+    throw Error::make(Kind::usage, "--mount: unknown mount type {}", text::quote(value))
+        .hint("the types are bind, volume and tmpfs");
+  }
+  if (key == "src" || key == "source") return request.source = value, true;
+  if (key == "dst" || key == "destination" || key == "target") {
+    return request.destination = cleanDestination(value, "--mount destination"), true;
+  }
+  if (key == "tmpfs-size") return takeTmpfsOption(request, "size=" + value, "tmpfs-size"), true;
+  if (key == "tmpfs-mode") return takeTmpfsOption(request, "mode=" + value, "tmpfs-mode"), true;
+  if (key == "relabel" || key == "consistency") return true;
+  if (key == "bind-propagation") {
+    if (isWithoutEffect(value)) return true;
+    throw notSupported("--mount bind-propagation", value);
+  }
+  return takeMountFlag(request, key, value);
+}
+
+void checkMount(const MountRequest& request, std::string_view spec) {
+  if (request.destination.empty())
+    throw badSpec("--mount", spec, "the destination is missing (dst=)");
+  if (request.type == Type::bind && request.source.empty()) {
+    throw badSpec("--mount", spec, "a bind mount needs a source (src=)");
+  }
+  if (request.type == Type::tmpfs && !request.source.empty()) {
+    throw badSpec("--mount", spec, "a tmpfs has no source");
+  }
+  const bool badName = request.type == Type::volume && !request.source.empty() &&
+                       !store::isValidContainerName(request.source);
+  if (badName) throw badSpec("--mount", spec, "not a volume name: " + text::quote(request.source));
+}
+
+}  // namespace
+
+std::string cleanDestination(std::string_view path, std::string_view what) {
+  if (!path.starts_with('/')) {
+    throw Error::make(Kind::usage, "{}: {} is not an absolute path", what, text::quote(path));
+  }
+  std::vector<std::string> parts;
+  for (std::string& part : text::split(path, '/')) {
+    if (part.empty() || part == ".") continue;
+    if (part == "..") {
+      if (!parts.empty()) parts.pop_back();
+      continue;
+    }
+    parts.push_back(std::move(part));
+  }
+  if (parts.empty()) throw Error::make(Kind::usage, "{}: it cannot be \"/\"", what);
+  return "/" + text::join(parts, "/");
+}
+
+MountRequest parseVolume(std::string_view spec) {
+  const std::vector<std::string> parts = text::split(spec, ':');
+  if (parts.size() > 3) throw badSpec("--volume", spec, "more than three parts");
+  MountRequest request;
+  const std::string& destination = parts.size() == 1 ? parts[0] : parts[1];
+  request.destination = cleanDestination(destination, "--volume destination");
+  if (parts.size() > 1) {
+    request.source = parts[0];
+    if (request.source.empty()) throw badSpec("--volume", spec, "the source is empty");
+  }
+  request.type = isPath(request.source) ? Type::bind : Type::volume;
+  const bool isName = request.type == Type::volume && !request.source.empty();
+  if (isName && !store::isValidContainerName(request.source)) {
+    throw badSpec("--volume", spec,
+                  text::quote(request.source) + " is neither a path nor a volume name")
+        .hint("a path starts with /, ./, ../ or ~");
+  }
+  if (parts.size() == 3) {
+    request.mode = parts[2];
+    takeVolumeOptions(request, parts[2], spec);
+  }
+  return request;
+}
+
+MountRequest parseMount(std::string_view spec) {
+  MountRequest request;
+  request.type = Type::volume;  // docker's default
+  for (const auto& [key, value] : parseCsvFields(spec, "--mount")) {
+    if (takeMountKey(request, key, value)) continue;
+    if (key == "bind-nonrecursive" || key == "volume-subpath" || key == "u" || key == "chown") {
+      throw notSupported("--mount", key);
+    }
+    throw badSpec("--mount", spec, "unknown key " + text::quote(key));
+  }
+  checkMount(request, spec);
+  return request;
+}
+
+MountRequest parseTmpfs(std::string_view spec) {
+  const size_t colon = spec.find(':');
+  MountRequest request;
+  request.type = Type::tmpfs;
+  request.noExec = request.noSuid = request.noDev = true;
+  request.destination = cleanDestination(spec.substr(0, colon), "--tmpfs");
+  if (colon == std::string_view::npos) return request;
+  request.mode = spec.substr(colon + 1);
+  for (const std::string& option : text::split(request.mode, ',')) {
+    if (!option.empty()) takeTmpfsOption(request, option, spec);
+  }
+  return request;
+}
+
+std::vector<MountRequest> orderMounts(std::vector<MountRequest> requests) {
+  std::vector<MountRequest> kept;
+  for (auto request = requests.rbegin(); request != requests.rend(); ++request) {
+    const bool known = std::any_of(kept.begin(), kept.end(), [&](const MountRequest& later) {
+      return later.destination == request->destination;
+    });
+    if (!known) kept.push_back(std::move(*request));
+  }
+  std::reverse(kept.begin(), kept.end());
+  const auto depth = [](const MountRequest& request) {
+    return std::count(request.destination.begin(), request.destination.end(), '/');
+  };
+  std::stable_sort(kept.begin(), kept.end(), [&](const MountRequest& a, const MountRequest& b) {
+    return depth(a) < depth(b);
+  });
+  return kept;
+}
+
+}  // namespace img::cli
