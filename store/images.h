@@ -15,6 +15,11 @@
 
 namespace img::store {
 
+// The full name a descriptor carries: annotation io.containerd.image.name, else
+// org.opencontainers.image.ref.name if it is more than a bare "latest"; normalised. nullopt:
+// nameless (cli.md X2).
+std::optional<std::string> imageNameOf(const Descriptor& descriptor);
+
 struct Image {
   Descriptor manifestDescriptor;
   Manifest manifest;
@@ -34,31 +39,50 @@ class Images {
   // cli.md 5, "Lookup of an image argument": exact name, localhost/NAME, id or unique prefix.
   std::optional<Image> find(std::string_view argument) const;
   Image get(std::string_view argument) const;  // throws Kind::notFound, code "image-not-found"
-  Image load(
-      const Descriptor& manifest) const;  // an index descriptor resolves to the host's platform
+  // An index descriptor resolves to the host's platform.
+  Image load(const Descriptor& manifest) const;
   std::vector<ImageRow> list() const;
 
   // Points `names` (full form) at the manifest; a former holder that is left without a name
-  // disappears (or becomes nameless while a container uses it: `keep` says so). No names: stored
-  // nameless.
+  // disappears, or becomes nameless while a container uses it. No names: stored nameless. All blobs
+  // are made durable before the name. When the names already say so nothing is written or synced.
   void publish(const Descriptor& manifest, const std::vector<std::string>& names) const;
+  struct Publication {
+    Descriptor manifest;
+    std::vector<std::string> names;
+  };
+  void publishAll(const std::vector<Publication>& publications) const;  // one change of index.json
 
-  // Removes one name; true when it was the image's last.
+  // Removes one name (Kind::notFound if there is none); true when the image is then gone from the
+  // index. While a container uses it, it stays there without a name.
   bool untag(const std::string& fullName) const;
-  // Removes every descriptor of the manifest digest.
+  // Removes every descriptor of the manifest digest; a container that uses the image keeps it,
+  // nameless.
   void remove(const Digest& manifest) const;
 
-  // Deletes blobs and layers that no index entry, container record or live ingest needs. Returns
-  // what went.
+  // Deletes blobs and layers that neither an index entry, a container record nor a cache/steps
+  // record needs. Deletes nothing while any process has a StoreUse, this one included. See gc.h.
   struct Freed {
-    std::vector<Digest> layers;
+    std::vector<Digest> layers;  // diff IDs
     std::uint64_t bytes = 0;
   };
   Freed collect() const;
 
  private:
+  Image load(const Descriptor& descriptor, int nesting) const;
+  std::optional<Image> findByName(std::string_view argument) const;
+  std::optional<Image> findById(std::string_view argument) const;
+  bool isUsedByContainer(const Descriptor& descriptor) const;
   const Layout& layout_;
 };
+
+// Bytes of a document of the store, re-hashed and of the size the descriptor says (M2, M4).
+std::string readDocument(const Layout& layout, const Descriptor& descriptor);
+// What containers/*/config.json refer to.
+struct ContainerUse {
+  std::vector<Digest> imageIds, diffIds;
+};
+ContainerUse readContainerUse(const Layout& layout);
 
 // Writes config and manifest blobs for layers that are already in the store.
 Image writeImage(const Layout& layout, const ImageConfig& config,

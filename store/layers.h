@@ -1,14 +1,21 @@
 // Views of a layer by diff ID: "a folder that can be an overlay lowerdir". Today the unpacked
 // directory layers/<hex>/fs beside layers/<hex>/meta; the EROFS view comes behind the same face.
 // Derived from the blob, rebuilt at any time; a folder without a complete meta is garbage
-// (reliability.md S-2).
+// (reliability.md S-2). Layer folders are never fsynced: meta carries the boot id, and a folder of
+// another boot is not trusted, as a power cut may have emptied files in it. has() then says no, and
+// the next ensure() rebuilds it from its blob, which was fsynced.
+// meta is {boot_id, bytes, diff_id, entries, version}.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/digest.h"
 #include "base/fd.h"
+#include "base/stream.h"
 #include "store/layout.h"
 #include "store/oci.h"
 
@@ -25,18 +32,34 @@ class Layers {
   // processes that want the same layer do it once (locks/obj). Throws Kind::corrupt, code
   // "digest-mismatch".
   void ensure(const Digest& diffId, const Descriptor& blob) const;
-  // Several layers of one image, in parallel, with one syncfs.
+  // Several layers of one image, in parallel by forked children: for single-threaded processes
+  // only.
   void ensureAll(const std::vector<Digest>& diffIds, const std::vector<Descriptor>& blobs) const;
   // Publishes a finished folder (relative to layout.fd(), e.g. "ingest/x/fs", on the same file
-  // system) as the view of diffId by rename; when the layer is already there the folder is left to
-  // the caller.
+  // system) as the view of diffId by rename; when the layer is already there, and trusted, the
+  // folder is left to the caller.
   void adopt(const std::string& folder, const Digest& diffId, std::uint64_t entries,
              std::uint64_t bytes) const;
   // Logical bytes recorded in meta.
   std::uint64_t sizeOf(const Digest& diffId) const;
 
+  // A finished IngestDir (with the folder "fs" in it) becomes the view; `folder` keeps nothing when
+  // it was published.
+  void adopt(IngestDir& folder, const Digest& diffId, std::uint64_t entries,
+             std::uint64_t bytes) const;
+
  private:
   const Layout& layout_;
 };
+
+// The compression that a layer's media type promises (M6). Throws Kind::corrupt when `head`, the
+// first bytes of the blob, says otherwise.
+void checkLayerCompression(const Descriptor& blob, std::string_view head);
+// A blob's uncompressed bytes; `raw` outlives the result.
+std::unique_ptr<Source> openLayerStream(const Descriptor& blob, Source& raw);
+
+// Runs the tasks in forked children, at most one per CPU at a time. The first error ends all and is
+// rethrown.
+void runInChildren(const std::vector<std::function<void()>>& tasks);
 
 }  // namespace img::store

@@ -100,26 +100,20 @@ Fd openOrCreateRoot(const std::string& root) try {
   throw;
 }
 
-// True when the entry is gone or was nobody's.
-void removeIfAbandoned(int parent, const fs::Entry& entry, const char* lockName) {
+// An entry whose lock is free belongs to nobody alive.
+void removeIfAbandoned(int parent, const fs::Entry& entry) {
   const auto fd = sys::tryOpenat(parent, entry.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (!fd || !sys::tryFlock(fd->get(), true)) return;
-  if (lockName != nullptr) {
-    const auto lock = sys::tryOpenat(fd->get(), lockName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-    if (lock && !sys::tryFlock(lock->get(), true)) return;
-  }
   log::info("removing what an interrupted command left behind: {}", entry.name);
   fs::removeTree(parent, entry.name);
 }
 
-template <class Wanted>
-void sweep(int root, const char* folder, const char* lockName, Wanted&& isWanted) {
+void sweep(int root, const char* folder) {
   const auto dir = sys::tryOpenat(root, folder, O_RDONLY | O_DIRECTORY);
   if (!dir) return;
   for (const fs::Entry& entry : fs::list(dir->get())) {
-    if (!isWanted(entry)) continue;
     try {
-      removeIfAbandoned(dir->get(), entry, lockName);
+      removeIfAbandoned(dir->get(), entry);
     } catch (const Error& error) {
       // Litter never stops a command; another process may be removing the same entry right now.
       log::info("{}/{}: {}", folder, entry.name, error.cause());
@@ -167,11 +161,8 @@ int Layout::ingest() const {
 }
 
 void Layout::recover() const {
-  const auto any = [](const fs::Entry&) { return true; };
-  sweep(fd(), "ingest", nullptr, any);
-  sweep(fd(), "trash", nullptr, any);
-  sweep(fd(), "containers", "lock",
-        [](const fs::Entry& entry) { return entry.name.find(".tmp-") != std::string::npos; });
+  sweep(fd(), "ingest");
+  sweep(fd(), "trash");
 }
 
 bool isDurable() {
@@ -195,12 +186,13 @@ const std::string& bootId() {
 void addSpaceHint(Error& error, const Layout& layout) {
   if (error.errnum() != ENOSPC && error.errnum() != EDQUOT) return;
   const struct statfs info = sys::fstatfs(layout.fd(), layout.root());
-  error.hint(fmt::format(
-      "the file system of {} has {} MiB and {} inodes free; remove images you do not need",
-      layout.root(),
-      static_cast<std::uint64_t>(info.f_bavail) * static_cast<std::uint64_t>(info.f_bsize) /
-          (1U << 20),
-      info.f_ffree));
+  error.code("no-space")
+      .hint(fmt::format(
+          "the file system of {} has {} MiB and {} inodes free; remove images you do not need",
+          layout.root(),
+          static_cast<std::uint64_t>(info.f_bavail) * static_cast<std::uint64_t>(info.f_bsize) /
+              (1U << 20),
+          info.f_ffree));
 }
 
 IngestDir::IngestDir(const Layout& layout) : layout_(&layout) {

@@ -32,8 +32,8 @@ class Layout {
   int layers() const;
   int ingest() const;
 
-  // Removes what dead processes left in ingest/, trash/ and containers/*.tmp-* (each entry's lock
-  // is free); three folders are read when there is nothing to do.
+  // Removes what dead processes left in ingest/ (each entry's lock is free) and trash/; two folders
+  // are read when there is nothing to do. Containers::recover() does the same for containers.
   void recover() const;
 
  private:

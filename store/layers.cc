@@ -1,0 +1,255 @@
+#include "store/layers.h"
+
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/log.h"
+#include "base/process.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "store/blobs.h"
+#include "store/json_reader.h"
+#include "store/unpack.h"
+
+namespace img::store {
+namespace {
+
+constexpr int kMetaVersion = 1;
+constexpr size_t kMaxMeta = 64 << 10;
+
+struct Meta {
+  Digest diffId;
+  std::uint64_t entries = 0, bytes = 0;
+  std::string bootId;
+};
+
+std::optional<Meta> readMeta(const Layout& layout, const Digest& diffId) {
+  const std::string path = diffId.hex() + "/meta";
+  const auto text = fs::tryReadFile(layout.layers(), path, kMaxMeta);
+  if (!text) return std::nullopt;
+  try {
+    const Json document = parseJson(*text, path);
+    const JsonReader json{document, path};
+    if (json.get("version").integer() != kMetaVersion) return std::nullopt;
+    Meta meta{json.get("diff_id").digest(), json.get("entries").size(), json.get("bytes").size(),
+              json.get("boot_id").string()};
+    if (meta.diffId != diffId) return std::nullopt;
+    return meta;
+  } catch (const Error& error) {
+    // Cut short by a crash: the folder is garbage, not a layer.
+    log::info("layers/{}", error.cause());
+    return std::nullopt;
+  }
+}
+
+void writeMeta(int folder, const Meta& meta) {
+  const Json json = {{"boot_id", meta.bootId},
+                     {"bytes", meta.bytes},
+                     {"diff_id", meta.diffId.str()},
+                     {"entries", meta.entries},
+                     {"version", kMetaVersion}};
+  Fd fd = sys::openat(folder, "meta", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
+  writeAll(fd.get(), dumpJson(json), "meta");
+  fd.close("meta");
+}
+
+FileLock lockObject(const Layout& layout, const Digest& digest) {
+  return FileLock::acquire(layout.fd(), "locks/obj-" + digest.hex().substr(0, 2),
+                           FileLock::Mode::exclusive);
+}
+
+// What is there is neither trusted nor used by anybody who started after the boot: out of the way,
+// then deleted.
+void discardView(const Layout& layout, const Digest& diffId) {
+  const std::string grave = "trash/" + fs::randomHex(16);
+  if (!sys::tryFstatat(layout.layers(), diffId.hex())) return;
+  sys::renameat(layout.layers(), diffId.hex(), layout.fd(), grave);
+  fs::removeTree(layout.fd(), grave);
+}
+
+// The caller holds the object's lock and has seen that no trusted view is there.
+void publishView(const Layout& layout, IngestDir& folder, const Meta& meta) {
+  writeMeta(folder.fd(), meta);
+  discardView(layout, meta.diffId);
+  sys::renameat(layout.ingest(), folder.name(), layout.layers(), meta.diffId.hex());
+  folder.release();
+}
+
+// First bytes looked at, then given out again.
+class PeekedSource final : public Source {
+ public:
+  explicit PeekedSource(Source& inner) : inner_(inner) {
+    std::byte buffer[8];
+    while (head_.size() < sizeof buffer) {
+      const size_t count = inner.read(std::span{buffer, sizeof buffer - head_.size()});
+      if (count == 0) break;
+      head_ += asText(std::span{buffer, count});
+    }
+  }
+  const std::string& head() const { return head_; }
+  size_t read(std::span<std::byte> into) override {
+    if (at_ == head_.size()) return inner_.read(into);
+    const size_t count = std::min(into.size(), head_.size() - at_);
+    std::copy_n(asBytes(head_).begin() + static_cast<std::ptrdiff_t>(at_), count, into.begin());
+    at_ += count;
+    return count;
+  }
+
+ private:
+  Source& inner_;
+  std::string head_;
+  size_t at_ = 0;
+};
+
+// Owns the chain of sources of one layer.
+class LayerStream final : public Source {
+ public:
+  LayerStream(const Descriptor& blob, Source& raw) : peeked_(raw) {
+    checkLayerCompression(blob, peeked_.head());
+    if (detectCompression(peeked_.head()) != Compression::none)
+      plain_ = decompress(peeked_, blob.digest.str());
+  }
+  size_t read(std::span<std::byte> into) override {
+    return plain_ ? plain_->read(into) : peeked_.read(into);
+  }
+
+ private:
+  PeekedSource peeked_;
+  std::unique_ptr<Source> plain_;
+};
+
+void drain(Source& source) {
+  std::vector<std::byte> buffer(64 << 10);
+  while (source.read(buffer) > 0) {
+  }
+}
+
+}  // namespace
+
+void checkLayerCompression(const Descriptor& blob, std::string_view head) {
+  const std::string_view type = blob.mediaType;
+  Compression promised = Compression::none;
+  if (type.ends_with("gzip")) promised = Compression::gzip;
+  if (type.ends_with("zstd")) promised = Compression::zstd;
+  const Compression actual = detectCompression(head);
+  if (actual == promised) return;
+  throw Error::make(Kind::corrupt, "layer {} is compressed with {}, its media type says {}",
+                    blob.digest.str(), compressionName(actual), compressionName(promised));
+}
+
+std::unique_ptr<Source> openLayerStream(const Descriptor& blob, Source& raw) {
+  return std::make_unique<LayerStream>(blob, raw);
+}
+
+bool Layers::has(const Digest& diffId) const {
+  const auto meta = readMeta(layout_, diffId);
+  return meta && meta->bootId == bootId();
+}
+
+Fd Layers::open(const Digest& diffId) const {
+  if (has(diffId)) {
+    if (auto fd = sys::tryOpenat(layout_.layers(), diffId.hex() + "/fs",
+                                 O_PATH | O_DIRECTORY | O_NOFOLLOW)) {
+      return std::move(*fd);
+    }
+  }
+  throw Error::make(Kind::notFound, "layer {} is not unpacked", diffId.str());
+}
+
+void Layers::ensure(const Digest& diffId, const Descriptor& blob) const try {
+  if (has(diffId)) return;
+  const FileLock lock = lockObject(layout_, diffId);
+  if (has(diffId)) return;  // somebody else did it meanwhile
+  IngestDir folder{layout_};
+  sys::mkdirat(folder.fd(), "fs", 0755);
+  const Fd target = sys::openDirectory(folder.fd(), "fs");
+  sys::fchmod(target.get(), 0755);  // whatever the umask is: this may become the "/" of a container
+  FdSource raw{openBlob(layout_, blob.digest), blob.digest.str()};
+  const std::unique_ptr<Source> plain = openLayerStream(blob, raw);
+  HashingSource hashed{*plain};
+  const UnpackStats stats = unpackLayer(hashed, target.get(), diffId.str());
+  drain(hashed);
+  const Digest actual = hashed.digest();
+  if (actual != diffId) {
+    throw Error::make(Kind::corrupt, "the layer does not have the diff ID {}", diffId.str())
+        .why(fmt::format("its {} uncompressed bytes have the digest {}", hashed.size(),
+                         actual.str()))
+        .code("digest-mismatch");
+  }
+  publishView(layout_, folder, {diffId, stats.entries, stats.bytes, bootId()});
+} catch (Error& error) {
+  addSpaceHint(error, layout_);
+  error.during("unpacking layer {}", diffId.str());
+  throw;
+}
+
+void Layers::ensureAll(const std::vector<Digest>& diffIds,
+                       const std::vector<Descriptor>& blobs) const {
+  std::vector<std::function<void()>> tasks;
+  for (size_t i = 0; i < diffIds.size() && i < blobs.size(); ++i) {
+    const bool isRepeated =
+        std::find(diffIds.begin(), diffIds.begin() + static_cast<std::ptrdiff_t>(i), diffIds[i]) !=
+        diffIds.begin() + static_cast<std::ptrdiff_t>(i);
+    if (isRepeated || has(diffIds[i])) continue;
+    tasks.emplace_back([this, diffId = diffIds[i], blob = blobs[i]] { ensure(diffId, blob); });
+  }
+  try {
+    if (tasks.size() == 1) return tasks.front()();
+    runInChildren(tasks);
+  } catch (...) {
+    layout_.recover();  // children that were killed left their folders
+    throw;
+  }
+}
+
+void Layers::adopt(const std::string& folder, const Digest& diffId, std::uint64_t entries,
+                   std::uint64_t bytes) const {
+  const FileLock lock = lockObject(layout_, diffId);
+  if (has(diffId)) return;
+  IngestDir view{layout_};
+  sys::renameat(layout_.fd(), folder, view.fd(), "fs");
+  publishView(layout_, view, {diffId, entries, bytes, bootId()});
+}
+
+void Layers::adopt(IngestDir& folder, const Digest& diffId, std::uint64_t entries,
+                   std::uint64_t bytes) const {
+  const FileLock lock = lockObject(layout_, diffId);
+  if (has(diffId)) return;
+  publishView(layout_, folder, {diffId, entries, bytes, bootId()});
+}
+
+std::uint64_t Layers::sizeOf(const Digest& diffId) const {
+  const auto meta = readMeta(layout_, diffId);
+  if (!meta) throw Error::make(Kind::notFound, "layer {} is not unpacked", diffId.str());
+  return meta->bytes;
+}
+
+void runInChildren(const std::vector<std::function<void()>>& tasks) {
+  const long cpus = ::sysconf(_SC_NPROCESSORS_ONLN);
+  const size_t limit = cpus > 0 ? static_cast<size_t>(cpus) : 1;
+  std::vector<Child> running;  // killed and reaped when an error leaves this function
+  size_t next = 0;
+  while (next < tasks.size() || !running.empty()) {
+    while (next < tasks.size() && running.size() < limit) {
+      running.push_back(Child::fork([&task = tasks[next]] {
+        task();
+        return std::string{};
+      }));
+      ++next;
+    }
+    std::vector<pollfd> polls;
+    for (const Child& child : running) polls.push_back({child.pidfd(), POLLIN, 0});
+    sys::check([&] { return ::poll(polls.data(), polls.size(), -1); }, "wait for workers");
+    for (size_t i = polls.size(); i-- > 0;) {
+      if (polls[i].revents == 0) continue;
+      Child done = std::move(running[i]);
+      running.erase(running.begin() + static_cast<std::ptrdiff_t>(i));
+      done.finish();
+    }
+  }
+}
+
+}  // namespace img::store
