@@ -46,7 +46,7 @@ class Result(unittest.TextTestResult):
 
     def line(self, word, test, detail=""):
         seconds = time.monotonic() - self.began
-        name = test.id().split(".", 2)[-1] if hasattr(test, "_testMethodName") else str(test)
+        name = test.id().removeprefix("suites.") if hasattr(test, "_testMethodName") else str(test)
         self.stream.writeln(f"{word:7} {seconds:6.2f}s  {name}{detail}")
         self.stream.flush()
 
@@ -92,13 +92,14 @@ def main():
         return 1
     if os.environ.get(INSIDE) is None:
         enter_namespaces()
-    sys.path[:0] = [str(HERE), str(HERE / "suites")]
+    sys.path.insert(0, str(HERE))
+    sys.dont_write_bytecode = True
     from lib import harness
     harness.configure(bin_dir=os.path.abspath(options.bin), keep=options.keep)
 
     loader = unittest.TestLoader()
     loader.testNamePatterns = [f"*{pattern}*" for pattern in options.k] or None
-    suite = loader.loadTestsFromModule(importlib.import_module(options.suite))
+    suite = loader.loadTestsFromModule(importlib.import_module("suites." + options.suite))
     try:
         result = unittest.TextTestRunner(resultclass=Result, stream=sys.stdout, verbosity=2).run(suite)
     finally:

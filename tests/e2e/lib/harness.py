@@ -273,3 +273,28 @@ class TestCase(unittest.TestCase):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return folder
+
+
+class Running:
+    """A detached container of an image that only sleeps, and its root file system as the host sees it."""
+
+    _number = 7_000_000
+
+    def __init__(self, program, image, *options):
+        Running._number += 1
+        self.program, self.mark = program, str(Running._number)
+        started = program("run", "-d", "--net", "none", *options, image, "/bin/busybox", "sleep", self.mark)
+        self.id = started.out.strip()
+        self.pid = int(program("inspect", "--format", "{{ .State.Pid }}", self.id).out)
+        self.root = f"/proc/{self.pid}/root"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.program("rm", "-f", self.id, check=False)
+
+
+# What the runtime itself puts over the image (architecture.md 4): no part of the image's tree.
+RUNTIME_PATHS = ("/dev", "/dev/*", "/proc", "/proc/*", "/sys", "/sys/*", "/etc/hosts", "/etc/hostname",
+                 "/etc/resolv.conf", "/.dockerenv", "/run/.containerenv")
