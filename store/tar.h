@@ -14,6 +14,8 @@
 
 namespace img::store {
 
+class BlockPipe;
+
 struct TarEntry {
   enum class Type { file, hardLink, symlink, charDevice, blockDevice, directory, fifo };
   struct Extent {
@@ -34,20 +36,35 @@ struct TarEntry {
 };
 
 // Same entries, same bytes. Paths and names are bytes; sizes, times and ids that do not fit go to
-// PAX records.
+// PAX records, holes to GNU sparse format 1.0 (read by GNU tar, libarchive and Go's archive/tar
+// alike).
 class TarWriter {
  public:
-  explicit TarWriter(Sink& sink) : sink_(sink) {}
+  explicit TarWriter(Sink& sink);
+  explicit TarWriter(BlockPipe& out);
+  ~TarWriter();
+  TarWriter(const TarWriter&) = delete;
+  TarWriter& operator=(const TarWriter&) = delete;
+
   void add(const TarEntry&
                entry);  // then, for a file: exactly its data bytes (of the extents when sparse)
   void data(std::span<const std::byte> bytes);
+  // The same without a copy: room for at least one byte of what the file still wants, then how much
+  // was used.
+  std::span<std::byte> space();
+  void advance(size_t count);
   void finish();  // padding of the last file and the two zero blocks
 
  private:
-  void pad();
-  Sink& sink_;
-  std::uint64_t left_ = 0;     // data bytes the current file still wants
-  std::uint64_t written_ = 0;  // of the current file
+  void endFile();
+  void header(const TarEntry& entry, std::string_view path, char type, std::uint64_t stored);
+  void raw(std::string_view bytes);
+  void zeros(std::uint64_t count);
+
+  std::unique_ptr<BlockPipe> own_;
+  BlockPipe* out_;
+  std::uint64_t left_ = 0;    // data bytes the current file still wants
+  std::uint64_t stored_ = 0;  // what its header says
 };
 
 class TarReader {
@@ -59,6 +76,9 @@ class TarReader {
   const TarEntry* next();
   // Data of the current file: for sparse files the data of its extents, one after the other.
   size_t read(std::span<std::byte> into);
+  // The same without a copy: the next piece, valid until the next call; empty at the end of the
+  // file.
+  std::span<const std::byte> readPiece();
   // Reads what is left of the source, so that a hash over it is complete; refuses trailing garbage
   // (T13).
   void drain();
@@ -67,5 +87,9 @@ class TarReader {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// T1: drops leading '/', empty and "." components. Throws Kind::corrupt for an empty name, "..",
+// NUL, a component over 255 bytes or a path over 65536. The root itself gives "".
+std::string cleanTarPath(std::string_view path, std::string_view archive);
 
 }  // namespace img::store

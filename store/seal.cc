@@ -1,0 +1,363 @@
+#include "store/seal.h"
+
+#include <dirent.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "store/block_pipe.h"
+#include "store/holes.h"
+#include "store/lower_view.h"
+#include "store/tar.h"
+#include "store/whiteout.h"
+#include "store/xattrs.h"
+
+namespace img::store {
+namespace {
+
+// Deeper than any path the kernel accepts in one piece; keeps the walk's stack bounded.
+constexpr int kMaxDepth = 4096;
+
+// The atime of what is read should not change: the file system would write an inode per file.
+Fd openForReading(int dir, const std::string& name, int flags) {
+  flags |= O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
+  const int fd = ::openat(dir, name.c_str(), flags | O_NOATIME);
+  if (fd >= 0) return Fd{fd};
+  return sys::openat(dir, name, flags);  // EPERM: somebody else's file; other errors come again
+}
+
+struct Time {
+  std::int64_t seconds;
+  std::uint32_t nanoseconds;
+  bool operator==(const Time&) const = default;
+};
+
+class Sealer {
+ public:
+  Sealer(TarWriter& tar, const SealOptions& options)
+      : tar_(tar), options_(options), exclude_(options.exclude.begin(), options.exclude.end()) {}
+
+  SealResult run(int upper) {
+    const Fd root = sys::openDirectory(upper, ".");
+    const OpaqueMark mark = opaqueMark(root.get());
+    walk(root.get(), mark,
+         mark == OpaqueMark::opaque ? LowerFolder{} : LowerFolder::root(options_.lowers), 0);
+    tar_.finish();
+    return result_;
+  }
+
+ private:
+  // A name in a folder: `key` is what the archive says and what the order goes by.
+  struct Item {
+    std::string key;
+    unsigned char type;  // DT_REG ..., DT_UNKNOWN
+    bool isWhiteout;
+    bool operator<(const Item& other) const { return key < other.key; }
+  };
+
+  std::vector<Item> listItems(int dir, OpaqueMark mark);
+  bool isDeletion(int dir, const fs::Entry& found, OpaqueMark mark) const;
+  void walk(int dir, OpaqueMark mark, const LowerFolder& below, int depth);
+  void sealEntry(int dir, const Item& item, const LowerFolder& below, int depth);
+  void sealFolder(int dir, const std::string& name, const LowerFolder& below, int depth);
+  void sealFile(int dir, const std::string& name, const LowerFolder& below);
+  void sealSpecial(int dir, const std::string& name, const struct stat& st,
+                   const LowerFolder& below);
+
+  Time timeOf(const struct stat& st) const;
+  bool isSameMeta(const struct stat& st, const struct stat& lower) const;
+  bool isSameFile(int file, const struct stat& st, const Xattrs& xattrs,
+                  const LowerFolder::Found& lower);
+  bool isSameContent(int file, int lower, std::uint64_t size) const;
+  bool isSameSpecial(int dir, const std::string& name, const struct stat& st,
+                     const LowerFolder& below) const;
+
+  TarEntry entryFor(const struct stat& st) const;
+  void emit(const TarEntry& entry);
+  void emitMark(std::string_view name);
+  bool emitAsLink(const TarEntry& entry, const struct stat& st);
+  void copyData(int file, std::uint64_t offset, std::uint64_t length);
+
+  TarWriter& tar_;
+  const SealOptions& options_;
+  const std::set<std::string> exclude_;
+  SealResult result_;
+  std::string path_;  // of the entry under way
+  // Folders that did not change, outermost first: written when something below them is.
+  std::vector<TarEntry> pending_;
+  std::map<std::pair<dev_t, ino_t>, std::string>
+      links_;  // first path of every file with several names
+};
+
+bool Sealer::isDeletion(int dir, const fs::Entry& found, OpaqueMark mark) const {
+  if (found.type != DT_CHR && found.type != DT_UNKNOWN && mark != OpaqueMark::hasXattrWhiteouts)
+    return false;
+  const struct stat st = sys::fstatat(dir, found.name);
+  if (isWhiteoutDevice(st)) return true;
+  if (mark != OpaqueMark::hasXattrWhiteouts || !S_ISREG(st.st_mode) || st.st_size != 0)
+    return false;
+  return hasWhiteoutXattr(openForReading(dir, found.name, 0).get());
+}
+
+std::vector<Sealer::Item> Sealer::listItems(int dir, OpaqueMark mark) {
+  std::vector<Item> items;
+  for (fs::Entry& found : fs::list(dir)) {
+    const bool isWhiteout = isDeletion(dir, found, mark);
+    if (isWhiteout) {
+      items.push_back({std::string{kWhiteoutPrefix} + found.name, found.type, true});
+    } else if (found.name.starts_with(kWhiteoutPrefix)) {
+      // OCI image-spec layer.md, "Whiteouts": such a name would delete something when the layer is
+      // unpacked.
+      throw Error::make(Kind::unsupported,
+                        "a layer cannot hold {}: names that begin with \".wh.\" mean deletion",
+                        text::quote(path_.empty() ? found.name : path_ + "/" + found.name))
+          .hint("remove or rename the file in the step that makes it");
+    } else {
+      items.push_back({std::move(found.name), found.type, false});
+    }
+  }
+  std::sort(items.begin(), items.end());
+  return items;
+}
+
+void Sealer::walk(int dir, OpaqueMark mark, const LowerFolder& below, int depth) {
+  if (depth > kMaxDepth) {
+    throw Error::make(Kind::unsupported, "{} is nested over {} folders deep", text::quote(path_),
+                      kMaxDepth);
+  }
+  if (mark == OpaqueMark::opaque) emitMark(kOpaqueName);
+  const size_t parent = path_.size();
+  for (const Item& item : listItems(dir, mark)) {
+    const std::string_view name =
+        std::string_view{item.key}.substr(item.isWhiteout ? kWhiteoutPrefix.size() : 0);
+    if (parent > 0) path_ += '/';
+    path_ += name;
+    if (!exclude_.empty() && exclude_.contains(path_)) {
+      path_.resize(parent);
+      continue;
+    }
+    if (item.isWhiteout) {
+      path_.resize(parent);
+      emitMark(item.key);
+    } else {
+      sealEntry(dir, item, below, depth);
+      path_.resize(parent);
+    }
+  }
+}
+
+void Sealer::sealEntry(int dir, const Item& item, const LowerFolder& below, int depth) {
+  // Files and folders are opened at once and everything is asked of the descriptor: one path lookup
+  // each.
+  const std::string& name = item.key;
+  if (item.type == DT_REG) return sealFile(dir, name, below);
+  if (item.type == DT_DIR) return sealFolder(dir, name, below, depth);
+  const struct stat st = sys::fstatat(dir, name);
+  switch (st.st_mode & S_IFMT) {
+    case S_IFDIR: return sealFolder(dir, name, below, depth);
+    case S_IFREG: return sealFile(dir, name, below);
+    case S_IFSOCK: log::info("socket {} is left out of the layer", text::quote(path_)); return;
+    default: return sealSpecial(dir, name, st, below);
+  }
+}
+
+void Sealer::sealFolder(int dir, const std::string& name, const LowerFolder& below, int depth) {
+  const Fd folder = openForReading(dir, name, O_DIRECTORY);
+  const struct stat st = sys::fstat(folder.get());
+  TarEntry entry = entryFor(st);
+  entry.xattrs = readXattrs(folder.get());
+  const OpaqueMark mark = opaqueMark(folder.get());
+  const bool isOpaque = mark == OpaqueMark::opaque;
+  const auto lower = below.find(name);
+  bool isSame = false;
+  if (lower && !isOpaque && S_ISDIR(lower->st.st_mode) && isSameMeta(st, lower->st)) {
+    isSame = entry.xattrs ==
+             readXattrs(sys::openat(lower->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get());
+  }
+  const size_t outer = pending_.size();
+  if (isSame) {
+    pending_.push_back(std::move(entry));
+  } else {
+    emit(entry);
+  }
+  walk(folder.get(), mark, lower && !isOpaque ? below.descend(name) : LowerFolder{}, depth + 1);
+  // Still pending: nothing below it has changed.
+  if (pending_.size() > outer) pending_.resize(outer);
+}
+
+void Sealer::sealFile(int dir, const std::string& name, const LowerFolder& below) {
+  const Fd file = openForReading(dir, name, 0);
+  const struct stat st = sys::fstat(file.get());
+  if (!S_ISREG(st.st_mode))
+    throw Error::make(Kind::failed, "{} changed while it was read", text::quote(path_));
+  TarEntry entry = entryFor(st);
+  if (st.st_nlink > 1 && emitAsLink(entry, st)) return;
+  entry.xattrs = readXattrs(file.get());
+  // A file with several names is kept even when this one is as before: the others refer to it.
+  if (!below.isEmpty() && st.st_nlink == 1) {
+    const auto lower = below.find(name);
+    if (lower && isSameFile(file.get(), st, entry.xattrs, *lower)) return;
+  }
+
+  entry.size = static_cast<std::uint64_t>(st.st_size);
+  if (entry.size >= kMinHole) {
+    entry.extents = dataExtents(file.get(), entry.size);
+    entry.sparse = entry.extents.size() != 1 || entry.extents[0].length != entry.size;
+  }
+  emit(entry);
+  result_.bytes += entry.size;
+  if (!entry.sparse) return copyData(file.get(), 0, entry.size);
+  for (const auto& extent : entry.extents) copyData(file.get(), extent.offset, extent.length);
+}
+
+void Sealer::sealSpecial(int dir, const std::string& name, const struct stat& st,
+                         const LowerFolder& below) {
+  using Type = TarEntry::Type;
+  if (isSameSpecial(dir, name, st, below)) return;
+  TarEntry entry = entryFor(st);
+  switch (st.st_mode & S_IFMT) {
+    case S_IFLNK:
+      entry.type = Type::symlink;
+      entry.linkTarget = sys::readlinkat(dir, name);
+      break;
+    case S_IFCHR: entry.type = Type::charDevice; break;
+    case S_IFBLK: entry.type = Type::blockDevice; break;
+    default: entry.type = Type::fifo;
+  }
+  if (entry.type == Type::charDevice || entry.type == Type::blockDevice) {
+    entry.deviceMajor = major(st.st_rdev);
+    entry.deviceMinor = minor(st.st_rdev);
+  }
+  if (st.st_nlink > 1 && emitAsLink(entry, st)) return;
+  // Symbolic links can have none of the attributes that travel (xattr(7): user.* and ACLs).
+  if (entry.type != Type::symlink) entry.xattrs = readXattrsAt(dir, name);
+  emit(entry);
+}
+
+Time Sealer::timeOf(const struct stat& st) const {
+  const Time time{st.st_mtim.tv_sec, static_cast<std::uint32_t>(st.st_mtim.tv_nsec)};
+  if (!options_.clampMtime) return time;
+  const Time latest{*options_.clampMtime, 0};
+  const bool isLater =
+      time.seconds > latest.seconds || (time.seconds == latest.seconds && time.nanoseconds > 0);
+  return isLater ? latest : time;
+}
+
+bool Sealer::isSameMeta(const struct stat& st, const struct stat& lower) const {
+  return st.st_mode == lower.st_mode && st.st_uid == lower.st_uid && st.st_gid == lower.st_gid &&
+         timeOf(st) == timeOf(lower);
+}
+
+bool Sealer::isSameFile(int file, const struct stat& st, const Xattrs& xattrs,
+                        const LowerFolder::Found& lower) {
+  if (!isSameMeta(st, lower.st) || st.st_size != lower.st.st_size) return false;
+  const std::string name = path_.substr(path_.rfind('/') + 1);
+  const Fd other = openForReading(lower.dir, name, 0);
+  return xattrs == readXattrs(other.get()) &&
+         isSameContent(file, other.get(), static_cast<std::uint64_t>(st.st_size));
+}
+
+bool Sealer::isSameContent(int file, int lower, std::uint64_t size) const {
+  constexpr size_t kPiece = size_t{64} << 10;
+  std::array<std::byte, kPiece> ours;
+  std::array<std::byte, kPiece> theirs;
+  for (std::uint64_t at = 0; at < size; at += kPiece) {
+    const size_t a = preadFull(file, ours, static_cast<off_t>(at), path_);
+    const size_t b = preadFull(lower, theirs, static_cast<off_t>(at), path_);
+    if (a != b || std::memcmp(ours.data(), theirs.data(), a) != 0) return false;
+  }
+  return true;
+}
+
+bool Sealer::isSameSpecial(int dir, const std::string& name, const struct stat& st,
+                           const LowerFolder& below) const {
+  if (below.isEmpty() || st.st_nlink > 1) return false;
+  const auto lower = below.find(name);
+  if (!lower || !isSameMeta(st, lower->st) || st.st_rdev != lower->st.st_rdev) return false;
+  if (S_ISLNK(st.st_mode)) return sys::readlinkat(dir, name) == sys::readlinkat(lower->dir, name);
+  return readXattrsAt(dir, name) == readXattrsAt(lower->dir, name);
+}
+
+TarEntry Sealer::entryFor(const struct stat& st) const {
+  TarEntry entry;
+  entry.path = path_;
+  entry.type = S_ISDIR(st.st_mode) ? TarEntry::Type::directory : TarEntry::Type::file;
+  // The mode of a symbolic link is 0777 on Linux and means nothing.
+  entry.mode = st.st_mode & 07777;
+  entry.uid = st.st_uid;
+  entry.gid = st.st_gid;
+  const Time time = timeOf(st);
+  entry.mtimeSeconds = time.seconds;
+  entry.mtimeNanoseconds = time.nanoseconds;
+  return entry;
+}
+
+void Sealer::emit(const TarEntry& entry) {
+  for (const TarEntry& folder : pending_) tar_.add(folder);
+  result_.entries += pending_.size() + 1;
+  pending_.clear();
+  tar_.add(entry);
+}
+
+// A whiteout or opaque mark in the folder under way: an empty file with nothing that could differ.
+void Sealer::emitMark(std::string_view name) {
+  TarEntry mark;
+  mark.path = path_;
+  if (!path_.empty()) mark.path += '/';
+  mark.path += name;
+  emit(mark);
+}
+
+bool Sealer::emitAsLink(const TarEntry& entry, const struct stat& st) {
+  const auto [known, isFirst] = links_.try_emplace({st.st_dev, st.st_ino}, path_);
+  if (isFirst) return false;
+  TarEntry link = entry;
+  link.type = TarEntry::Type::hardLink;
+  link.linkTarget = known->second;
+  emit(link);
+  return true;
+}
+
+void Sealer::copyData(int file, std::uint64_t offset, std::uint64_t length) {
+  // Read straight into the block that goes to the sink: the bytes are not copied again.
+  while (length > 0) {
+    auto space = tar_.space();
+    space = space.first(static_cast<size_t>(std::min<std::uint64_t>(space.size(), length)));
+    const size_t count = preadFull(file, space, static_cast<off_t>(offset), path_);
+    if (count != space.size())
+      throw Error::make(Kind::failed, "{} changed while it was read", text::quote(path_));
+    if (options_.inspect) options_.inspect(path_, space);
+    tar_.advance(count);
+    offset += count;
+    length -= count;
+  }
+}
+
+}  // namespace
+
+SealResult writeLayerTar(int upper, Sink& sink, const SealOptions& options) {
+  BlockPipe pipe{sink, BlockPipe::Mode::overlapped};
+  TarWriter tar{pipe};
+  return Sealer{tar, options}.run(upper);
+}
+
+SealedLayer sealLayer(const Layout& layout, int upper, const SealOptions& options,
+                      BlobWriter::Durability durability) {
+  BlobWriter blob{layout};
+  const SealResult stats = writeLayerTar(upper, blob, options);
+  return {blob.commit(media::kLayer, {}, durability), stats};
+}
+
+}  // namespace img::store

@@ -1,0 +1,202 @@
+#include "store/unpack.h"
+
+#include <sys/sysmacros.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "store/tar.h"
+#include "store/tree_writer.h"
+#include "store/whiteout.h"
+#include "store/xattrs.h"
+
+namespace img::store {
+namespace {
+
+// L1 of security.md: an ordinary error that names the limit and its variable; 0 lifts it.
+class Limits {
+ public:
+  explicit Limits(std::string name) : name_(std::move(name)) {}
+
+  void count(const TarEntry& entry) {
+    if (++entries_ > maxEntries_) exceed("entries", kEntries, maxEntries_);
+    // Before a byte is written, and with holes counted: 2 KiB of tar can be 8 TiB of file.
+    if (entry.size > maxBytes_ - bytes_) exceed("bytes", kBytes, maxBytes_);
+    bytes_ += entry.size;
+  }
+  UnpackStats stats() const { return {entries_, bytes_}; }
+
+ private:
+  static constexpr char kBytes[] = "IMG_LIMIT_LAYER_BYTES";
+  static constexpr char kEntries[] = "IMG_LIMIT_LAYER_ENTRIES";
+
+  static std::uint64_t fromEnvironment(const char* variable, std::uint64_t standard) {
+    const char* value =
+        std::getenv(variable);  // NOLINT(concurrency-mt-unsafe): nothing here sets it
+    if (value == nullptr || *value == '\0') return standard;
+    const auto limit = text::parseUnsigned(value);
+    if (!limit)
+      throw Error::make(Kind::usage, "{}={} is not a number", variable, text::quote(value));
+    return *limit == 0 ? std::numeric_limits<std::uint64_t>::max() : *limit;
+  }
+  [[noreturn]] void exceed(std::string_view what, const char* variable, std::uint64_t limit) const {
+    throw Error::make(Kind::failed, "{}: more than {} {} in one layer", name_, limit, what)
+        .hint(fmt::format("raise the limit with {}=NUMBER, or lift it with {}=0", variable,
+                          variable));
+  }
+
+  std::string name_;
+  std::uint64_t maxBytes_ = fromEnvironment(kBytes, std::uint64_t{64} << 30);
+  std::uint64_t maxEntries_ = fromEnvironment(kEntries, 4'000'000);
+  std::uint64_t bytes_ = 0, entries_ = 0;
+};
+
+[[noreturn]] void refuse(const std::string& name, const TarEntry& entry, std::string_view what) {
+  throw Error::make(Kind::corrupt, "{}: entry {}: {}", name, text::quote(entry.path), what);
+}
+
+TreeWriter::Meta metaOf(const TarEntry& entry, const ArchiveOptions& options,
+                        const std::string& name) {
+  TreeWriter::Meta meta;
+  meta.mode = entry.mode;
+  meta.uid = options.uid.value_or(entry.uid);
+  meta.gid = options.gid.value_or(entry.gid);
+  meta.mtime = {entry.mtimeSeconds, static_cast<long>(entry.mtimeNanoseconds)};
+  if (options.clampMtime && meta.mtime.tv_sec >= *options.clampMtime)
+    meta.mtime = {*options.clampMtime, 0};
+  if (!entry.xattrs.empty())
+    meta.xattrs = keptXattrs(entry.xattrs, name + ": " + text::quote(entry.path));
+  return meta;
+}
+
+void putEntry(TreeWriter& tree, const std::string& path, const TarEntry& entry,
+              const TreeWriter::Meta& meta, TarReader& reader, const std::string& name) {
+  using Type = TarEntry::Type;
+  switch (entry.type) {
+    case Type::file: return tree.putFile(path, meta, entry, reader);
+    case Type::directory: return tree.putFolder(path, meta);
+    case Type::symlink: return tree.putSymlink(path, meta, entry.linkTarget);
+    case Type::fifo: return tree.putNode(path, meta, S_IFIFO, 0);
+    case Type::hardLink: {
+      const std::string target = cleanTarPath(entry.linkTarget, name);
+      if (target.empty()) refuse(name, entry, "hard link to a folder");
+      return tree.putLink(path, target);
+    }
+    case Type::charDevice:
+    case Type::blockDevice: break;
+  }
+  const bool isChar = entry.type == Type::charDevice;
+  if (isChar && entry.deviceMajor == 0 && entry.deviceMinor == 0) {
+    // T6: to overlayfs this is a whiteout; no image has a use for it.
+    refuse(name, entry, "character device 0:0, an overlay whiteout in disguise");
+  }
+  tree.putNode(path, meta, isChar ? S_IFCHR : S_IFBLK,
+               makedev(entry.deviceMajor, entry.deviceMinor));
+}
+
+// What T5 makes of a path: where a mark belongs, or that the entry is to be ignored.
+struct LayerName {
+  WhiteoutKind kind = WhiteoutKind::none;
+  std::string parent, last;
+};
+
+LayerName classify(const std::string& path, const TarEntry& entry, const std::string& name) {
+  LayerName result;
+  if (path.find(kWhiteoutPrefix) == std::string::npos) return result;
+  const auto parts = text::split(path, '/');
+  for (size_t i = 0; i + 1 < parts.size(); ++i) {
+    const WhiteoutKind kind = whiteoutKind(parts[i]);
+    if (kind == WhiteoutKind::metadata) return {WhiteoutKind::metadata, {}, {}};
+    if (kind != WhiteoutKind::none) refuse(name, entry, "a whiteout with something inside");
+  }
+  result.last = parts.back();
+  result.kind = whiteoutKind(result.last);
+  if (result.kind == WhiteoutKind::invalid)
+    refuse(name, entry, "whiteout of a folder itself or of its parent");
+  if (path.size() > result.last.size())
+    result.parent = path.substr(0, path.size() - result.last.size() - 1);
+  return result;
+}
+
+// A relative link out of the destination. Links *through* the root file system are fine: they are
+// resolved inside it.
+bool leavesFolder(const std::string& path, const std::string& target) {
+  if (target.starts_with('/')) return false;
+  auto depth = static_cast<std::int64_t>(std::count(path.begin(), path.end(), '/'));
+  for (const std::string& part : text::split(target, '/')) {
+    if (part == "..") {
+      if (--depth < 0) return true;
+    } else if (!part.empty() && part != ".") {
+      ++depth;
+    }
+  }
+  return false;
+}
+
+void unpackLayerEntry(TreeWriter& tree, const TarEntry& entry, TarReader& reader,
+                      const std::string& name) {
+  const std::string path = cleanTarPath(entry.path, name);
+  if (path.empty() && entry.type != TarEntry::Type::directory)
+    refuse(name, entry, "the root must be a folder");
+  const LayerName layerName = classify(path, entry, name);
+  switch (layerName.kind) {
+    case WhiteoutKind::metadata: return;
+    case WhiteoutKind::opaque: return tree.putOpaque(layerName.parent);
+    case WhiteoutKind::name:
+      return tree.putWhiteout(layerName.parent, layerName.last.substr(kWhiteoutPrefix.size()));
+    default: putEntry(tree, path, entry, metaOf(entry, {}, name), reader, name);
+  }
+}
+
+void unpackArchiveEntry(TreeWriter& tree, const TarEntry& entry, TarReader& reader,
+                        const ArchiveOptions& options, const std::string& name) {
+  const std::string path = cleanTarPath(entry.path, name);
+  if (path.empty()) {
+    if (entry.type != TarEntry::Type::directory) refuse(name, entry, "the root must be a folder");
+    return;  // "." says nothing about the folder that is already there
+  }
+  if (path.starts_with(kWhiteoutPrefix) || path.find("/.wh.") != std::string::npos) {
+    // T5: in the layer that this becomes it would delete something.
+    refuse(name, entry, "a name that begins with \".wh.\"");
+  }
+  if (entry.type == TarEntry::Type::symlink && leavesFolder(path, entry.linkTarget)) {
+    refuse(name, entry, "symbolic link out of the destination");
+  }
+  putEntry(tree, path, entry, metaOf(entry, options, name), reader, name);
+}
+
+}  // namespace
+
+UnpackStats unpackLayer(Source& tar, int folder, const std::string& name) {
+  TarReader reader{tar, name};
+  TreeWriter tree{folder, "", TreeWriter::Style::layer, name};
+  Limits limits{name};
+  while (const TarEntry* entry = reader.next()) {
+    limits.count(*entry);
+    unpackLayerEntry(tree, *entry, reader, name);
+  }
+  tree.finish();
+  reader.drain();
+  return limits.stats();
+}
+
+UnpackStats unpackArchive(Source& tar, int root, const std::string& folder,
+                          const ArchiveOptions& options, const std::string& name) {
+  TarReader reader{tar, name};
+  TreeWriter tree{root, folder == "/" ? "" : cleanTarPath(folder, name), TreeWriter::Style::archive,
+                  name};
+  Limits limits{name};
+  while (const TarEntry* entry = reader.next()) {
+    limits.count(*entry);
+    unpackArchiveEntry(tree, *entry, reader, options, name);
+  }
+  tree.finish();
+  reader.drain();
+  return limits.stats();
+}
+
+}  // namespace img::store
