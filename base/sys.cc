@@ -25,7 +25,8 @@ constexpr int kOpenFlags = O_CLOEXEC | O_NOCTTY;
 
 int rawOpenat2(int dir, const std::string& path, int flags, mode_t mode, std::uint64_t resolve) {
   open_how how{};
-  how.flags = static_cast<std::uint64_t>(flags | kOpenFlags);
+  // openat2(2) refuses flags that mean nothing; O_PATH opens no terminal.
+  how.flags = static_cast<std::uint64_t>(flags | ((flags & O_PATH) != 0 ? O_CLOEXEC : kOpenFlags));
   how.mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? mode : 0;
   how.resolve = resolve;
   // openat2(2): EAGAIN when a rename raced with ".."; documented as "try again".
