@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <memory>
 #include <optional>
 
 #include "base/fd.h"
@@ -14,6 +15,8 @@ namespace img::runtime {
 
 class [[nodiscard]] Container {
  public:
+  struct Impl;
+  explicit Container(std::unique_ptr<Impl> impl);
   Container(Container&&) noexcept;
   Container& operator=(Container&&) = delete;
   ~Container();
@@ -27,10 +30,7 @@ class [[nodiscard]] Container {
   bool outOfMemory() const;  // the kernel's OOM killer struck in its cgroup (after wait())
 
  private:
-  friend Container start(const Spec& spec);
-  struct Impl;
-  explicit Container(Impl* impl);
-  Impl* impl_;
+  std::unique_ptr<Impl> impl_;
 };
 
 // Returns when the program has been executed (execve succeeded). Throws what failed in the child:

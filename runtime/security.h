@@ -22,6 +22,9 @@ std::uint64_t parseCapability(std::string_view name);
 std::uint64_t capabilitySet(std::uint64_t base, const std::vector<std::string>& add,
                             const std::vector<std::string>& drop);
 
+// What this process could hand on: its bounding set.
+std::uint64_t boundingCapabilities();
+
 struct Identity {
   uid_t uid = 0;
   gid_t gid = 0;

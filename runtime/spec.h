@@ -36,23 +36,31 @@ struct Limits {
   bool any() const;
 };
 
+struct ResourceLimit {
+  int resource = 0;  // RLIMIT_*
+  std::uint64_t soft = 0, hard = 0;
+};
+
 struct Spec {
   std::vector<std::string> argv;
-  std::vector<std::string>
-      env;  // "K=V", complete but for HOME, which is filled in from passwd when missing
-  std::string cwd = "/";  // created (0755, root) when missing
-  std::string user;       // "U[:G]" as in security.md P4; empty: root
+  std::vector<std::string> env;  // "K=V", complete but for HOME (from passwd when missing)
+  std::string cwd = "/";         // created (0755, root) when missing
+  std::string user;              // "U[:G]" as in security.md P4; empty: root
   std::vector<std::string> groupAdd;
   std::string hostname;
+  std::vector<ResourceLimit> resourceLimits;  // --ulimit; others are the caller's
 
   // The file descriptors that become 0, 1 and 2; -1: /dev/null. Ignored with tty.
   int standardInput = -1, standardOutput = -1, standardError = -1;
   bool tty = false;  // a pty from the container's own devpts; the master comes back from start()
+  unsigned short ttyRows = 0, ttyColumns = 0;  // 0: left as the kernel makes it
 
   Network network = Network::none;
   int networkNamespace = -1;  // Network::join: descriptor of the namespace
   Seccomp seccomp = Seccomp::standard;
   std::uint64_t capabilities = 0;  // bounding set; kDefaultCapabilities of security.h
+  // Of these, the ones a process that is not root gets as well (--cap-add).
+  std::uint64_t addedCapabilities = 0;
   bool privileged = false;
   bool noNewPrivs = false;
   bool readOnlyRoot = false;
@@ -66,8 +74,9 @@ struct Spec {
   std::string cgroupName;  // "" : no cgroup of its own
   Limits limits;
 
-  // Called in the child, in the new mount namespace: returns a detached mount of the root file
-  // system.
+  // Returns a detached mount of the root file system. Called by start() in the calling process,
+  // before the clone: overlayfs refuses layers that belong to another mount namespace (EINVAL from
+  // clone_private_mount() in the kernel), and descriptors keep the namespace they were opened in.
   std::function<Fd()> mountRootfs;
 };
 

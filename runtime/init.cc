@@ -1,0 +1,210 @@
+#include "runtime/init.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+#include "base/sys.h"
+#include "base/text.h"
+#include "runtime/command.h"
+#include "runtime/own_binary.h"
+#include "runtime/paths.h"
+#include "runtime/privileges.h"
+#include "runtime/rootfs.h"
+
+namespace img::runtime {
+namespace {
+
+// Descriptors while a container is set up: 0-2 its standard streams, 3 the error pipe.
+constexpr int kErrorPipe = 3;
+constexpr int kFirstFree = 4;
+constexpr int kSetupFailed = 125;
+constexpr long kPipeMagic = 0x50495045;  // PIPEFS_MAGIC, linux/magic.h
+
+void bringLoopbackUp() {
+  const Fd socket{
+      sys::check([] { return ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); }, "open a socket")};
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  sys::ioctl(socket.get(), SIOCSIFFLAGS, &request, "bring the loopback interface up");
+}
+
+Fd aboveStandard(int fd) {
+  return Fd{sys::check([&] { return ::fcntl(fd, F_DUPFD_CLOEXEC, kFirstFree); },
+                       "duplicate a descriptor")};
+}
+
+void place(int fd, int where) {
+  sys::check([&] { return ::dup2(fd, where); }, "set up descriptor {}", where);
+}
+
+// An unprivileged program may open /dev/stdout anew: anonymous pipes and our own pty become its.
+// Files and terminals of the caller keep their owner.
+void giveStreamsTo(const Identity& identity, bool hasTerminal) {
+  if (identity.uid == 0) return;
+  if (hasTerminal) sys::fchown(0, identity.uid, static_cast<gid_t>(-1));
+  for (int fd = 0; !hasTerminal && fd < 3; ++fd) {
+    if (!S_ISFIFO(sys::fstat(fd).st_mode)) continue;
+    if (sys::fstatfs(fd, "a stream").f_type != kPipeMagic) continue;
+    sys::fchown(fd, identity.uid, static_cast<gid_t>(-1));
+  }
+}
+
+void takeTerminal(const Spec& spec, const Terminal& terminal) {
+  const int fd = terminal.slave.get();
+  if (spec.ttyRows != 0 || spec.ttyColumns != 0) {
+    winsize size{};
+    size.ws_row = spec.ttyRows;
+    size.ws_col = spec.ttyColumns;
+    sys::ioctl(fd, TIOCSWINSZ, &size, "set the size of the terminal");
+  }
+  sys::check([&] { return ::ioctl(fd, TIOCSCTTY, 0); }, "take the terminal");
+}
+
+// From here on 0-2 are the container's and 3 the error pipe; everything else but `program` is
+// closed.
+void arrangeDescriptors(const Spec& spec, ChildSide& side, Stage& stage) {
+  Fd streams[3];
+  const int given[3] = {spec.standardInput, spec.standardOutput, spec.standardError};
+  for (size_t i = 0; i < 3; ++i) {
+    const int source = stage.terminal  ? stage.terminal->slave.get()
+                       : given[i] >= 0 ? given[i]
+                                       : stage.null;
+    streams[i] = aboveStandard(source);
+  }
+  const Fd errors = aboveStandard(side.errors.get());
+  const Fd program = aboveStandard(side.program.get());
+  for (int i = 0; i < 3; ++i) place(streams[i].get(), i);
+  sys::check([&] { return ::dup3(errors.get(), kErrorPipe, O_CLOEXEC); }, "place the error pipe");
+  sys::check([&] { return ::dup3(program.get(), kFirstFree, O_CLOEXEC); }, "place the program");
+}
+
+void checkWorkingFolder(const std::string& path) {
+  // getcwd(2) gives "(unreachable)/..." for a folder that is not below the root of the process.
+  const std::string here = [] {
+    char buffer[4096];
+    return ::getcwd(buffer, sizeof buffer) != nullptr ? std::string{buffer} : std::string{};
+  }();
+  if (here.empty() || here[0] != '/' || here == "/proc" || here.substr(0, 6) == "/proc/") {
+    throw Error::make(Kind::denied, "the working folder {} is not inside the container",
+                      text::quote(path));
+  }
+}
+
+// True when it could be entered; a folder that only root can enter is entered before the user
+// changes.
+bool tryEnter(const std::string& path) {
+  if (::chdir(path.c_str()) == 0) return true;
+  if (errno == EACCES) return false;
+  throw Error::fromErrno(errno, fmt::format("enter the working folder {}", text::quote(path)));
+}
+
+std::vector<std::string> completeEnvironment(const Spec& spec, const Identity& identity) {
+  std::vector<std::string> env = spec.env;
+  for (const std::string& entry : env) {
+    if (entry.compare(0, 5, "HOME=") == 0) return env;
+  }
+  env.push_back("HOME=" + identity.home);
+  return env;
+}
+
+}  // namespace
+
+bool hasReader(int pipe) {
+  pollfd entry{pipe, POLLOUT, 0};
+  return ::poll(&entry, 1, 0) < 0 || (entry.revents & POLLERR) == 0;
+}
+
+void reportAndExit(int errors, const char* step) noexcept {
+  try {
+    Error error = currentError();
+    if (!error.exitCode()) error.exitCode(kSetupFailed);
+    error.addStep(step);
+    writeAll(errors, error.toJson(), "the error pipe");
+  } catch (...) {  // nobody listens: the exit status has to do
+  }
+  ::_exit(kSetupFailed);
+}
+
+void becomeCommand(const Spec& spec, ChildSide side, Stage stage) {
+  const char* step = "preparing the process";
+  int errors = side.errors.get();
+  try {
+    cleanProcessState(spec);
+    const Identity identity = [&] {
+      const Fd root = sys::openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
+      return resolveUser(root.get(), spec.user, spec.groupAdd);
+    }();
+    if (stage.terminal) {
+      takeTerminal(spec, *stage.terminal);
+      sys::sendFd(side.terminalSocket.get(), stage.terminal->master.get());
+    }
+    const bool hasTerminal = stage.terminal.has_value();
+    arrangeDescriptors(spec, side, stage);
+    errors = kErrorPipe;
+    // Close, not only mark: "/proc/self/fd/N" is looked up before execve closes anything
+    // (CVE-2024-21626). The Fd objects above still name these numbers and are never destroyed: this
+    // function does not return.
+    sys::closeRange(kFirstFree + 1, ~0U);
+    giveStreamsTo(identity, hasTerminal);
+
+    step = "entering the working folder";
+    tryEnter(spec.cwd);
+    step = "giving up privileges";
+    becomeUser(spec, identity);
+    step = "entering the working folder";
+    if (!tryEnter(spec.cwd)) tryEnter(".");
+    checkWorkingFolder(spec.cwd);
+
+    step = "starting the command";
+    const std::vector<std::string> env = completeEnvironment(spec, identity);
+    const std::string path = findCommand(spec.argv.front(), env);
+    enterContainerInit(kFirstFree, spec.init, path, spec.argv, env);
+  } catch (...) {
+    reportAndExit(errors, step);
+  }
+}
+
+void runContainer(const Spec& spec, ChildSide side) {
+  const char* step = "entering the namespaces";
+  Stage stage;
+  Devices devices;
+  try {
+    dieWithParent();
+    if (!hasReader(side.errors.get())) ::_exit(kSetupFailed);
+    sys::prctl(PR_SET_DUMPABLE, 0, "hide this process");
+    ::umask(022);
+    for (const Fd& procs : side.cgroups) writeAll(procs.get(), "0", "cgroup.procs");
+    if (side.unshareCgroup) sys::unshare(CLONE_NEWCGROUP);
+    if (spec.network == Network::join) {
+      sys::setns(spec.networkNamespace, CLONE_NEWNET, "the network namespace");
+    }
+    // Nothing of ours shows on the host from here on (security.md N2).
+    sys::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+
+    step = "building the root file system of the container";
+    devices = assembleRootfs(side.rootfs.get(), spec, side.mounts);
+    pivotInto(side.rootfs.get());
+    if (!spec.hostname.empty()) sys::sethostname(spec.hostname);
+    if (spec.network == Network::none) bringLoopbackUp();
+    stage.null = devices.null.get();
+    stage.terminal = std::move(devices.terminal);
+  } catch (...) {
+    reportAndExit(side.errors.get(), step);
+  }
+  becomeCommand(spec, std::move(side), std::move(stage));
+}
+
+}  // namespace img::runtime

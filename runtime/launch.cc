@@ -1,0 +1,159 @@
+#include "runtime/launch.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "base/sys.h"
+#include "base/text.h"
+#include "runtime/command.h"
+#include "runtime/init.h"
+#include "runtime/launched.h"
+#include "runtime/mounts.h"
+#include "runtime/own_binary.h"
+
+namespace img::runtime {
+
+Container::Container(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Container::Container(Container&&) noexcept = default;
+
+Container::~Container() {
+  if (!impl_ || impl_->isReaped) return;
+  try {
+    sys::pidfdSendSignal(impl_->pidfd.get(), SIGKILL);
+    wait();
+  } catch (...) {  // a destructor reports nothing; the process is dead or not ours
+  }
+}
+
+pid_t Container::pid() const {
+  return impl_->pid;
+}
+int Container::pidfd() const {
+  return impl_->pidfd.get();
+}
+Fd Container::takeTerminal() {
+  return std::move(impl_->terminal);
+}
+void Container::kill(int signal) const {
+  sys::pidfdSendSignal(impl_->pidfd.get(), signal);
+}
+bool Container::outOfMemory() const {
+  return impl_->outOfMemory;
+}
+
+ExitStatus Container::wait() {
+  if (impl_->isReaped) return impl_->status;
+  siginfo_t info{};
+  // PID 1 is reported only after every other process of its pid namespace is gone
+  // (zap_pid_ns_processes() in the kernel runs first), so nothing of the container lives after
+  // this.
+  sys::check(
+      [&] { return ::waitid(P_PIDFD, static_cast<id_t>(impl_->pidfd.get()), &info, WEXITED); },
+      "wait for the container");
+  impl_->isReaped = true;
+  impl_->status = info.si_code == CLD_EXITED ? ExitStatus{info.si_status, 0}
+                                             : ExitStatus{128 + info.si_status, info.si_status};
+  return impl_->status;
+}
+
+namespace {
+
+// Signals stay blocked from before the clone until the child has put all handlers back: none of the
+// caller's runs there.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::sigprocmask(SIG_SETMASK, &all, &old_);
+  }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+  ~SignalsBlocked() { ::sigprocmask(SIG_SETMASK, &old_, nullptr); }
+
+ private:
+  sigset_t old_;
+};
+
+void check(const Spec& spec) {
+  if (spec.argv.empty()) throw Error{Kind::usage, "no command to run"};
+  for (const std::string& word : spec.argv) {
+    if (word.find('\0') != std::string::npos) throw Error{Kind::usage, "a NUL byte in the command"};
+  }
+  if (spec.cwd.empty() || spec.cwd[0] != '/') {
+    throw Error::make(Kind::usage, "the working folder {} is not an absolute path",
+                      text::quote(spec.cwd));
+  }
+}
+
+std::uint64_t cloneFlags(const Spec& spec, bool hasCgroup) {
+  std::uint64_t flags = CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
+  if (spec.network == Network::none) flags |= CLONE_NEWNET;
+  // With a cgroup of its own the child makes the cgroup namespace after it has moved in.
+  if (!hasCgroup) flags |= CLONE_NEWCGROUP;
+  return flags;
+}
+
+}  // namespace
+
+Launched cloneChild(clone_args args, const std::function<void()>& child) {
+  const SignalsBlocked blocked;
+  int pidfd = -1;
+  args.flags |= CLONE_PIDFD;
+  args.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
+  args.exit_signal = SIGCHLD;
+  const pid_t pid = sys::clone3(args);
+  if (pid == 0) {
+    child();
+    ::_exit(0);
+  }
+  return {pid, Fd{pidfd}};
+}
+
+void awaitExec(const Fd& errors, const std::string& name) {
+  const std::string report = readAll(errors.get(), "the error pipe", size_t{1} << 20);
+  if (report.empty()) return;
+  if (report[0] != 'X' || report.size() != 5) throw Error::fromJson(report);
+  int errnum = 0;
+  for (size_t i = 0; i < 4; ++i) {
+    errnum |= static_cast<int>(static_cast<unsigned char>(report[1 + i])) << (8 * i);
+  }
+  throw explainExecFailure(errnum, name);
+}
+
+Container start(const Spec& spec) {
+  check(spec);
+  Pipe errors = Pipe::make();
+  std::pair<Fd, Fd> terminal;
+  ChildSide side;
+  side.program = makeContainerInit();
+  side.mounts = prepareMounts(spec.mounts);
+  side.rootfs = spec.mountRootfs();
+  if (spec.tty) {
+    terminal = sys::socketPair();
+    side.terminalSocket = std::move(terminal.second);
+  }
+  side.errors = std::move(errors.write);
+
+  clone_args args{};
+  args.flags = cloneFlags(spec, false);
+  Launched launched = cloneChild(args, [&] {
+    errors.read.reset();
+    runContainer(spec, std::move(side));
+  });
+  auto held = std::make_unique<Container::Impl>(std::move(launched));
+  Container::Impl& impl = *held;
+  Container container{std::move(held)};
+  // The child holds its own copies; the end of the pipe and the end of the mounts must depend on it
+  // alone.
+  side = {};
+  awaitExec(errors.read, spec.argv.front());
+  if (spec.tty) impl.terminal = sys::receiveFd(terminal.first.get());
+  return container;
+}
+
+}  // namespace img::runtime

@@ -1,0 +1,39 @@
+// Shared by launch.cc and exec.cc: how a child is cloned, how its failure is heard, what a
+// Container holds.
+#pragma once
+
+#include <linux/sched.h>
+
+#include <functional>
+#include <string>
+
+#include "base/fd.h"
+#include "runtime/launch.h"
+
+namespace img::runtime {
+
+struct Launched {
+  pid_t pid = -1;
+  Fd pidfd;
+};
+
+struct Container::Impl {
+  explicit Impl(Launched launched) : pid(launched.pid), pidfd(std::move(launched.pidfd)) {}
+
+  pid_t pid = -1;
+  Fd pidfd;
+  Fd terminal;
+  bool isReaped = false;
+  bool outOfMemory = false;
+  ExitStatus status;
+};
+
+// clone3 without a stack of its own behaves like fork. `child` runs in the new process with all
+// signals blocked.
+Launched cloneChild(clone_args args, const std::function<void()>& child);
+
+// Returns when the command has been executed; throws the Error that stopped it. `name` is for the
+// message.
+void awaitExec(const Fd& errors, const std::string& name);
+
+}  // namespace img::runtime

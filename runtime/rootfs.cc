@@ -1,0 +1,201 @@
+#include "runtime/rootfs.h"
+
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <sys/mount.h>
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+
+#include "base/sys.h"
+#include "base/text.h"
+#include "runtime/mounts.h"
+#include "runtime/paths.h"
+
+namespace img::runtime {
+namespace {
+
+constexpr unsigned kInert = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV;
+
+// security.md N5: kernel addresses, keys of other users, power and interrupt side channels.
+constexpr const char* kMaskedProc[] = {"acpi",       "asound",        "interrupts",  "kcore",
+                                       "keys",       "latency_stats", "sched_debug", "scsi",
+                                       "timer_list", "timer_stats"};
+constexpr const char* kMaskedSys[] = {"devices/virtual/powercap", "firmware", "fs/selinux"};
+// security.md N6. /proc/asound is masked instead, which is stricter.
+constexpr const char* kReadOnlyProc[] = {"bus", "fs", "irq", "sys", "sysrq-trigger"};
+
+// A tmpfs of our own below the container's root: what is bound from it shows no path of the host in
+// mountinfo. It goes away with the old root.
+struct Scratch {
+  Fd mount;
+  int files = 0;
+
+  Scratch() {
+    mount = makeMount("tmpfs", kInert, {{"source", "img"}, {"mode", "0755"}});
+    sys::mkdirat(mount.get(), "empty", 0555);
+    // "/" surely exists; the container's root is then stacked on top. Attached, because
+    // open_tree(2) clones from a detached mount only since Linux 6.15.
+    sys::moveMount(mount.get(), AT_FDCWD, "/");
+  }
+};
+
+// Covers one path of a pseudo file system of ours; a path that is not there needs no cover.
+void maskPath(int instance, const char* path, int scratch, int devices) {
+  const std::optional<Fd> target = sys::tryOpenat(instance, path, O_PATH | O_NOFOLLOW);
+  if (!target) return;
+  const bool isFolder = S_ISDIR(sys::fstat(target->get()).st_mode);
+  const Fd cover = isFolder ? cloneMount(scratch, "empty") : cloneMount(devices, "null");
+  if (isFolder) sys::mountSetattr(cover.get(), "", 0, MOUNT_ATTR_RDONLY, 0);
+  sys::moveMount(cover.get(), target->get(), "");
+}
+
+void maskThermalThrottles(int sysfs, int scratch, int devices) {
+  for (int cpu = 0;; ++cpu) {
+    const std::string folder = "devices/system/cpu/cpu" + std::to_string(cpu);
+    if (!sys::tryOpenat(sysfs, folder, O_PATH | O_NOFOLLOW)) return;
+    maskPath(sysfs, (folder + "/thermal_throttle").c_str(), scratch, devices);
+  }
+}
+
+void makeReadOnly(int instance, const char* path) {
+  const std::optional<Fd> target = sys::tryOpenat(instance, path, O_PATH | O_NOFOLLOW);
+  if (!target) return;
+  const Fd tree = cloneMount(target->get(), "", true);
+  sys::mountSetattr(tree.get(), "", AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0);
+  sys::moveMount(tree.get(), target->get(), "");
+}
+
+// Our own network namespace has no privileged ports to guard, and ping works without CAP_NET_RAW
+// (security.md P1).
+void relaxNetworkSysctls(int proc) {
+  constexpr std::pair<const char*, std::string_view> kValues[] = {
+      {"sys/net/ipv4/ping_group_range", "0 2147483647"},
+      {"sys/net/ipv4/ip_unprivileged_port_start", "0"}};
+  for (const auto& [path, value] : kValues) {
+    if (const std::optional<Fd> file = sys::tryOpenat(proc, path, O_WRONLY)) {
+      writeAll(file->get(), value, path);
+    }
+  }
+}
+
+void mountProc(int root, const Spec& spec, int scratch, int devices) {
+  const Fd proc = makeMount("proc", kInert, {{"source", "proc"}});
+  sys::moveMount(proc.get(), openRealFolder(root, "proc").get(), "");
+  if (spec.network == Network::none) relaxNetworkSysctls(proc.get());
+  if (spec.privileged) return;
+  for (const char* path : kReadOnlyProc) makeReadOnly(proc.get(), path);
+  for (const char* path : kMaskedProc) maskPath(proc.get(), path, scratch, devices);
+}
+
+void mountSys(int root, const Spec& spec, int scratch, int devices) {
+  const unsigned readOnly = spec.privileged ? 0U : unsigned{MOUNT_ATTR_RDONLY};
+  const Fd sysfs = makeMount("sysfs", kInert | readOnly, {{"source", "sysfs"}});
+  sys::moveMount(sysfs.get(), openRealFolder(root, "sys").get(), "");
+  if (spec.privileged) return;
+  for (const char* path : kMaskedSys) maskPath(sysfs.get(), path, scratch, devices);
+  maskThermalThrottles(sysfs.get(), scratch, devices);
+}
+
+// A volume that names the very path wins over our file.
+bool isMountTarget(const Spec& spec, const std::string& path) {
+  return std::any_of(spec.mounts.begin(), spec.mounts.end(),
+                     [&](const Mount& mount) { return cleanPath(mount.target) == path; });
+}
+
+void bindFile(int root, const Spec& spec, int scratch, size_t index) {
+  const auto& [path, content] = spec.files[index];
+  // The base name is what mountinfo shows; the number keeps two of the same name apart.
+  const std::string folder = std::to_string(index);
+  const std::vector<std::string> parts = pathParts(path);
+  if (parts.empty()) throw Error{Kind::usage, "cannot put a file on / of the container"};
+  sys::mkdirat(scratch, folder, 0755);
+  const std::string name = folder + "/" + parts.back();
+  writeAll(sys::openat(scratch, name, O_WRONLY | O_CREAT | O_EXCL, 0644).get(), content, path);
+  const Fd file = cloneMount(scratch, name);
+  if (spec.filesReadOnly) sys::mountSetattr(file.get(), "", 0, MOUNT_ATTR_RDONLY, 0);
+  sys::moveMount(file.get(), openMountTarget(root, path, false).get(), "");
+}
+
+void bindFiles(int root, const Spec& spec, int scratch) {
+  for (size_t i = 0; i < spec.files.size(); ++i) {
+    if (!isMountTarget(spec, cleanPath(spec.files[i].first))) bindFile(root, spec, scratch, i);
+  }
+}
+
+// Outer targets first, whatever the order of the options: /a before /a/b.
+std::vector<size_t> mountOrder(const Spec& spec) {
+  std::vector<size_t> order(spec.mounts.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return pathParts(spec.mounts[a].target).size() < pathParts(spec.mounts[b].target).size();
+  });
+  return order;
+}
+
+void attachMounts(int root, const Spec& spec, const std::vector<Fd>& trees) {
+  for (const size_t i : mountOrder(spec)) {
+    const std::string& target = spec.mounts[i].target;
+    try {
+      const bool isFolder = S_ISDIR(sys::fstat(trees[i].get()).st_mode);
+      sys::moveMount(trees[i].get(), openMountTarget(root, target, isFolder).get(), "");
+    } catch (Error& error) {
+      error.during("mounting on {}", target);
+      throw;
+    }
+  }
+}
+
+// Made while the root can still be written to. /proc/self/fd/N as a working folder would be a
+// descriptor of ours (CVE-2024-21626, security.md F5).
+void makeWorkingFolder(int root, const std::string& path) {
+  if (isOnProcOrSys(makeDirsInRoot(root, path).get())) {
+    throw Error::make(Kind::usage, "the working folder {} is part of /proc or /sys",
+                      text::quote(path));
+  }
+}
+
+// Device nodes of layers stay inert (security.md N9); nosuid as well where no_new_privs makes
+// set-user-id useless anyway, so that programs with file capabilities outside the bounding set
+// still start.
+void restrictRoot(int root, const Spec& spec) {
+  std::uint64_t attributes = spec.privileged ? 0 : MOUNT_ATTR_NODEV;
+  if (spec.noNewPrivs) attributes |= MOUNT_ATTR_NOSUID;
+  if (spec.readOnlyRoot) attributes |= MOUNT_ATTR_RDONLY;
+  if (attributes != 0) sys::mountSetattr(root, "", 0, attributes, 0);
+}
+
+}  // namespace
+
+Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts) {
+  const Scratch scratch;
+  sys::moveMount(root, AT_FDCWD, "/");
+
+  Devices devices = mountDevices(root, spec);
+  const int dev = devices.folder.get();
+  mountProc(root, spec, scratch.mount.get(), dev);
+  mountSys(root, spec, scratch.mount.get(), dev);
+  attachMounts(root, spec, mounts);
+  bindFiles(root, spec, scratch.mount.get());
+  makeWorkingFolder(root, spec.cwd);
+  restrictRoot(root, spec);
+  return devices;
+}
+
+void pivotInto(int root) {
+  sys::fchdir(root);
+  sys::pivotRoot(".", ".");
+  // The old root lies on top of the new one now, with the scratch mount on top of it: take off
+  // both.
+  sys::umount2(".", MNT_DETACH);
+  sys::umount2(".", MNT_DETACH);
+  sys::chdir("/");
+  const struct stat wanted = sys::fstat(root);
+  const struct stat got = sys::fstatat(AT_FDCWD, "/");
+  if (wanted.st_dev != got.st_dev || wanted.st_ino != got.st_ino) {
+    throw Error{Kind::internal, "the container's root did not become the root"};
+  }
+}
+
+}  // namespace img::runtime
