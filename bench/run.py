@@ -1,0 +1,340 @@
+#!/usr/bin/env python3
+"""Measures whole commands, from before the fork to after the last wait, and prints medians.
+
+    run.py --bin DIR [--quick] [--peers] [--rows a,b] [--runs N] [--json FILE]
+
+Every round runs each tool on each row once, in an order that rotates from round to round, so that a slow minute of
+the machine hits all of them alike. Compare ratios within one run; milliseconds of two runs are not comparable.
+`limit` is a small C program (limits/) that does only the unavoidable work of the row: no store, no cache, no parser.
+Cold: no cache and no image but the unpacked base; the page cache is warm. Unchanged: the identical command again.
+"""
+import argparse
+import json
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(HERE.parent / "tests/e2e"))
+from lib import harness, peers  # noqa: E402  (the tests' way to start a docker daemon and to make a base image)
+
+FILES, BYTES = 13_700, 200_000_000
+STEPS = 20
+
+
+def spawn(argv):
+    """Runs a command silently; (milliseconds, CPU milliseconds, peak KiB of its largest process)."""
+    null_in = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
+    log = os.path.join(harness.scratch(), "command.log")
+    out = (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    argv = [os.fspath(a) for a in argv]
+    began = time.perf_counter()
+    pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=[null_in, out, (os.POSIX_SPAWN_DUP2, 1, 2)])
+    _, status, usage = os.wait4(pid, 0)
+    wall = time.perf_counter() - began
+    code = os.waitstatus_to_exitcode(status)
+    if code != 0:
+        raise RuntimeError(f"{' '.join(argv)}: exit {code}\n{pathlib.Path(log).read_text(errors='replace')[-2000:]}")
+    return wall * 1e3, (usage.ru_utime + usage.ru_stime) * 1e3, usage.ru_maxrss
+
+
+def has_journal(path):
+    """False for ext4 without a journal (some virtual machines), which looks at every recently deleted inode on each
+    create: after one large delete everything is up to 25 times slower, and a benchmark deletes a lot."""
+    found = subprocess.run(["findmnt", "-n", "-o", "FSTYPE,SOURCE", "-T", path], capture_output=True, text=True).stdout.split()
+    if len(found) < 2 or found[0] != "ext4":
+        return True
+    device = os.path.basename(os.path.realpath(found[1]))
+    journals = pathlib.Path("/proc/fs/jbd2")
+    return journals.is_dir() and any(j.name.startswith(device + "-") for j in journals.iterdir())
+
+
+class Disk:
+    """The folder of all measurements: on an ext4 with a journal, in a loop device where there is none otherwise."""
+
+    def __init__(self):
+        tempfile.tempdir = "/var/tmp"  # on the disk: /tmp may be memory
+        self.image = None
+        where = harness.scratch()
+        if has_journal(where):
+            return
+        self.image = where + ".ext4"
+        with open(self.image, "wb") as file:
+            file.truncate(32 << 30)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-E", "nodiscard", self.image], check=True)
+        subprocess.run(["mount", "-o", "loop", self.image, where], check=True)
+
+    def remove(self):
+        if self.image:
+            subprocess.run(["umount", harness.scratch()], check=False)
+            os.unlink(self.image)
+        shutil.rmtree(harness.scratch(), ignore_errors=True)
+
+
+class Work:
+    """The fixtures of all rows, made once."""
+
+    def __init__(self):
+        self.dir = pathlib.Path(harness.scratch())
+        self.bin = self.dir / "bin"
+        self.bin.mkdir()
+        self.compile()
+        self.busybox = harness.busybox_tar()
+        self.rootfs = self.dir / "rootfs"
+        self.rootfs.mkdir()
+        with tarfile.open(self.busybox) as tar:
+            tar.extractall(self.rootfs)
+        for name in ("proc", "dev", "sys"):
+            (self.rootfs / name).mkdir()
+        self.steps = self.dir / "steps"
+        self.steps.mkdir()
+        (self.steps / "Dockerfile").write_text("FROM busybox\n" + "".join(f"RUN echo {i} > /f{i}\n" for i in range(STEPS)))
+        self.copy = self.dir / "copy"
+        self.copy.mkdir()
+        subprocess.run([self.bin / "gentree", self.copy / "tree", str(FILES), str(BYTES), "1", "mix"], check=True)
+        (self.copy / "Dockerfile").write_text("FROM busybox\nCOPY tree /tree\n")
+
+    def compile(self):
+        libraries = {"minirun": ["-static", "-lcrypto", "-lpthread"], "tarhash": ["-static", "-lcrypto", "-lpthread"],
+                     "walk": ["-static", "-lpthread"], "gentree": ["-lm"], "true": ["-static", "-nostdlib"]}
+        for name, flags in libraries.items():
+            subprocess.run(["gcc", "-O2", "-w", "-o", self.bin / name, HERE / f"limits/{name}.c", *flags], check=True,
+                           stderr=subprocess.DEVNULL)
+
+    def fresh(self, name):
+        """A path that was never used: removing the old one would be measured with what follows."""
+        self.count = getattr(self, "count", 0) + 1
+        return self.dir / f"{name}-{self.count}"
+
+
+# A tool has one method per row; the name of the row is the method's. Each prepares (untimed) and returns the command.
+
+class Limit:
+    name = "limit"
+
+    def __init__(self, work):
+        self.work = work
+
+    def version(self):
+        return [self.work.bin / "true"]
+
+    def run(self):
+        upper, work = self.work.fresh("limit-u"), self.work.fresh("limit-w")
+        return [self.work.bin / "minirun", "-q", "-V", "-i", "-N", "-l", self.work.rootfs, "-u", upper, "-w", work, "--", "/bin/true"]
+
+    def steps_cold(self):
+        return [self.work.bin / "minirun", "-C", str(STEPS), "-b", self.work.rootfs, "-d", self.work.fresh("limit-chain")]
+
+    def copy_cold(self):
+        return [self.work.bin / "tarhash", "-t", "2", "-b", self.work.fresh("limit-blob"), "-c", self.work.fresh("limit-copy"), self.work.copy]
+
+    def copy_unchanged(self):
+        return [self.work.bin / "walk", "-q", "-t", "2", self.work.copy]
+
+
+class Ours:
+    name = "img"
+
+    def __init__(self, work, bin_dir):
+        self.work, self.bin, self.stores = work, pathlib.Path(bin_dir).resolve(), {}
+        self.main = self.store("main")
+
+    def img(self, store, link, *args):
+        return [self.bin / link, "--root", store, *args]
+
+    def store(self, name):
+        """A store that holds the base image, unpacked, and nothing else."""
+        path = self.work.fresh("store-" + name)
+        spawn(self.img(path, "imgimport", self.work.busybox, "busybox"))
+        spawn(self.img(path, "imgrun", "--rm", "--net", "none", "busybox", "true"))
+        return path
+
+    def version(self):
+        return [self.bin / "img", "--version"]
+
+    def run(self):
+        return self.img(self.main, "imgrun", "--rm", "--net", "none", "busybox", "true")
+
+    def build(self, store, what):
+        return self.img(store, "imgbuild", "--network", "host", "-t", what, getattr(self.work, what))
+
+    def cold(self, what):
+        return self.build(self.store("cold"), what)
+
+    def unchanged(self, what):
+        if what not in self.stores:
+            self.stores[what] = self.store(what)
+            # Twice: a file younger than the first record of it is read once more (racily clean).
+            spawn(self.build(self.stores[what], what))
+            time.sleep(1.1)
+            spawn(self.build(self.stores[what], what))
+        return self.build(self.stores[what], what)
+
+    def steps_cold(self):
+        return self.cold("steps")
+
+    def steps_unchanged(self):
+        return self.unchanged("steps")
+
+    def copy_cold(self):
+        return self.cold("copy")
+
+    def copy_unchanged(self):
+        return self.unchanged("copy")
+
+
+class BuildKit:
+    """dockerd with its BuildKit, from Debian's docker.io."""
+    name = "docker"
+
+    def __init__(self, work):
+        self.work, self.warm = work, set()
+        self.daemon = peers.Dockerd()
+        self.daemon("import", work.busybox, "busybox:latest")
+        os.environ.update(DOCKER_BUILDKIT="1", DOCKER_CONFIG=str(self.daemon.dir))
+
+    def close(self):
+        self.daemon.stop()
+
+    def docker(self, *args):
+        return [peers.DOCKER, "-H", self.daemon.host, *args]
+
+    def run(self):
+        return self.docker("run", "--rm", "--network", "none", "busybox", "true")
+
+    def build(self, what):
+        return self.docker("build", "-q", "--network", "host", "-t", what, getattr(self.work, what))
+
+    def cold(self, what):
+        self.daemon("rmi", "-f", what, check=False)
+        self.daemon("builder", "prune", "-af", check=False)
+        self.warm.discard(what)
+        return self.build(what)
+
+    def unchanged(self, what):
+        if what not in self.warm:
+            spawn(self.build(what))
+            self.warm.add(what)
+        return self.build(what)
+
+    steps_cold, copy_cold = (lambda self: self.cold("steps")), (lambda self: self.cold("copy"))
+    steps_unchanged, copy_unchanged = (lambda self: self.unchanged("steps")), (lambda self: self.unchanged("copy"))
+
+
+class Runc:
+    """Only a part of the work: the bundle lies ready, there is no image, no union and nothing to remove."""
+    name = "runc"
+
+    def __init__(self, work):
+        harness.require("runc")
+        self.work, self.count = work, 0
+        self.bundle = work.dir / "bundle"
+        self.bundle.mkdir()
+        (self.bundle / "rootfs").symlink_to(work.rootfs)
+        subprocess.run(["runc", "spec"], cwd=self.bundle, check=True)
+        config = json.loads((self.bundle / "config.json").read_text())
+        config["process"].update(terminal=False, args=["/bin/true"])
+        config["root"]["path"] = str(work.rootfs)
+        (self.bundle / "config.json").write_text(json.dumps(config))
+
+    def run(self):
+        self.count += 1
+        return [shutil.which("runc"), "--root", self.work.dir / "runc", "run", "-b", self.bundle, f"bench{os.getpid()}-{self.count}"]
+
+
+# row: (what a reader sees, goal in milliseconds)
+ROWS = {
+    "version": ("img --version", 2),
+    "run": ("imgrun --rm --net none busybox true", 10),
+    "steps_cold": (f"{STEPS} RUN steps, cold", 300),
+    "steps_unchanged": (f"{STEPS} RUN steps, unchanged", 15),
+    "copy_cold": (f"COPY of {FILES:,} files / {BYTES // 1_000_000} MB, cold", 2000),
+    "copy_unchanged": ("the same COPY, unchanged", 120),
+}
+
+
+def measure(tools, rows, runs, few):
+    """samples[row][tool] = [(ms, cpu ms, KiB)]. Rows of seconds get fewer rounds."""
+    samples = {row: {tool.name: [] for tool in tools if hasattr(tool, row)} for row in rows}
+    for round_ in range(runs + 1):
+        for row in rows:
+            if row == "copy_cold" and round_ > few:
+                continue
+            able = [tool for tool in tools if hasattr(tool, row)]
+            for tool in able[round_ % len(able):] + able[:round_ % len(able)]:
+                command = getattr(tool, row)()
+                sample = spawn(command)
+                if round_ > 0:  # the first round warms caches
+                    samples[row][tool.name].append(sample)
+        print(f"round {round_ + 1} of {runs + 1}", end="\r", file=sys.stderr, flush=True)
+    print(" " * 30, end="\r", file=sys.stderr)
+    return samples
+
+
+def summarize(samples):
+    result = {}
+    for row, tools in samples.items():
+        result[row] = {tool: {"median_ms": round(statistics.median(s[0] for s in values), 2),
+                              "min_ms": round(min(s[0] for s in values), 2),
+                              "cpu_ms": round(statistics.median(s[1] for s in values), 2),
+                              "peak_kib": max(s[2] for s in values), "runs": len(values)}
+                       for tool, values in tools.items() if values}
+    return result
+
+
+def table(result, tools):
+    names = [tool.name for tool in tools]
+    lines = ["| median of whole commands, ms | goal | " + " | ".join(names) + " | img / limit |",
+             "|---|---:|" + "---:|" * (len(names) + 1)]
+    for row, cells in result.items():
+        title, goal = ROWS[row]
+        values = [f"{cells[name]['median_ms']:,.1f}" if name in cells else "" for name in names]
+        ratio = f"{cells['img']['median_ms'] / cells['limit']['median_ms']:.1f}" if "limit" in cells and "img" in cells else ""
+        lines.append(f"| {title} | {goal:,} | " + " | ".join(values) + f" | {ratio} |")
+    return "\n".join(lines)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", default=str(HERE.parent / "build/bin"))
+    parser.add_argument("--quick", action="store_true", help="3 rounds instead of 10")
+    parser.add_argument("--peers", action="store_true", help="docker's BuildKit and runc too")
+    parser.add_argument("--rows", default=",".join(ROWS), help="some of: " + ", ".join(ROWS))
+    parser.add_argument("--runs", type=int)
+    parser.add_argument("--json", metavar="FILE")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    if os.geteuid() != 0:
+        sys.exit("error: the benchmark starts containers and needs root")
+    rows = [row for row in options.rows.split(",") if row in ROWS]
+    runs = options.runs or (3 if options.quick else 10)
+    disk, tools = Disk(), []
+    try:
+        work = Work()
+        tools = [Limit(work), Ours(work, options.bin)]
+        if options.peers:
+            tools += [Runc(work), BuildKit(work)]
+        result = summarize(measure(tools, rows, runs, min(runs, 5)))
+    finally:
+        for tool in tools:
+            getattr(tool, "close", lambda: None)()
+        disk.remove()
+    machine = f"{os.cpu_count()} CPUs, kernel {platform.release()}"
+    print(f"{machine}, {runs} rounds\n\n{table(result, tools)}")
+    if options.json:
+        pathlib.Path(options.json).write_text(json.dumps({"machine": machine, "runs": runs, "rows": result}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
