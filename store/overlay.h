@@ -1,6 +1,7 @@
 // The union: init layer over image layers, upper for writes (kernel
 // Documentation/filesystems/overlayfs.rst). Mounted detached by fsopen/fsmount where the kernel has
-// it: the caller attaches it where it likes.
+// "lowerdir+", so that no path and no option page limits the number of layers; else by mount(2) in
+// a private mount namespace of a forked child, whose mount comes back as a detached clone.
 #pragma once
 
 #include <vector>
@@ -9,15 +10,25 @@
 
 namespace img::store {
 
+inline constexpr size_t kMaxLowers = 500;  // OVL_MAX_STACK, fs/overlayfs/super.c
+
 struct OverlaySpec {
   std::vector<int> lowers;  // directory descriptors, topmost first (init layer first)
   int upper = -1;           // -1: read-only union
   int work = -1;            // empty folder on the file system of upper
-  bool isVolatile = false;  // no sync at unmount: for uppers that are thrown away or sealed by hash
+  bool isVolatile = false;  // no sync at unmount: for uppers thrown away or sealed by hash
+  bool userXattr = false;   // rootless: marks in user.overlay.* instead of trusted.overlay.*
+};
+
+enum class OverlayMethod {
+  probe,      // the newest that works
+  newApi,     // fsopen, "lowerdir+"
+  mountCall,  // mount(2) in a child: kernels before "lowerdir+", and one lower without an upper
 };
 
 // A detached mount of the union. Options: redirect_dir=off, metacopy=off, index=off.
 // Throws with a hint when the store lies on a file system that overlayfs refuses as upper.
-Fd mountOverlay(const OverlaySpec& spec);
+// For single-threaded processes (mountCall forks).
+Fd mountOverlay(const OverlaySpec& spec, OverlayMethod method = OverlayMethod::probe);
 
 }  // namespace img::store

@@ -14,8 +14,9 @@ struct RootfsSpec {
   std::vector<int> layers;  // topmost first
   int upper = -1, work = -1;
   bool isVolatile = false;
-  int init =
-      -1;  // an empty (or formerly filled) folder that becomes the init layer if one is needed
+  bool userXattr = false;  // rootless, see overlay.h
+  // An empty (or formerly filled) folder that becomes the init layer if one is needed.
+  int init = -1;
 };
 
 // A detached mount (see overlay.h) in which every stub exists.

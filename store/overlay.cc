@@ -1,0 +1,161 @@
+#include "store/overlay.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/mount.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+
+#include <array>
+#include <string>
+#include <utility>
+
+#include "base/error.h"
+#include "base/process.h"
+#include "base/sys.h"
+
+namespace img::store {
+namespace {
+
+// The same upper has to mean the same without the layers below (architecture.md 4): no redirects
+// and no data left in a lower. index=off: an upper may be moved and stacked on other lowers. xino
+// keeps its default: it matters only when the layers lie on several file systems.
+constexpr std::array<std::pair<const char*, const char*>, 3> kOptions = {
+    {{"redirect_dir", "off"}, {"metacopy", "off"}, {"index", "off"}}};
+
+constexpr size_t kMaxOptions = 4095;  // mount(2): one page, with its NUL
+
+std::string fdPath(int fd) {
+  return "/proc/self/fd/" + std::to_string(fd);
+}
+
+struct FileSystemName {
+  long magic;
+  const char* name;
+};
+constexpr FileSystemName kRefused[] = {
+    {OVERLAYFS_SUPER_MAGIC, "overlayfs"}, {TMPFS_MAGIC, "tmpfs"}, {NFS_SUPER_MAGIC, "NFS"},
+    {FUSE_SUPER_MAGIC, "FUSE"},           {V9FS_MAGIC, "9p"},     {MSDOS_SUPER_MAGIC, "FAT"},
+    {ECRYPTFS_SUPER_MAGIC, "ecryptfs"}};
+
+// What the user can do about it, as far as the error and the file system of the store tell.
+void explain(Error& error, const OverlaySpec& spec) {
+  if (error.kind() == Kind::denied || error.errnum() == EPERM) {
+    error.hint("mounting needs root, or a user namespace");
+    return;
+  }
+  if (error.errnum() == ENODEV) {
+    error.hint("the kernel has no overlayfs: load the module \"overlay\"");
+    return;
+  }
+  const int folder = spec.upper >= 0 ? spec.upper : spec.lowers.front();
+  const long magic = static_cast<long>(sys::fstatfs(folder, "a layer").f_type);
+  for (const FileSystemName& row : kRefused) {
+    if (row.magic != magic) continue;
+    error.hint(
+        fmt::format("the store lies on {}; put it on ext4, xfs or btrfs with --root", row.name));
+  }
+}
+
+void checkSpec(const OverlaySpec& spec) {
+  if (spec.lowers.empty()) throw Error{Kind::internal, "a union needs at least one lower folder"};
+  if (spec.lowers.size() > kMaxLowers) {
+    throw Error::make(Kind::unsupported, "the image has {} layers, the kernel mounts at most {}",
+                      spec.lowers.size(), kMaxLowers)
+        .hint("squash the image");
+  }
+}
+
+// nullopt: this kernel does not know "lowerdir+".
+std::optional<Fd> mountByNewApi(const OverlaySpec& spec) {
+  const Fd fs = sys::fsopen("overlay");
+  for (const int lower : spec.lowers) {
+    if (sys::tryFsconfigString(fs.get(), "lowerdir+", fdPath(lower))) continue;
+    if (lower == spec.lowers.front()) return std::nullopt;
+    throw Error{Kind::failed, "the kernel refuses a layer as part of the union"};
+  }
+  for (const auto& [key, value] : kOptions) sys::fsconfigString(fs.get(), key, value);
+  if (spec.userXattr) sys::fsconfigFlag(fs.get(), "userxattr");
+  if (spec.upper >= 0) {
+    sys::fsconfigString(fs.get(), "upperdir", fdPath(spec.upper));
+    sys::fsconfigString(fs.get(), "workdir", fdPath(spec.work));
+    if (spec.isVolatile) sys::fsconfigFlag(fs.get(), "volatile");
+  }
+  sys::fsconfigCreate(fs.get(), "overlay");
+  return sys::fsmount(fs.get(), spec.upper >= 0 ? 0U : unsigned{MOUNT_ATTR_RDONLY});
+}
+
+// Names relative to /proc/self/fd are 3 characters per layer: more than kMaxLowers fit in the page.
+std::string optionString(const OverlaySpec& spec, int extraLower) {
+  std::string options = "lowerdir=";
+  for (const int lower : spec.lowers) options += std::to_string(lower) + ":";
+  if (extraLower >= 0) options += std::to_string(extraLower) + ":";
+  options.pop_back();
+  for (const auto& [key, value] : kOptions) options += fmt::format(",{}={}", key, value);
+  if (spec.userXattr) options += ",userxattr";
+  if (spec.upper >= 0) options += fmt::format(",upperdir={},workdir={}", spec.upper, spec.work);
+  if (spec.upper >= 0 && spec.isVolatile) options += ",volatile";
+  if (options.size() > kMaxOptions) {
+    throw Error::make(Kind::unsupported,
+                      "the options of a union of {} layers are longer than a page",
+                      spec.lowers.size())
+        .hint("squash the image");
+  }
+  return options;
+}
+
+// Runs in a child: nothing it mounts is seen by anybody, and all but the clone goes with it.
+Fd mountInPrivateNamespace(const OverlaySpec& spec) {
+  // /proc is a folder that is there wherever we run; it is covered only here, and the descriptors'
+  // names stay reachable through the folder opened before.
+  const Fd names = sys::openDirectory(AT_FDCWD, "/proc/self/fd");
+  sys::unshare(CLONE_NEWNS);
+  sys::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+  sys::mount("tmpfs", "/proc", "tmpfs", 0, "size=64k,mode=755");
+  sys::mkdirat(AT_FDCWD, "/proc/empty", 0755);
+  sys::mkdirat(AT_FDCWD, "/proc/union", 0755);
+  Fd empty;
+  // overlayfs wants two lowers when there is no upper: an empty folder is the other one.
+  if (spec.lowers.size() == 1 && spec.upper < 0) {
+    empty = sys::openDirectory(AT_FDCWD, "/proc/empty");
+  }
+  sys::fchdir(names.get());
+  const std::string options = optionString(spec, empty.get());
+  const unsigned long flags = spec.upper >= 0 ? 0 : MS_RDONLY;
+  sys::mount("overlay", "/proc/union", "overlay", flags, options.c_str());
+  return sys::openTree(AT_FDCWD, "/proc/union", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+}
+
+Fd mountByCall(const OverlaySpec& spec) {
+  auto [ours, theirs] = sys::socketPair();
+  Child child = Child::fork([&spec, &socket = theirs] {
+    sys::sendFd(socket.get(), mountInPrivateNamespace(spec).get());
+    return std::string{};
+  });
+  child.finish();
+  return sys::receiveFd(ours.get());
+}
+
+}  // namespace
+
+Fd mountOverlay(const OverlaySpec& spec, OverlayMethod method) {
+  checkSpec(spec);
+  try {
+    // One lower and no upper: see mountInPrivateNamespace.
+    const bool isSingle = spec.lowers.size() == 1 && spec.upper < 0;
+    if (method != OverlayMethod::mountCall && !isSingle) {
+      if (auto mount = mountByNewApi(spec)) return std::move(*mount);
+      if (method == OverlayMethod::newApi) {
+        throw Error{Kind::unsupported, "this kernel's overlayfs has no \"lowerdir+\""};
+      }
+    }
+    return mountByCall(spec);
+  } catch (Error& error) {
+    explain(error, spec);
+    error.during("mounting the union of {} layers", spec.lowers.size());
+    throw;
+  }
+}
+
+}  // namespace img::store

@@ -1,0 +1,229 @@
+#include "store/rootfs.h"
+
+#include <algorithm>
+#include <deque>
+#include <optional>
+#include <set>
+#include <string>
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "store/overlay.h"
+
+namespace img::store {
+namespace {
+
+struct Stub {
+  const char* path;
+  bool isFolder;
+};
+constexpr Stub kStubs[] = {{"proc", true},          {"sys", true},
+                           {"dev", true},           {"etc/hosts", false},
+                           {"etc/hostname", false}, {"etc/resolv.conf", false}};
+
+constexpr int kMaxLinks = 40;  // path_resolution(7)
+
+using Path = std::deque<std::string>;
+
+Path splitPath(std::string_view path) {
+  Path parts;
+  for (std::string& part : text::split(path, '/')) {
+    if (!part.empty() && part != ".") parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+std::string joinPath(const std::vector<std::string>& parts) {
+  return text::join(parts, "/");
+}
+
+// Where a path of the image leads when its symbolic links are followed inside the tree, also when
+// the end of it is not there (a dangling /etc/resolv.conf is common).
+struct Resolved {
+  std::string path;  // no links in it
+  std::optional<struct stat> st;
+};
+
+std::optional<struct stat> statInTree(int root, const std::string& path) {
+  const auto fd = sys::tryOpenInRoot(root, path, O_PATH | O_NOFOLLOW);
+  if (!fd) return std::nullopt;
+  return sys::fstat(fd->get());
+}
+
+std::string readLinkInTree(int root, const std::string& path) {
+  const Fd link = sys::openInRoot(root, path, O_PATH | O_NOFOLLOW);
+  return sys::readlinkat(link.get(), "");  // readlinkat(2): the link that the descriptor is
+}
+
+Resolved resolveInTree(int root, std::string_view path) {
+  Path rest = splitPath(path);
+  std::vector<std::string> done;
+  Resolved result;
+  int links = 0;
+  while (!rest.empty()) {
+    std::string part = std::move(rest.front());
+    rest.pop_front();
+    if (part == "..") {
+      if (!done.empty()) done.pop_back();
+      continue;
+    }
+    done.push_back(std::move(part));
+    result.st = statInTree(root, joinPath(done));
+    if (result.st && !rest.empty() && S_ISREG(result.st->st_mode)) {
+      throw Error::make(Kind::corrupt, "`/{}` in the image is not a folder", joinPath(done));
+    }
+    if (!result.st || !S_ISLNK(result.st->st_mode)) continue;
+    if (++links > kMaxLinks) {
+      throw Error::make(Kind::corrupt, "`/{}` in the image is a loop of symbolic links", path);
+    }
+    const std::string target = readLinkInTree(root, joinPath(done));
+    done.pop_back();
+    if (target.starts_with('/')) done.clear();
+    Path parts = splitPath(target);
+    rest.insert(rest.begin(), parts.begin(), parts.end());
+  }
+  result.path = joinPath(done);
+  if (!result.path.empty()) result.st = statInTree(root, result.path);
+  return result;
+}
+
+// security.md N: the runtime mounts /proc, /sys and /dev, and never through a link of the image.
+void checkFolderStub(int root, const Stub& stub) {
+  const auto st = statInTree(root, stub.path);
+  if (!st || S_ISDIR(st->st_mode)) return;
+  throw Error::make(Kind::corrupt, "`/{}` in the image is {}", stub.path,
+                    S_ISLNK(st->st_mode) ? "a symbolic link" : "not a folder");
+}
+
+// The stubs that the tree lacks, as paths without links.
+std::vector<std::pair<std::string, bool>> missingStubs(int root) {
+  std::vector<std::pair<std::string, bool>> missing;
+  for (const Stub& stub : kStubs) {
+    if (stub.isFolder) checkFolderStub(root, stub);
+    const Resolved found = resolveInTree(root, stub.path);
+    if (!found.st) {
+      missing.emplace_back(found.path, stub.isFolder);
+    } else if (!stub.isFolder && S_ISDIR(found.st->st_mode)) {
+      throw Error::make(Kind::corrupt, "`/{}` in the image is a folder", stub.path);
+    }
+  }
+  return missing;
+}
+
+std::vector<std::string> parentsOf(const std::string& path) {
+  std::vector<std::string> parents;
+  for (size_t slash = path.find('/'); slash != std::string::npos;
+       slash = path.find('/', slash + 1)) {
+    parents.push_back(path.substr(0, slash));
+  }
+  return parents;
+}
+
+void createFolder(int root, const std::string& path) {
+  if (!sys::tryMkdirat(root, path, 0755)) return;
+  sys::fchmod(sys::openBeneath(root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get(), 0755);
+}
+
+// Below `root`, which is ours (the init folder) or in which `path` was found to have no links.
+// Modes are set whatever the umask is.
+void createStub(int root, const std::string& path, bool isFolder) {
+  for (const std::string& parent : parentsOf(path)) createFolder(root, parent);
+  if (isFolder) return createFolder(root, path);
+  Fd file = sys::openBeneath(root, path, O_WRONLY | O_CREAT | O_NOFOLLOW, 0644);
+  sys::fchmod(file.get(), 0644);
+  file.close(path);
+}
+
+// The init layer lies over the image, so the folders that both have show the init layer's metadata:
+// they get the image's.
+void copyMetadata(int view, int init, const std::string& path) {
+  const auto from = sys::tryOpenInRoot(view, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (!from) return;
+  const Fd to = sys::openBeneath(init, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  const struct stat st = sys::fstat(from->get());
+  sys::fchown(to.get(), st.st_uid, st.st_gid);
+  sys::fchmod(to.get(), st.st_mode & 07777);
+  for (const std::string& name : sys::flistxattr(from->get())) {
+    if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) continue;
+    if (const auto value = sys::fgetxattr(from->get(), name))
+      sys::fsetxattr(to.get(), name, *value);
+  }
+  sys::futimens(to.get(), st.st_atim, st.st_mtim);
+}
+
+void fillInit(int view, int init, const std::vector<std::pair<std::string, bool>>& stubs) {
+  std::set<std::string> folders{"."};
+  for (const auto& [path, isFolder] : stubs) {
+    createStub(init, path, isFolder);
+    for (std::string& parent : parentsOf(path)) folders.insert(std::move(parent));
+    if (isFolder) folders.insert(path);
+  }
+  // After all creations, which change the times of the folders.
+  for (const std::string& folder : folders) copyMetadata(view, init, folder);
+}
+
+// What the container will see below its upper, read-only: a mount that is cheap to drop, while
+// dropping one with an upper would sync it, and leave its mark in the work folder when volatile.
+Fd openView(const RootfsSpec& spec) {
+  if (spec.layers.empty()) return sys::openDirectory(spec.init, ".");
+  OverlaySpec view{
+      .lowers = {}, .upper = -1, .work = -1, .isVolatile = false, .userXattr = spec.userXattr};
+  view.lowers = spec.layers;
+  // overlayfs wants two lowers when there is no upper. At the bottom the init folder changes no
+  // metadata of the image.
+  if (spec.layers.size() == 1 && spec.init >= 0) view.lowers.push_back(spec.init);
+  return mountOverlay(view);
+}
+
+bool isEmpty(int folder) {
+  return fs::list(sys::openDirectory(folder, ".").get()).empty();
+}
+
+Fd mountFull(const RootfsSpec& spec, bool withInit) {
+  OverlaySpec full{.lowers = {},
+                   .upper = spec.upper,
+                   .work = spec.work,
+                   .isVolatile = spec.isVolatile,
+                   .userXattr = spec.userXattr};
+  if (withInit) full.lowers.push_back(spec.init);
+  full.lowers.insert(full.lowers.end(), spec.layers.begin(), spec.layers.end());
+  return mountOverlay(full);
+}
+
+// Whiteouts in the upper (a container that removed its /etc/hosts) hide the init layer: the stub is
+// then made in the upper, where the container removed it.
+void createHidden(int root, const RootfsSpec& spec) {
+  for (const auto& [path, isFolder] : missingStubs(root)) {
+    if (spec.upper < 0)
+      throw Error::make(Kind::internal, "`/{}` is missing in the root file system", path);
+    createStub(root, path, isFolder);
+  }
+}
+
+}  // namespace
+
+Fd mountRootfs(const RootfsSpec& spec) try {
+  if (spec.init < 0 && spec.layers.empty())
+    throw Error{Kind::internal, "an empty image needs an init layer"};
+  bool isFilled = spec.init >= 0 && !isEmpty(spec.init);
+  {
+    const Fd view = openView(spec);
+    const auto missing = missingStubs(view.get());
+    if (!missing.empty() && spec.init < 0) {
+      throw Error::make(Kind::corrupt, "the image has no `/{}`", missing.front().first);
+    }
+    if (!missing.empty()) fillInit(view.get(), spec.init, missing);
+    isFilled = isFilled || !missing.empty();
+  }
+  // From here on every stub is in the image or in the init layer.
+  Fd root = mountFull(spec, isFilled || spec.layers.empty());
+  createHidden(root.get(), spec);
+  return root;
+} catch (Error& error) {
+  error.during("setting up the root file system");
+  throw;
+}
+
+}  // namespace img::store
