@@ -5,11 +5,13 @@ namespace img::cli {
 
 class CommandTable;
 
-void addImageCommands(CommandTable& table);    // images.cc
-void addArchiveCommands(CommandTable& table);  // archives.cc
-void addInspectCommands(CommandTable& table);  // inspect.cc
-void addVolumeCommands(CommandTable& table);   // volumes.cc
-void addSystemCommands(CommandTable& table);   // system.cc
+void addImageListCommand(CommandTable& table);   // images.cc
+void addImageNameCommands(CommandTable& table);  // image_names.cc
+void addHistoryCommand(CommandTable& table);     // history.cc
+void addArchiveCommands(CommandTable& table);    // archives.cc
+void addInspectCommands(CommandTable& table);    // inspect.cc
+void addVolumeCommands(CommandTable& table);     // volumes.cc
+void addSystemCommands(CommandTable& table);     // system.cc
 
 void addAllCommands(CommandTable& table);
 

@@ -1,0 +1,85 @@
+#include "cli/image_facts.h"
+
+#include <numeric>
+
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "store/containers.h"
+#include "store/layers.h"
+
+namespace img::cli {
+
+std::vector<std::uint64_t> layerSizes(const store::Layout& layout, const store::Image& image) {
+  const store::Layers layers{layout};
+  std::vector<std::uint64_t> sizes;
+  for (size_t i = 0; i < image.manifest.layers.size(); ++i) {
+    const Digest& diffId = image.config.diffIds[i];  // as many as layers: checked when loaded
+    sizes.push_back(layers.has(diffId) ? layers.sizeOf(diffId) : image.manifest.layers[i].size);
+  }
+  return sizes;
+}
+
+std::uint64_t imageSize(const store::Layout& layout, const store::Image& image) {
+  const std::vector<std::uint64_t> sizes = layerSizes(layout, image);
+  return std::accumulate(sizes.begin(), sizes.end(), std::uint64_t{0});
+}
+
+std::string createdTime(const store::Layout& layout, const store::Image& image) {
+  const auto seconds = text::parseTimeSeconds(image.config.created);
+  if (seconds && *seconds != 0) return image.config.created;
+  const auto stat = sys::tryFstatat(layout.fd(), layout.blobPath(image.manifestDescriptor.digest));
+  return stat ? text::formatTime(stat->st_mtim.tv_sec, stat->st_mtim.tv_nsec) : "";
+}
+
+bool resolvesTo(const store::Images& images, const store::ImageRow& row,
+                const store::Image& image) {
+  if (row.descriptor.digest == image.manifestDescriptor.digest) return true;
+  try {  // another manifest of the same config, or an index
+    return images.load(row.descriptor).id == image.id;
+  } catch (const Error& error) {
+    log::info("{}: {}", row.descriptor.digest.str(), error.cause());
+    return false;
+  }
+}
+
+std::vector<std::string> namesOf(const store::Layout& layout, const store::Image& image) {
+  const store::Images images{layout};
+  std::vector<std::string> names;
+  for (const store::ImageRow& row : images.list()) {
+    if (row.name && resolvesTo(images, row, image)) names.push_back(*row.name);
+  }
+  return names;
+}
+
+std::string familiarName(const std::string& fullName) {
+  try {
+    return store::Reference::parse(fullName).familiar();
+  } catch (const Error&) {
+    return fullName;
+  }
+}
+
+std::vector<std::string> namesMeantBy(const std::string& argument) {
+  std::vector<std::string> names;
+  try {
+    const store::Reference given = store::Reference::parse(argument);
+    if (given.digest) return {};
+    names.push_back(given.full());
+    names.push_back(store::Reference::parse("localhost/" + argument).full());
+  } catch (const Error&) {
+    // An id with its algorithm, or a full one.
+  }
+  return names;
+}
+
+std::vector<ContainerUser> usersOf(const store::Layout& layout, const store::Image& image) {
+  std::vector<ContainerUser> users;
+  for (const store::ContainerRecord& record : store::Containers{layout}.list()) {
+    if (record.config.imageId != image.id) continue;
+    users.push_back({record.config.id, record.config.name, record.state.isAlive()});
+  }
+  return users;
+}
+
+}  // namespace img::cli

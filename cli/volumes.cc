@@ -1,0 +1,216 @@
+// volume create, ls, rm, and what inspect shows of a volume.
+#include "store/volumes.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/inspect.h"
+#include "cli/lists.h"
+#include "cli/options.h"
+#include "cli/values.h"
+#include "store/containers.h"
+
+namespace img::cli {
+namespace {
+
+constexpr char kDriver[] = "local";
+
+// Names of the containers that mount the volume.
+std::vector<std::string> usersOf(const std::vector<store::ContainerRecord>& containers,
+                                 const std::string& volume) {
+  std::vector<std::string> users;
+  for (const store::ContainerRecord& record : containers) {
+    const auto& mounts = record.config.mounts;
+    if (std::any_of(mounts.begin(), mounts.end(), [&](const store::MountRecord& mount) {
+          return mount.type == "volume" && mount.name == volume;
+        })) {
+      users.push_back(record.config.name);
+    }
+  }
+  return users;
+}
+
+int runCreate(Context& context, std::vector<std::string> args) {
+  std::string driver = kDriver;
+  std::vector<std::string> labels;
+  std::vector<std::string> driverOptions;
+  bool ignoreExisting = false;
+  Options options{context, "[NAME]", "Create a volume"};
+  options.text("-d,--driver", driver, "DRIVER", "local is the only one")
+      .list("-l,--label", labels, "KEY=VALUE", "Attach a label")
+      .list("-o,--opt", driverOptions, "KEY=VALUE", "Options of the driver; this version has none")
+      .flag("--ignore", ignoreExisting, "An existing name is no error (it never is)")
+      .positionals(0, 1);
+  if (!options.parse(args)) return 0;
+  if (driver != kDriver) {
+    throw Error::make(Kind::unsupported, "there is no volume driver {}", text::quote(driver))
+        .hint("leave --driver out: local is the only one");
+  }
+  if (!driverOptions.empty()) {
+    throw Error::make(Kind::unsupported, "volume option {} is not supported",
+                      text::quote(driverOptions.front()))
+        .hint("mount it on the host and use -v /PATH:DIR");
+  }
+  std::map<std::string, std::string> labelMap;
+  for (const std::string& label : labels)
+    labelMap.insert_or_assign(splitAssignment(label).first, splitAssignment(label).second);
+  bool created = false;
+  const std::string name = options.words().empty() ? "" : options.words().front();
+  context.print(store::Volumes{context.store()}.create(name, labelMap, created).name + "\n");
+  return 0;
+}
+
+struct Filters {
+  std::optional<bool> dangling;
+  std::vector<std::string> drivers, labels, names;
+};
+
+Filters readFilters(const std::vector<std::string>& texts) {
+  Filters filters;
+  for (const std::string& text : texts) {
+    const auto [kind, value] = splitAssignment(text);
+    if (kind == "dangling") {
+      filters.dangling = parseBool(value, "--filter dangling");
+    } else if (kind == "driver") {
+      filters.drivers.push_back(value);
+    } else if (kind == "label") {
+      filters.labels.push_back(value);
+    } else if (kind == "name") {
+      filters.names.push_back(value);
+    } else {
+      throw Error::make(Kind::usage, "unknown filter {}", text::quote(text))
+          .hint("filters are dangling, driver, label, name");
+    }
+  }
+  return filters;
+}
+
+bool passes(const store::Volume& volume, const Filters& filters,
+            const std::vector<store::ContainerRecord>& containers) {
+  if (filters.dangling && *filters.dangling != usersOf(containers, volume.name).empty())
+    return false;
+  const auto any = [](const std::vector<std::string>& wanted, auto&& matches) {
+    return wanted.empty() || std::any_of(wanted.begin(), wanted.end(), matches);
+  };
+  if (!any(filters.drivers, [](const std::string& driver) { return driver == kDriver; }))
+    return false;
+  if (!any(filters.names, [&](const std::string& name) {
+        return volume.name.find(name) != std::string::npos;  // as docker: a part of it
+      })) {
+    return false;
+  }
+  return std::all_of(filters.labels.begin(), filters.labels.end(), [&](const std::string& wanted) {
+    const auto [key, value] = splitAssignment(wanted);
+    const auto label = volume.labels.find(key);
+    return label != volume.labels.end() &&
+           (wanted.find('=') == std::string::npos || label->second == value);
+  });
+}
+
+Json fieldsOf(const store::Volume& volume) {
+  std::vector<std::string> labels;
+  for (const auto& [key, value] : volume.labels) labels.push_back(key + "=" + value);
+  return {{"Availability", "N/A"},
+          {"Driver", kDriver},
+          {"Group", "N/A"},
+          {"Labels", text::join(labels, ",")},
+          {"Links", "N/A"},
+          {"Mountpoint", volume.mountpoint},
+          {"Name", volume.name},
+          {"Scope", "local"},
+          {"Size", "N/A"},
+          {"Status", "N/A"},
+          {"Label", Json(volume.labels)}};
+}
+
+int runList(Context& context, std::vector<std::string> args) {
+  bool quiet = false;
+  std::string format;
+  std::vector<std::string> filterTexts;
+  Options options{context, "", "List volumes"};
+  options.flag("-q,--quiet", quiet, "Print only names")
+      .list("-f,--filter", filterTexts, "FILTER", "dangling, driver, label, name: KIND=VALUE")
+      .text("--format", format, "FORMAT", "table, json, a template, or table TEMPLATE")
+      .positionals(0, 0);
+  if (!options.parse(args)) return 0;
+
+  const Filters filters = readFilters(filterTexts);
+  const std::vector<store::ContainerRecord> containers = store::Containers{context.store()}.list();
+  std::vector<store::Volume> volumes = store::Volumes{context.store()}.list();
+  std::erase_if(volumes, [&](const store::Volume& v) { return !passes(v, filters, containers); });
+  std::sort(volumes.begin(), volumes.end(),
+            [](const store::Volume& a, const store::Volume& b) { return a.name < b.name; });
+  std::vector<Json> rows;
+  std::string names;
+  for (const store::Volume& volume : volumes) {
+    rows.push_back(fieldsOf(volume));
+    names += volume.name + "\n";
+  }
+  if (quiet && format.empty()) {
+    context.print(names);
+    return 0;
+  }
+  static const std::vector<ListField> kFields{{"Driver", "DRIVER"},         {"Name", "VOLUME NAME"},
+                                              {"Labels", "LABELS"},         {"Scope", "SCOPE"},
+                                              {"Mountpoint", "MOUNTPOINT"}, {"Size", "SIZE"}};
+  printList(context, kFields, {format, {"Driver", "Name"}, false}, rows);
+  return 0;
+}
+
+void removeVolume(const store::Layout& layout, const std::string& name, bool force) {
+  const store::Volumes volumes{layout};
+  if (!volumes.find(name)) {
+    if (force) return;
+    throw Error::make(Kind::notFound, "no such volume: {}", text::escape(name)).code("not-found");
+  }
+  const auto users = usersOf(store::Containers{layout}.list(), name);
+  if (!users.empty()) {  // also with --force: the container would lose its files
+    throw Error::make(Kind::busy, "volume {} is in use", text::escape(name))
+        .code("volume-in-use")
+        .why("it is mounted by " + text::join(users, ", "))
+        .hint("remove the container first: img rm " + users.front());
+  }
+  volumes.remove(name);
+}
+
+int runRemove(Context& context, std::vector<std::string> args) {
+  bool force = false;
+  Options options{context, "NAME...", "Remove volumes"};
+  options.flag("-f,--force", force, "A missing volume is no error").positionals(1, kAnyNumber);
+  if (!options.parse(args)) return 0;
+  for (const std::string& name : options.words()) {
+    try {
+      removeVolume(context.store(), name, force);
+      context.print(name + "\n");
+    } catch (const Error& error) {
+      context.fail(error);
+    }
+  }
+  return context.status();
+}
+
+}  // namespace
+
+std::optional<Json> inspectVolume(Context& context, const std::string& name, bool /*withSize*/) {
+  const auto volume = store::Volumes{context.store()}.find(name);
+  if (!volume) return std::nullopt;
+  return Json{{"CreatedAt", volume->createdAt},
+              {"Driver", kDriver},
+              {"Labels", volume->labels.empty() ? Json() : Json(volume->labels)},
+              {"Mountpoint", volume->mountpoint},
+              {"Name", volume->name},
+              {"Options", nullptr},
+              {"Scope", "local"}};
+}
+
+void addVolumeCommands(CommandTable& table) {
+  table.add({"volume create", Group::volumes, "Create a volume", runCreate});
+  table.add({"volume ls,volume list", Group::volumes, "List volumes", runList});
+  table.add({"volume rm,volume remove", Group::volumes, "Remove volumes", runRemove});
+}
+
+}  // namespace img::cli
