@@ -40,6 +40,8 @@ struct LabelInstruction {
 struct RunInstruction {
   Command command;
   std::vector<Heredoc> heredocs;
+  bool isHeredocScript =
+      false;  // the command is nothing but one marker: its content is the script (1.9)
   std::vector<std::string> mounts;      // the text of each --mount
   std::optional<std::string> network;   // default | none | host
   std::optional<std::string> security;  // sandbox | insecure
@@ -130,6 +132,13 @@ struct Dockerfile {
   };
   std::vector<Warning> warnings;
 };
+
+// The content of a heredoc as the builder uses it: leading tabs removed for <<-.
+std::string heredocText(const Heredoc& heredoc);
+// What the shell gets for the shell form of RUN: the command, followed by the heredocs it reads
+// itself; or the script of isHeredocScript. A script that starts with "#!" is to be run as a file
+// instead (1.9, Q9).
+std::string shellText(const RunInstruction& run);
 
 // Syntax, arity, flags, stage names. Throws like parseSyntax; messages of dockerfile.md 1.10 and
 // section 3.

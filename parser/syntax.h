@@ -39,6 +39,7 @@ struct Directives {
   char escape = '\\';
   std::optional<std::string> syntax;
   std::optional<std::string> check;
+  int escapeLine = 0, syntaxLine = 0, checkLine = 0;  // 0: not given
 };
 
 struct Syntax {

@@ -16,6 +16,9 @@
 
 namespace img::parser {
 
+// 1 t T TRUE true True, 0 f F FALSE false False; anything else nullopt.
+std::optional<bool> parseBool(std::string_view text);
+
 // --chmod: octal 0..7777, or symbolic as chmod(1) does it with umask 0.
 class ModeChange {
  public:
