@@ -1,0 +1,354 @@
+#include "builder/build.h"
+
+#include <algorithm>
+#include <ctime>
+
+#include "base/text.h"
+#include "builder/config_step.h"
+#include "builder/layer_step.h"
+#include "parser/value_checks.h"
+#include "store/images.h"
+#include "store/layers.h"
+
+namespace img::builder {
+namespace {
+
+std::string currentTime() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return text::formatTime(now.tv_sec, now.tv_nsec);
+}
+
+store::Platform targetPlatform() {
+  const parser::Platform host = parser::hostPlatform();
+  return {host.os, host.architecture, host.variant, host.osVersion};
+}
+
+// The instruction as one line, variables expanded as far as they are set (dockerfile.md 5.5).
+std::string displayText(const Scope& scope, const parser::Instruction& syntax,
+                        const Variables& variables) {
+  parser::ExpandOptions options;
+  options.escape = scope.file->directives.escape;
+  options.keepUnset = true;
+  options.rawQuotes = true;
+  options.rawEscapes = true;
+  const bool isExpanded = syntax.keyword != "RUN";
+  try {
+    if (isExpanded) return parser::expand(syntax.original, variables.lookup(), options).text;
+  } catch (const Error&) {
+    // A text for people only: what cannot be expanded is shown as written.
+  }
+  return syntax.original;
+}
+
+// Steps that are shown and counted: a base image, RUN, COPY, ADD, WORKDIR.
+bool isCounted(const parser::Step& step) {
+  return std::holds_alternative<parser::RunInstruction>(step.body) ||
+         std::holds_alternative<parser::CopyInstruction>(step.body) ||
+         std::holds_alternative<parser::WorkdirInstruction>(step.body);
+}
+
+class Build {
+ public:
+  Build(const Request& request, const parser::Dockerfile& file, const store::Layout& layout,
+        Progress& progress)
+      : request_(request),
+        file_(file),
+        layout_(layout),
+        progress_(progress),
+        context_(request.contextDir, {request.ignoreName, request.ignoreText}),
+        cache_(layout),
+        sealer_(layout, cache_, progress, request.sourceDateEpoch),
+        events_(sealer_) {
+    scope_.request = &request;
+    scope_.file = &file;
+    if (context_.root() >= 0) workshop_.statCache = &statCache_.emplace(layout, context_.path());
+  }
+
+  Result run() {
+    const store::Images images{layout_};
+    const Plan plan =
+        planStages(file_, scope_, [&](const std::string& name) { return images.find(name); });
+    warnAboutUnusedArgs();
+    for (const int index : plan.order) runStage(plan, plan.stages[static_cast<size_t>(index)]);
+    events_.waitForSealer();
+    // From here on nothing can fail because of the Dockerfile: what is left is our own disk.
+    if (statCache_) statCache_->save();
+    return finish(states_.at(plan.target));
+  }
+
+ private:
+  void runStage(const Plan& plan, const PlannedStage& planned) {
+    StageState state = startStage(planned);
+    const int total = countSteps(planned);
+    int number = 0;
+    if (planned.baseImage) showBase(plan, planned, ++number, total);
+    for (const parser::Step& step : planned.steps) {
+      if (!isCounted(step)) {
+        applyConfigStep(step, state, scope_);
+        continue;
+      }
+      StepLabel label;
+      label.number = ++stepNumber_;
+      label.stage = stageLabel(plan, planned, ++number, total);
+      label.text = displayText(scope_, step.syntax, state.variables);
+      label.fileName = file_.fileName;
+      label.line = step.syntax.line;
+      runStep(planned, step, state, label);
+    }
+    workshop_.stages[planned.index] = state.snapshot;
+    states_.emplace(planned.index, std::move(state));
+  }
+
+  StageState startStage(const PlannedStage& planned) {
+    if (planned.fromScratch) {
+      StageState state = emptyStage(targetPlatform());
+      state.snapshot.key = baseKey({});
+      return state;
+    }
+    if (planned.baseStage) {
+      StageState state = states_.at(*planned.baseStage);
+      state.config.onBuild.clear();
+      state.hasCmd = false;
+      return state;
+    }
+    return fromImage(*planned.baseImage);
+  }
+
+  StageState fromImage(const store::Image& image) {
+    StageState state;
+    state.config = image.config;
+    state.config.onBuild.clear();
+    state.config.created.clear();
+    state.config.workingDir = joinPath("/", state.config.workingDir);
+    for (const std::string& entry : state.config.env) {
+      const size_t equals = entry.find('=');
+      state.variables.set(entry.substr(0, equals),
+                          equals == std::string::npos ? "" : entry.substr(equals + 1));
+    }
+    if (state.variables.find("PATH") == nullptr) {
+      setEnv(state.config.env, "PATH", kDefaultPath);
+      state.variables.set("PATH", kDefaultPath);
+    }
+    for (const store::HistoryEntry& entry : image.config.history) {
+      state.history.push_back({entry, nullptr, true});
+    }
+    state.snapshot = snapshotOf(image);
+    return state;
+  }
+
+  int countSteps(const PlannedStage& planned) const {
+    int count = planned.baseImage ? 1 : 0;
+    for (const parser::Step& step : planned.steps) count += isCounted(step) ? 1 : 0;
+    return count;
+  }
+
+  std::string stageLabel(const Plan& plan, const PlannedStage& planned, int number,
+                         int total) const {
+    if (plan.stages.size() == 1) return fmt::format("{}/{}", number, total);
+    return fmt::format("{} {}/{}", planned.label, number, total);
+  }
+
+  void showBase(const Plan& plan, const PlannedStage& planned, int number, int total) {
+    StepLabel label;
+    label.number = ++stepNumber_;
+    label.stage = stageLabel(plan, planned, number, total);
+    label.text = "FROM " + planned.baseName;
+    label.fileName = file_.fileName;
+    label.line = planned.syntax->from.line;
+    progress_.stepCached(label);
+    ++result_.steps;
+    ++result_.cachedSteps;
+  }
+
+  void runStep(const PlannedStage& planned, const parser::Step& step, StageState& state,
+               const StepLabel& label) try {
+    std::optional<LayerStep> job = prepare(planned, step, state, label);
+    if (!job) {  // WORKDIR /
+      recordHistory(state, "WORKDIR /");
+      progress_.stepCached(label);
+      return;
+    }
+    ++result_.steps;
+    LayerRef layer = takeFromCache(*job, state, label);
+    if (!layer) layer = execute(*job, state, label);
+    state.snapshot.layers.push_back(layer);
+    recordHistory(state, job->createdBy, layer);
+  } catch (Error& error) {
+    progress_.stepFailed(label, error.cause());
+    error.at(positionOf(file_, step.syntax));
+    if (error.stage().empty()) error.stage(stageText(planned, label));
+    throw;
+  }
+
+  static std::string stageText(const PlannedStage& planned, const StepLabel& label) {
+    const std::string count = label.stage.substr(label.stage.rfind(' ') + 1);
+    return planned.syntax->name.empty()
+               ? fmt::format("step {}", count)
+               : fmt::format("stage \"{}\", step {}", planned.label, count);
+  }
+
+  std::optional<LayerStep> prepare(const PlannedStage& planned, const parser::Step& step,
+                                   StageState& state, const StepLabel& label) {
+    if (std::holds_alternative<parser::RunInstruction>(step.body)) {
+      return prepareRun(workshop_, planned, step, state, label);
+    }
+    if (std::holds_alternative<parser::CopyInstruction>(step.body)) {
+      return prepareCopy(workshop_, planned, step, state);
+    }
+    return prepareWorkdir(workshop_, step, state);
+  }
+
+  // The state after a step that does not depend on what is below it still does.
+  static Digest stateAfter(const LayerStep& job, const Digest& key, const Digest& below) {
+    if (!job.isIndependent) return key;
+    Hasher hasher = startKey("link", below);
+    hasher.field(key.str());
+    return hasher.finish();
+  }
+
+  LayerRef takeFromCache(LayerStep& job, StageState& state, const StepLabel& label) {
+    if (request_.noCache) return nullptr;
+    auto hit = cache_.find(job.key);
+    if (!hit && job.contentKey) {
+      const Digest key = job.contentKey();
+      hit = cache_.find(key);
+      if (hit) cache_.remember(job.key, *hit->layer, hit->state, label.text);
+    }
+    if (!hit) return nullptr;
+    state.snapshot.key = stateAfter(job, hit->state, state.snapshot.key);
+    ++result_.cachedSteps;
+    progress_.stepCached(label);
+    return hit->layer;
+  }
+
+  LayerRef execute(LayerStep& job, StageState& state, const StepLabel& label) {
+    std::vector<Digest> keys{job.key};
+    Digest key = job.key;
+    if (job.contentKey) {
+      key = job.contentKey();
+      keys.push_back(key);
+    }
+    progress_.stepStarted(label);
+    LayerRef layer = newLayer(layout_);
+    job.execute(*layer, state.snapshot);
+    layer->created = currentTime();
+    progress_.stepDone(label);
+    sealer_.add(layer, state.snapshot, std::move(keys), key, label);
+    state.snapshot.key = stateAfter(job, key, state.snapshot.key);
+    return layer;
+  }
+
+  void warnAboutUnusedArgs() const {
+    std::vector<std::string> unused;
+    for (const auto& [name, value] : request_.buildArgs) {
+      if (!isDeclared(name) && !hasMeaning(name)) unused.push_back(name);
+    }
+    if (unused.empty()) return;
+    progress_.warning(
+        Error{Kind::failed, fmt::format("build argument {} is not declared by any ARG",
+                                        text::escape(text::join(unused, ", ")))});
+  }
+
+  bool isDeclared(const std::string& name) const {
+    const auto declares = [&](const parser::Step& step) {
+      const auto* arg = std::get_if<parser::ArgInstruction>(&step.body);
+      if (arg == nullptr) return false;
+      return std::any_of(arg->items.begin(), arg->items.end(),
+                         [&](const auto& item) { return item.name == name; });
+    };
+    if (std::any_of(file_.globalArgs.begin(), file_.globalArgs.end(), declares)) return true;
+    return std::any_of(file_.stages.begin(), file_.stages.end(), [&](const parser::Stage& stage) {
+      return std::any_of(stage.steps.begin(), stage.steps.end(), declares);
+    });
+  }
+
+  // dockerfile.md 3.3.1, and the predefined platform arguments.
+  bool hasMeaning(const std::string& name) const {
+    if (name == "SOURCE_DATE_EPOCH" || name.starts_with("BUILDKIT_")) return true;
+    if (text::lower(name).ends_with("_proxy")) return true;
+    return scope_.globals.find(name) != nullptr;
+  }
+
+  Result finish(StageState& state) {
+    store::ImageConfig config = state.config;
+    for (const auto& [name, value] : request_.labels) config.labels[name] = value;
+    std::vector<store::Descriptor> descriptors;
+    config.diffIds.clear();
+    for (const LayerRef& layer : state.snapshot.layers) {
+      config.diffIds.push_back(*layer->diffId);
+      descriptors.push_back(*layer->descriptor);
+      result_.bytes += layer->bytes;
+      if (layer->isNew) result_.newBytes += layer->bytes;
+    }
+    config.history = timedHistory(state);
+    config.created = config.history.empty() ? epochText() : config.history.back().created;
+    const store::Image image = store::writeImage(layout_, config, descriptors);
+    store::Images{layout_}.publish(image.manifestDescriptor, request_.names);
+    result_.imageId = image.id;
+    result_.manifest = image.manifestDescriptor.digest;
+    return result_;
+  }
+
+  std::string epochText() const {
+    return request_.sourceDateEpoch ? text::formatTime(*request_.sourceDateEpoch) : std::string{};
+  }
+
+  // dockerfile.md 7.5: an entry without a layer takes the time of its neighbours, so that a rebuild
+  // from the cache gives the same image.
+  std::vector<store::HistoryEntry> timedHistory(const StageState& state) const {
+    std::string previous;
+    for (const HistoryItem& item : state.history) {
+      if (item.fromBase) previous = item.entry.created;
+    }
+    for (const HistoryItem& item : state.history) {
+      if (item.layer) {
+        previous = item.layer->created;  // leading entries take the first new layer's time
+        break;
+      }
+    }
+    std::vector<store::HistoryEntry> history;
+    for (const HistoryItem& item : state.history) {
+      store::HistoryEntry entry = item.entry;
+      if (!item.fromBase) {
+        if (item.layer) previous = item.layer->created;
+        entry.created = request_.sourceDateEpoch ? epochText() : previous;
+      }
+      history.push_back(std::move(entry));
+    }
+    return history;
+  }
+
+  const Request& request_;
+  const parser::Dockerfile& file_;
+  const store::Layout& layout_;
+  Progress& progress_;
+  Scope scope_;
+  Context context_;
+  StepCache cache_;
+  std::optional<StatCache> statCache_;
+  Sealer sealer_;
+  Events events_;
+  Workshop workshop_{layout_, scope_, context_, nullptr, events_, progress_, {}, {}};
+  std::map<int, StageState> states_;
+  int stepNumber_ = 0;
+  Result result_;
+};
+
+}  // namespace
+
+Result build(const Request& request, const store::Layout& layout, Progress& progress) {
+  const parser::Dockerfile file =
+      parser::parseDockerfile(request.dockerfileText, request.dockerfileName);
+  for (const auto& warning : file.warnings) {
+    Error shown{Kind::failed, warning.text};
+    Position position;
+    position.file = file.fileName;
+    position.line = position.endLine = warning.line;
+    shown.at(position);
+    progress.warning(shown);
+  }
+  return Build{request, file, layout, progress}.run();
+}
+
+}  // namespace img::builder

@@ -1,0 +1,88 @@
+#include "builder/cache.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/fs.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "store/blobs.h"
+
+namespace img::builder {
+namespace {
+
+// Part of every key and record: raise it when the meaning of a key changes.
+constexpr int kVersion = 1;
+
+// A record is its JSON and the digest of it, so that a torn write is seen (reliability.md S-3).
+std::string encode(const Layer& layer, const Digest& state, const std::string& instruction) {
+  const Json json{{"version", kVersion},
+                  {"diff_id", layer.diffId->str()},
+                  {"layer",
+                   {{"mediaType", layer.descriptor->mediaType},
+                    {"digest", layer.descriptor->digest.str()},
+                    {"size", layer.descriptor->size}}},
+                  {"state", state.hex()},
+                  {"bytes", layer.bytes},
+                  {"created", layer.created},
+                  {"instruction", instruction}};
+  const std::string body = dumpJson(json);
+  return dumpJson(Json{{"record", json}, {"sha256", Digest::of(body).hex()}});
+}
+
+std::optional<StepCache::Hit> decode(const std::string& text) {
+  const Json outer = parseJson(text, "cache record");
+  const Json& json = outer.at("record");
+  if (Digest::of(dumpJson(json)).hex() != outer.at("sha256") || json.at("version") != kVersion)
+    return std::nullopt;
+  auto layer = std::make_shared<Layer>();
+  layer->diffId = Digest::parse(json.at("diff_id").get<std::string>());
+  store::Descriptor descriptor;
+  descriptor.mediaType = json.at("layer").at("mediaType");
+  descriptor.digest = Digest::parse(json.at("layer").at("digest").get<std::string>());
+  descriptor.size = json.at("layer").at("size");
+  layer->descriptor = std::move(descriptor);
+  layer->bytes = json.at("bytes");
+  layer->created = json.at("created");
+  const auto state = Digest::tryParseHex(json.at("state").get<std::string>());
+  if (!state) return std::nullopt;
+  return StepCache::Hit{std::move(layer), *state};
+}
+
+}  // namespace
+
+StepCache::StepCache(const store::Layout& layout)
+    : layout_(layout), folder_(sys::openDirectory(layout.fd(), "cache/steps")) {}
+
+std::optional<StepCache::Hit> StepCache::find(const Digest& key) const try {
+  const auto text = fs::tryReadFile(folder_.get(), key.hex());
+  if (!text) return std::nullopt;
+  auto hit = decode(*text);
+  if (hit && store::hasBlob(layout_, hit->layer->descriptor->digest)) return hit;
+  return std::nullopt;
+} catch (const std::exception& error) {
+  log::info("cache record {} is not usable: {}", key.shortHex(), error.what());
+  return std::nullopt;
+}
+
+void StepCache::remember(const Digest& key, const Layer& layer, const Digest& state,
+                         const std::string& instruction) const {
+  fs::replaceFile(folder_.get(), key.hex(), encode(layer, state, instruction), 0600,
+                  fs::Sync::none);
+}
+
+Hasher startKey(std::string_view kind, const Digest& parent) {
+  Hasher hasher;
+  hasher.field(std::uint64_t{kVersion});
+  hasher.field(kind);
+  hasher.field(parent.str());
+  return hasher;
+}
+
+Digest baseKey(const std::vector<Digest>& diffIds) {
+  Hasher hasher = startKey("base", Digest{});
+  for (const Digest& diffId : diffIds) hasher.field(diffId.str());
+  return hasher.finish();
+}
+
+}  // namespace img::builder

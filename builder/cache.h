@@ -1,0 +1,39 @@
+// The build cache: step key -> the layer it made (dockerfile.md 6). One file per key under
+// cache/steps, written by rename; a record that does not verify or whose blob is gone is a miss,
+// never an error. Safe for concurrent builds.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/digest.h"
+#include "builder/snapshot.h"
+#include "store/layout.h"
+
+namespace img::builder {
+
+class StepCache {
+ public:
+  explicit StepCache(const store::Layout& layout);
+
+  // What an earlier execution of the same step made, and the key of the state after it.
+  struct Hit {
+    LayerRef layer;
+    Digest state;
+  };
+  std::optional<Hit> find(const Digest& key) const;
+  // `layer` is sealed and its blob is in the store. Losing a record is harmless: nothing is synced.
+  void remember(const Digest& key, const Layer& layer, const Digest& state,
+                const std::string& instruction) const;
+
+ private:
+  const store::Layout& layout_;
+  mutable Fd folder_;
+};
+
+// Starts a key: the kind of the step, the format version and the parent's key are in it.
+Hasher startKey(std::string_view kind, const Digest& parent);
+// The key of a state that is a stored image.
+Digest baseKey(const std::vector<Digest>& diffIds);
+
+}  // namespace img::builder

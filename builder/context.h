@@ -1,0 +1,48 @@
+// The build context: a folder, the ignore file that applies to it, and the list of what remains
+// (dockerfile.md 4, cli.md X5). Files are reached by descriptor below the folder; nothing leads out
+// of it (security.md B1).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "parser/ignore.h"
+
+namespace img::builder {
+
+// The ignore file for a Dockerfile and a context: FILE.dockerignore beside FILE, else .dockerignore
+// or .containerignore in the context; an empty name when there is none.
+struct IgnoreFile {
+  std::string name, text;
+};
+IgnoreFile findIgnoreFile(const std::string& dockerfilePath, const std::string& contextDir);
+
+class Context {
+ public:
+  // An empty `folder`: a context without files. Throws Kind::notFound / failed for what is no
+  // folder.
+  Context(const std::string& folder, const IgnoreFile& ignore);
+
+  int root() const { return root_.get(); }
+  const std::string& path() const { return path_; }  // absolute
+  const parser::IgnorePatterns& ignore() const { return ignore_; }
+  const std::string& ignoreName() const { return ignoreName_; }
+
+  // Relative paths that remain after the ignore rules, sorted bytewise; folders (with a trailing
+  // '/') on request.
+  std::vector<std::string> list(bool withFolders) const;
+
+ private:
+  Fd root_;
+  std::string path_;
+  parser::IgnorePatterns ignore_;
+  std::string ignoreName_;
+};
+
+// Dockerfile and ignore file: regular files only, never blocking on a FIFO (security.md R6).
+// ENOENT: nullopt.
+std::optional<std::string> tryReadUserFile(const std::string& path, size_t limit);
+
+}  // namespace img::builder

@@ -1,0 +1,302 @@
+#include "builder/copy_tree.h"
+
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "builder/content_digest.h"
+
+namespace img::builder {
+namespace {
+
+constexpr size_t kBuffer = size_t{512} << 10;
+
+bool endsAsFolder(const std::string& path) {
+  return path.ends_with('/') || path.ends_with("/.");
+}
+
+std::string parentOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos || slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// Failures are ignored (3.8): the destination's file system may lack what the source's has.
+void copyXattrs(int from, int to) {
+  for (const std::string& name : sys::flistxattr(from)) {
+    if (!isCopiedXattr(name)) continue;
+    const auto value = sys::fgetxattr(from, name);
+    if (value) ::fsetxattr(to, name.c_str(), value->data(), value->size(), 0);
+  }
+}
+
+void setTimes(int fd, const struct stat& st) {
+  sys::futimens(fd, st.st_mtim, st.st_mtim);
+}
+
+Error changed(const std::string& name) {
+  return Error::make(Kind::failed, "file {} changed while it was read", text::quote(name));
+}
+
+bool isSpecial(mode_t mode) {
+  return !S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode);
+}
+
+}  // namespace
+
+NewFolder CopyOptions::newFolder() const {
+  NewFolder folder;
+  if (mode && mode->octal()) folder.mode = *mode->octal();
+  if (owner) std::tie(folder.uid, folder.gid) = *owner;
+  return folder;
+}
+
+// A destination folder that comes into being when its first entry does (an excluded parent of a
+// taken file).
+struct TreeCopier::Target {
+  Target* parent = nullptr;
+  std::string name;
+  Fd source;  // for the metadata
+  Fd fd;      // empty until needed
+};
+
+void TreeCopier::copy(const Source& source, const std::string& destination,
+                      const SourceFilter& filter) {
+  links_.clear();
+  const NewFolder missing = options_.newFolder();
+  // Step 1: the folder that DEST names, or the one that holds it.
+  std::ignore =
+      makeFolders(root_, endsAsFolder(destination) ? destination : parentOf(destination), missing);
+  const struct stat st = sys::fstat(source.handle);
+  if (!S_ISDIR(st.st_mode)) {
+    Place place = resolvePlace(root_, destination, missing);
+    if (place.isFolder()) {
+      const Fd folder =
+          sys::openat(place.parent.get(), place.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+      claim(folder.get(), source.name);
+      copyEntry(source.handle, "", st, folder.get(), source.name);
+    } else {
+      claim(place.parent.get(), place.name);
+      copyEntry(source.handle, "", st, place.parent.get(), place.name);
+    }
+    return;
+  }
+  Target top;
+  top.fd = makeFolders(root_, destination, missing);
+  const Fd from = sys::openDirectory(source.handle, ".");
+  const std::string prefix = source.contextPath.empty() ? "" : source.contextPath + "/";
+  copyChildren(from.get(), prefix, "", top, filter, filter.root(source.contextPath));
+  setTimes(top.fd.get(), st);
+}
+
+void TreeCopier::copyWithParents(const Source& base, const std::string& destination,
+                                 const SourceFilter& filter) {
+  links_.clear();
+  Target top;
+  top.fd = makeFolders(root_, destination, options_.newFolder());
+  const Fd from = sys::openDirectory(base.handle, ".");
+  const std::string prefix = base.contextPath.empty() ? "" : base.contextPath + "/";
+  copyChildren(from.get(), prefix, "", top, filter, filter.root(base.contextPath));
+}
+
+void TreeCopier::writeFile(const std::string& name, std::string_view content,
+                           const std::string& destination) {
+  const NewFolder missing = options_.newFolder();
+  std::ignore =
+      makeFolders(root_, endsAsFolder(destination) ? destination : parentOf(destination), missing);
+  Place place = resolvePlace(root_, destination, missing);
+  Fd folder = place.parent.duplicate();
+  std::string target = place.name;
+  if (place.isFolder()) {
+    folder = sys::openat(place.parent.get(), place.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    target = name;
+  }
+  claim(folder.get(), target);
+  makeRoom(folder.get(), target);
+  const Fd file = sys::openat(folder.get(), target, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  writeAll(file.get(), content, target);
+  const auto [uid, gid] = options_.owner.value_or(std::pair<uid_t, gid_t>{0, 0});
+  sys::fchown(file.get(), uid, gid);
+  sys::fchmod(file.get(), options_.mode ? options_.mode->apply(0644, false) : 0644);
+}
+
+void TreeCopier::claim(int dir, const std::string& name) {
+  const struct stat st = sys::fstat(dir);
+  if (written_.emplace(st.st_dev, st.st_ino, name).second) return;
+  throw Error::make(Kind::failed,
+                    "several files would be written to {}; end the destination with \"/\"",
+                    text::quote(name));
+}
+
+void TreeCopier::copyChildren(int from, const std::string& contextPath, const std::string& path,
+                              Target& to, const SourceFilter& filter,
+                              const SourceFilter::State& state) {
+  for (const fs::Entry& entry : fs::listSorted(from)) {
+    const auto st = sys::tryFstatat(from, entry.name);
+    if (!st) continue;
+    const std::string below = path + entry.name;
+    const bool isFolder = S_ISDIR(st->st_mode);
+    const SourceFilter::Step step = filter.enter(state, contextPath + entry.name, below, isFolder);
+    if (step.verdict == SourceFilter::Verdict::skip) continue;
+    if (isFolder) {
+      copyFolder(from, entry.name, *st, contextPath + entry.name + "/", below + "/", to, filter,
+                 step);
+      continue;
+    }
+    if (options_.isContext && isSpecial(st->st_mode)) {
+      log::warn("{} is a {} and is left out of the copy", text::quote(below),
+                typeName(st->st_mode));
+      continue;
+    }
+    open(to);
+    copyEntry(from, entry.name, *st, to.fd.get(), entry.name);
+  }
+}
+
+void TreeCopier::copyFolder(int from, const std::string& name, const struct stat& st,
+                            const std::string& contextPath, const std::string& path, Target& to,
+                            const SourceFilter& filter, const SourceFilter::Step& step) {
+  Target target;
+  target.parent = &to;
+  target.name = name;
+  target.source = sys::openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  if (step.verdict == SourceFilter::Verdict::take) open(target);
+  copyChildren(target.source.get(), contextPath, path, target, filter, step.state);
+  if (!target.fd) return;
+  setOwner(target.fd.get(), st);
+  sys::fchmod(target.fd.get(), modeOf(st));
+  copyXattrs(target.source.get(), target.fd.get());
+  setTimes(target.fd.get(), st);  // after the children, whose creation changed it
+}
+
+// Makes the folder and, before it, the parents that were left open: the first entry that is taken
+// needs them.
+void TreeCopier::open(Target& target) const {
+  if (target.fd) return;
+  open(*target.parent);
+  const int parent = target.parent->fd.get();
+  if (!sys::tryMkdirat(parent, target.name, 0700)) {
+    const struct stat old = sys::fstatat(parent, target.name);
+    if (!S_ISDIR(old.st_mode)) {
+      throw Error::make(Kind::failed, "{} exists and is not a directory (it is a {})",
+                        text::escape(target.name), typeName(old.st_mode));
+    }
+  }
+  target.fd = sys::openat(parent, target.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+void TreeCopier::makeRoom(int toDir, const std::string& name) const {
+  const auto old = sys::tryFstatat(toDir, name);
+  if (!old) return;
+  if (S_ISDIR(old->st_mode))
+    throw Error::make(Kind::failed, "{} exists and is a directory", text::escape(name));
+  sys::unlinkat(toDir, name, 0);  // never written through
+}
+
+std::pair<uid_t, gid_t> TreeCopier::ownerOf(const struct stat& st) const {
+  if (options_.owner) return *options_.owner;
+  if (options_.isContext) return {0, 0};
+  return {st.st_uid, st.st_gid};
+}
+
+mode_t TreeCopier::modeOf(const struct stat& st) const {
+  if (options_.mode) return options_.mode->apply(st.st_mode & 07777, S_ISDIR(st.st_mode));
+  return st.st_mode & 07777;
+}
+
+void TreeCopier::setOwner(int fd, const struct stat& st) const {
+  const auto [uid, gid] = ownerOf(st);
+  sys::fchown(fd, uid, gid);
+}
+
+bool TreeCopier::linkIfKnown(const struct stat& st, int toDir, const std::string& toName) {
+  if (st.st_nlink < 2) return false;
+  const auto known = links_.find({st.st_dev, st.st_ino});
+  if (known == links_.end()) return false;
+  makeRoom(toDir, toName);
+  sys::linkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", known->second.get()), toDir, toName,
+              AT_SYMLINK_FOLLOW);
+  return true;
+}
+
+// `name` is empty when `from` is the O_PATH descriptor of the entry itself.
+void TreeCopier::copyEntry(int from, const std::string& name, const struct stat& st, int toDir,
+                           const std::string& toName) {
+  if (linkIfKnown(st, toDir, toName)) return;
+  if (S_ISREG(st.st_mode)) {
+    copyRegular(from, name, st, toDir, toName);
+    return;
+  }
+  makeRoom(toDir, toName);
+  const auto [uid, gid] = ownerOf(st);
+  if (S_ISLNK(st.st_mode)) {
+    sys::symlinkat(sys::readlinkat(from, name), toDir, toName);
+  } else if (S_ISSOCK(st.st_mode)) {
+    sys::mknodat(toDir, toName, S_IFREG | 0600,
+                 0);  // a socket without its owner means nothing (3.8)
+  } else {
+    sys::mknodat(toDir, toName, (st.st_mode & S_IFMT) | 0600, st.st_rdev);
+  }
+  sys::lchownat(toDir, toName, uid, gid);
+  if (!S_ISLNK(st.st_mode)) sys::fchmodat(toDir, toName, modeOf(st));
+  sys::utimensat(toDir, toName, st.st_mtim, st.st_mtim);
+}
+
+// Up to `size` bytes from where both stand; returns how many there were.
+off_t TreeCopier::copyRange(int in, int out, off_t size, const std::string& name) {
+  buffer_.resize(kBuffer);
+  off_t done = 0;
+  while (done < size) {
+    const auto want = std::min<size_t>(buffer_.size(), static_cast<size_t>(size - done));
+    const size_t count = readFull(in, std::span{buffer_}.first(want), name);
+    writeAll(out, std::span<const std::byte>{buffer_}.first(count), name);
+    done += static_cast<off_t>(count);
+    if (count < want) break;
+  }
+  return done;
+}
+
+// Holes stay holes (lseek(2), SEEK_DATA).
+void TreeCopier::copySparse(int in, int out, off_t size, const std::string& name) {
+  for (off_t at = 0; at < size;) {
+    const off_t data = ::lseek(in, at, SEEK_DATA);
+    if (data < 0) break;  // ENXIO: only a hole is left
+    const off_t hole = std::min(::lseek(in, data, SEEK_HOLE), size);
+    sys::check([&] { return ::lseek(in, data, SEEK_SET); }, "seek in {}", name);
+    sys::check([&] { return ::lseek(out, data, SEEK_SET); }, "seek in {}", name);
+    if (copyRange(in, out, hole - data, name) < hole - data) throw changed(name);
+    at = hole;
+  }
+  sys::ftruncate(out, size);
+}
+
+void TreeCopier::copyRegular(int from, const std::string& name, const struct stat& st, int toDir,
+                             const std::string& toName) {
+  const Fd in = name.empty() ? sys::reopen(from, O_RDONLY | O_NONBLOCK)
+                             : sys::openat(from, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
+  // Most files are new: the cheap way first.
+  Fd out{
+      ::openat(toDir, toName.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
+  if (!out) {
+    makeRoom(toDir, toName);
+    out = sys::openat(toDir, toName, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  }
+  const bool isSparse = st.st_blocks * 512 < st.st_size;
+  if (isSparse) {
+    copySparse(in.get(), out.get(), st.st_size, toName);
+  } else if (copyRange(in.get(), out.get(), st.st_size, toName) < st.st_size) {
+    throw changed(toName);
+  }
+  setOwner(out.get(), st);
+  sys::fchmod(out.get(), modeOf(st));  // after the owner: chown(2) clears setuid
+  copyXattrs(in.get(), out.get());
+  setTimes(out.get(), st);
+  if (st.st_nlink > 1) links_.emplace(std::pair{st.st_dev, st.st_ino}, std::move(out));
+}
+
+}  // namespace img::builder

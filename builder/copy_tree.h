@@ -1,0 +1,80 @@
+// Copies one resolved source into a mounted rootfs: steps 2 to 6 of the copy algorithm
+// (dockerfile.md 3.9) and its metadata rules (3.8). Runs in a worker process; every path is a
+// descriptor and a single name.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/fd.h"
+#include "builder/root_path.h"
+#include "builder/source_filter.h"
+#include "parser/value_checks.h"
+
+namespace img::builder {
+
+struct CopyOptions {
+  std::optional<std::pair<uid_t, gid_t>> owner;  // --chown
+  std::optional<parser::ModeChange> mode;        // --chmod
+  bool isContext = true;  // owners become 0:0 unless --chown; special files are left out
+  NewFolder newFolder() const;
+};
+
+class TreeCopier {
+ public:
+  TreeCopier(int root, const CopyOptions& options) : root_(root), options_(options) {}
+
+  struct Source {
+    int handle;               // O_PATH descriptor of what the source path resolved to
+    std::string name;         // base name, for a destination that is a folder
+    std::string contextPath;  // where it lies below the source root, for the ignore rules
+    std::string where;        // for messages
+  };
+  // `destination` is absolute; a trailing '/' is significant.
+  void copy(const Source& source, const std::string& destination, const SourceFilter& filter);
+
+  // --parents: everything of `base` that `filter` takes, below `destination`, with its parents.
+  void copyWithParents(const Source& base, const std::string& destination,
+                       const SourceFilter& filter);
+
+  // An inline file (heredoc).
+  void writeFile(const std::string& name, std::string_view content, const std::string& destination);
+
+ private:
+  struct Target;  // a folder being filled; made lazily
+  void copyChildren(int from, const std::string& contextPath, const std::string& path, Target& to,
+                    const SourceFilter& filter, const SourceFilter::State& state);
+  void copyFolder(int from, const std::string& name, const struct stat& st,
+                  const std::string& contextPath, const std::string& path, Target& to,
+                  const SourceFilter& filter, const SourceFilter::Step& step);
+  void copyEntry(int from, const std::string& name, const struct stat& st, int toDir,
+                 const std::string& toName);
+  void copyRegular(int from, const std::string& name, const struct stat& st, int toDir,
+                   const std::string& toName);
+  void open(Target& target) const;
+  off_t copyRange(int in, int out, off_t size, const std::string& name);
+  void copySparse(int in, int out, off_t size, const std::string& name);
+  void makeRoom(int toDir, const std::string& name) const;
+  void setOwner(int fd, const struct stat& st) const;
+  std::pair<uid_t, gid_t> ownerOf(const struct stat& st) const;
+  mode_t modeOf(const struct stat& st) const;
+  bool linkIfKnown(const struct stat& st, int toDir, const std::string& toName);
+  void claim(int dir, const std::string& name);
+
+  int root_;
+  const CopyOptions& options_;
+  // Hard links inside one source: (device, inode) -> the first copy.
+  std::map<std::pair<dev_t, ino_t>, Fd> links_;
+  // Non-folders that this instruction wrote (device, inode of the folder, name): two onto one name
+  // is an error (Q18).
+  std::set<std::tuple<dev_t, ino_t, std::string>> written_;
+  std::vector<std::byte> buffer_;
+};
+
+}  // namespace img::builder

@@ -1,0 +1,91 @@
+#include "builder/layer_step.h"
+
+#include <tuple>
+
+#include "base/process.h"
+#include "base/sys.h"
+#include "builder/root_path.h"
+#include "runtime/security.h"
+#include "store/overlay.h"
+
+namespace img::builder {
+
+Snapshot snapshotOf(const store::Image& image) {
+  Snapshot snapshot;
+  for (size_t i = 0; i < image.manifest.layers.size(); ++i) {
+    auto layer = std::make_shared<Layer>();
+    layer->descriptor = image.manifest.layers[i];
+    layer->diffId = image.config.diffIds[i];
+    layer->bytes = image.manifest.layers[i].size;
+    snapshot.layers.push_back(std::move(layer));
+  }
+  snapshot.key = baseKey(image.config.diffIds);
+  return snapshot;
+}
+
+void runWorker(Events& events, std::function<void()> work) {
+  Child child = Child::fork([&work] {
+    work();
+    return std::string{};
+  });
+  events.wait({child.pidfd()});
+  child.finish();
+}
+
+Fd mountForWriting(const store::Layout& layout, const Layer& layer, const Snapshot& below) {
+  if (below.layers.empty()) return layer.folder.duplicate();
+  store::OverlaySpec spec;
+  spec.lowers = openFolders(layout, below);
+  spec.upper = layer.folder.get();
+  const Fd work = sys::openDirectory(layer.work->fd(), "work");
+  spec.work = work.get();
+  spec.isVolatile = true;  // sealed by hash; a crash throws it away
+  return store::mountOverlay(spec);
+}
+
+void addEpoch(Hasher& hasher, const Scope& scope) {
+  const auto& epoch = scope.request->sourceDateEpoch;
+  hasher.field(std::uint64_t{epoch ? 1U : 0U});
+  hasher.field(static_cast<std::uint64_t>(epoch.value_or(0)));
+}
+
+std::optional<LayerStep> prepareWorkdir(Workshop& shop, const parser::Step& step,
+                                        StageState& stage) {
+  const auto& workdir = std::get<parser::WorkdirInstruction>(step.body);
+  const std::string written =
+      WordExpander{shop.scope, step.syntax, stage.variables}.word(workdir.path);
+  const std::string path = joinPath(stage.config.workingDir, written);
+  stage.config.workingDir = path;
+  if (path == "/") return std::nullopt;
+  Hasher hasher = startKey("workdir", stage.snapshot.key);
+  hasher.field(path);
+  hasher.field(stage.config.user);
+  addEpoch(hasher, shop.scope);
+  LayerStep job;
+  job.key = hasher.finish();
+  job.createdBy = "WORKDIR " + path;
+  job.execute = [&shop, path, user = stage.config.user](Layer& layer, const Snapshot& below) {
+    // Unpacking must happen in this process, which keeps the descriptors.
+    std::ignore = openFolders(shop.layout, below);
+    runWorker(shop.events, [&] {
+      const Fd root = mountForWriting(shop.layout, layer, below);
+      NewFolder folder;
+      if (!user.empty()) {
+        const runtime::Identity owner = runtime::resolveUser(root.get(), user, {});
+        folder.uid = owner.uid;
+        folder.gid = owner.gid;
+      }
+      if (const auto& epoch = shop.scope.request->sourceDateEpoch)
+        folder.mtime = timespec{*epoch, 0};
+      try {
+        std::ignore = makeFolders(root.get(), path, folder);
+      } catch (Error& error) {
+        error.prefixCause("WORKDIR: ");
+        throw;
+      }
+    });
+  };
+  return job;
+}
+
+}  // namespace img::builder

@@ -1,0 +1,65 @@
+// What RUN, COPY, ADD and WORKDIR have in common: a cache key, a way to make the layer, and a
+// history text.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "builder/cache.h"
+#include "builder/context.h"
+#include "builder/events.h"
+#include "builder/plan.h"
+#include "builder/progress.h"
+#include "builder/sealer.h"
+#include "builder/stage.h"
+#include "builder/stat_cache.h"
+
+namespace img::builder {
+
+// Everything a step may use. One per build.
+struct Workshop {
+  const store::Layout& layout;
+  const Scope& scope;
+  const Context& context;
+  StatCache* statCache;  // null: a build without a context
+  Events& events;
+  Progress& progress;
+  std::map<int, Snapshot> stages;          // finished ones
+  std::map<std::string, Snapshot> images;  // of COPY --from=IMAGE, by manifest digest
+};
+
+struct LayerStep {
+  Digest key;  // definition key; the key of the state after the step unless contentKey is set
+  // COPY --from: the key by content, computed only when `key` finds nothing.
+  std::function<Digest()> contentKey;
+  bool isIndependent = false;  // COPY --link: the key does not cover the state below
+  // Fills the fresh layer over the state `below`.
+  std::function<void(Layer& layer, const Snapshot& below)> execute;
+  std::string createdBy;
+};
+
+LayerStep prepareRun(Workshop& shop, const PlannedStage& planned, const parser::Step& step,
+                     const StageState& stage, const StepLabel& label);
+LayerStep prepareCopy(Workshop& shop, const PlannedStage& planned, const parser::Step& step,
+                      const StageState& stage);
+// Also sets config.workingDir; nullopt when the path is "/".
+std::optional<LayerStep> prepareWorkdir(Workshop& shop, const parser::Step& step,
+                                        StageState& stage);
+
+// The snapshot of a stored image.
+Snapshot snapshotOf(const store::Image& image);
+
+// Runs `work` in a worker process and waits for it through `events`; its error comes back.
+void runWorker(Events& events, std::function<void()> work);
+
+// The root that a worker fills: the union of `below` and the layer's folder, or the folder alone
+// when there is nothing below.
+Fd mountForWriting(const store::Layout& layout, const Layer& layer, const Snapshot& below);
+
+// Epoch, which changes the bytes of every layer (Q28).
+void addEpoch(Hasher& hasher, const Scope& scope);
+
+}  // namespace img::builder

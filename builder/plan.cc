@@ -1,0 +1,283 @@
+#include "builder/plan.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/text.h"
+#include "parser/value_checks.h"
+#include "store/reference.h"
+
+namespace img::builder {
+namespace {
+
+void definePlatform(Variables& globals, const std::string& prefix,
+                    const parser::Platform& platform) {
+  globals.set(prefix + "PLATFORM", platform.str());
+  globals.set(prefix + "OS", platform.os);
+  globals.set(prefix + "OSVERSION", platform.osVersion);
+  globals.set(prefix + "ARCH", platform.architecture);
+  globals.set(prefix + "VARIANT", platform.variant);
+}
+
+// dockerfile.md 3.3: predefined names, then ARGs before the first FROM, a build arg winning over
+// both.
+void evaluateGlobals(const parser::Dockerfile& file, Scope& scope) {
+  const parser::Platform host = parser::hostPlatform();
+  definePlatform(scope.globals, "BUILD", host);
+  definePlatform(scope.globals, "TARGET", host);
+  std::string target = scope.request->target;
+  if (target.empty()) target = file.stages.back().name;
+  scope.globals.set("TARGETSTAGE", target.empty() ? "default" : target);
+  const std::vector<std::pair<std::string, std::string>> predefined = scope.globals.all();
+  for (const auto& [name, value] : predefined) {
+    if (const std::string* given = scope.findBuildArg(name)) scope.globals.set(name, *given);
+  }
+  for (const parser::Step& step : file.globalArgs) {
+    for (const auto& item : std::get<parser::ArgInstruction>(step.body).items) {
+      const WordExpander expand{scope, step.syntax, scope.globals};
+      if (const std::string* given = scope.findBuildArg(item.name)) {
+        scope.globals.set(item.name, *given);
+      } else if (item.value) {
+        scope.globals.set(item.name, expand.word(*item.value));
+      }
+    }
+  }
+}
+
+class Planner {
+ public:
+  Planner(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage)
+      : file_(file), scope_(scope), findImage_(findImage) {}
+
+  Plan run() {
+    evaluateGlobals(file_, scope_);
+    evaluateFromLines();
+    plan_.target = findTarget();
+    visit(plan_.target);
+    return std::move(plan_);
+  }
+
+ private:
+  // All FROM lines, also of stages that nobody needs (5.2).
+  void evaluateFromLines() {
+    for (size_t i = 0; i < file_.stages.size(); ++i) {
+      const parser::Stage& syntax = file_.stages[i];
+      PlannedStage stage;
+      stage.index = static_cast<int>(i);
+      stage.syntax = &syntax;
+      stage.label = syntax.name.empty() ? fmt::format("stage-{}", i) : syntax.name;
+      const WordExpander expand{scope_, syntax.from, scope_.globals};
+      stage.baseName = expand.word(syntax.baseName);
+      if (stage.baseName.empty()) throw emptyName(syntax);
+      if (syntax.platform) checkPlatform(expand, syntax);
+      resolveBase(stage);
+      plan_.stages.push_back(std::move(stage));
+    }
+  }
+
+  Error emptyName(const parser::Stage& syntax) const {
+    Error error = instructionError(
+        scope_, syntax.from,
+        fmt::format("image name {} expands to nothing", text::quote(syntax.baseName)),
+        syntax.baseName);
+    error.code("arg-unset-in-from");
+    error.hint("give the variable a value with --build-arg or with an ARG before the first FROM");
+    return error;
+  }
+
+  void checkPlatform(const WordExpander& expand, const parser::Stage& syntax) const {
+    const std::string platform = expand.word(*syntax.platform);
+    if (platform.empty()) {
+      throw instructionError(
+          scope_, syntax.from,
+          fmt::format("--platform {} expands to nothing", text::quote(*syntax.platform)));
+    }
+    const parser::Platform wanted = [&] {
+      try {
+        return parser::parsePlatform(platform);
+      } catch (Error& error) {
+        error.prefixCause("FROM: ");
+        error.at(positionOf(file_, syntax.from, *syntax.platform));
+        throw;
+      }
+    }();
+    const parser::Platform host = parser::hostPlatform();
+    if (wanted.os != host.os || wanted.architecture != host.architecture) {
+      throw instructionError(
+          scope_, syntax.from,
+          fmt::format("platform {} is not the one of this machine ({})", wanted.str(), host.str()),
+          *syntax.platform);
+    }
+  }
+
+  // scratch, then the nearest earlier stage of that name, else an image (looked up when needed).
+  void resolveBase(PlannedStage& stage) const {
+    if (stage.baseName == "scratch") {
+      stage.fromScratch = true;
+      return;
+    }
+    const std::string wanted = text::lower(stage.baseName);
+    for (int i = stage.index - 1; i >= 0; --i) {
+      if (file_.stages[static_cast<size_t>(i)].name == wanted) {
+        stage.baseStage = i;
+        return;
+      }
+    }
+  }
+
+  int findTarget() const {
+    const std::string& target = scope_.request->target;
+    if (target.empty()) return static_cast<int>(file_.stages.size()) - 1;
+    if (const auto stage = findStage(target)) return *stage;
+    std::vector<std::string> names;
+    for (const parser::Stage& stage : file_.stages) {
+      if (!stage.name.empty()) names.push_back(stage.name);
+    }
+    Error error{Kind::failed, fmt::format("no stage named {}", text::quote(target))};
+    error.code("stage-unknown");
+    if (const auto best = text::suggest(text::lower(target), names))
+      error.hint(fmt::format("did you mean {}?", *best));
+    error.hint(names.empty() ? "the Dockerfile names no stage"
+                             : fmt::format("the stages are: {}", text::join(names, ", ")));
+    throw error;
+  }
+
+  // By name (case-insensitive, the last definition wins) or by number (5.1, 5.3).
+  std::optional<int> findStage(const std::string& name) const {
+    const std::string wanted = text::lower(name);
+    for (size_t i = file_.stages.size(); i-- > 0;) {
+      if (file_.stages[i].name == wanted) return static_cast<int>(i);
+    }
+    const auto number = text::parseUnsigned(name);
+    if (number && *number < file_.stages.size()) return static_cast<int>(*number);
+    return std::nullopt;
+  }
+
+  void visit(int index) {
+    if (!visited_.insert(index).second) return;
+    PlannedStage& stage = plan_.stages[static_cast<size_t>(index)];
+    if (stage.baseStage) {
+      visit(*stage.baseStage);
+      addStageTriggers(stage);
+    } else if (!stage.fromScratch) {
+      stage.baseImage = getImage(stage.baseName, stage.syntax->from, "FROM");
+      addTriggers(stage, stage.baseImage->config.onBuild);
+    }
+    stage.steps.insert(stage.steps.end(), stage.syntax->steps.begin(), stage.syntax->steps.end());
+    for (const parser::Step& step : stage.steps) addSources(stage, step);
+    plan_.order.push_back(index);
+  }
+
+  void addStageTriggers(PlannedStage& stage) {
+    std::vector<std::string> triggers;
+    for (const parser::Step& step : file_.stages[static_cast<size_t>(*stage.baseStage)].steps) {
+      if (const auto* onbuild = std::get_if<parser::OnbuildInstruction>(&step.body))
+        triggers.push_back(onbuild->trigger);
+    }
+    addTriggers(stage, triggers);
+  }
+
+  // ONBUILD fires before the stage's own instructions; its place in messages is the FROM line
+  // (0.3).
+  void addTriggers(PlannedStage& stage, const std::vector<std::string>& triggers) {
+    for (const std::string& trigger : triggers) {
+      try {
+        parser::Instruction syntax = parser::parseTrigger(trigger, file_.fileName);
+        syntax.line = stage.syntax->from.line;
+        syntax.endLine = stage.syntax->from.endLine;
+        syntax.original.insert(0, "ONBUILD ");
+        stage.steps.push_back(
+            parser::typeInstruction(std::move(syntax), file_.fileName, file_.text));
+      } catch (Error& error) {
+        error.during("running the trigger {} of {}", text::quote(trigger), stage.baseName);
+        throw;
+      }
+    }
+  }
+
+  void addSources(PlannedStage& stage, const parser::Step& step) {
+    if (const auto* copy = std::get_if<parser::CopyInstruction>(&step.body);
+        copy != nullptr && copy->from) {
+      addSource(stage, step.syntax, *copy->from);
+    }
+    if (const auto* run = std::get_if<parser::RunInstruction>(&step.body)) {
+      for (const std::string& mount : run->mounts) {
+        const std::string from = parser::parseRunMount(mount).from;
+        if (!from.empty()) addSource(stage, step.syntax, from);
+      }
+    }
+  }
+
+  void addSource(PlannedStage& stage, const parser::Instruction& syntax, const std::string& from) {
+    if (stage.sources.count(from) != 0) return;
+    if (from.find_first_of("$\"'") != std::string::npos ||
+        from.find(file_.directives.escape) != std::string::npos) {
+      throw instructionError(
+          scope_, syntax,
+          fmt::format("--from does not take variables; add \"FROM {} AS name\" and use --from=name",
+                      text::escape(from)),
+          from);
+    }
+    SourceRef source;
+    source.name = from;
+    if (const auto index = findStage(from)) {
+      if (*index >= stage.index) {
+        throw instructionError(scope_, syntax,
+                               fmt::format("stage {} is defined later", text::quote(from)), from);
+      }
+      source.stage = index;
+      visit(*index);
+    } else if (text::parseUnsigned(from)) {
+      throw instructionError(
+          scope_, syntax,
+          fmt::format("there is no stage {} (0..{})", from, file_.stages.size() - 1), from);
+    } else if (from != "scratch") {
+      source.image = getImage(from, syntax, syntax.keyword);
+    }
+    stage.sources.emplace(from, std::move(source));
+  }
+
+  store::Image getImage(const std::string& name, const parser::Instruction& syntax,
+                        std::string_view keyword) const {
+    std::string full;
+    try {
+      full = store::Reference::parse(name).full();
+    } catch (const Error& error) {
+      Error bad = instructionError(scope_, syntax,
+                                   fmt::format("bad image reference {}", text::quote(name)), name);
+      bad.why(error.cause());
+      throw bad;
+    }
+    if (auto image = findImage_(name)) return *image;
+    Error error{Kind::notFound, fmt::format("{}: {}: not found", keyword, text::escape(name))};
+    error.code("base-not-found");
+    error.at(positionOf(file_, syntax, name));
+    error.why(fmt::format("the store has no {}, and this version pulls from no registry",
+                          text::escape(full)));
+    std::vector<std::string> names{"scratch", "alpine", "busybox", "debian", "fedora",
+                                   "golang",  "node",   "python",  "ubuntu"};
+    for (const parser::Stage& stage : file_.stages) {
+      if (!stage.name.empty()) names.push_back(stage.name);
+    }
+    if (const auto best = text::suggest(name, names))
+      error.hint(fmt::format("did you mean {}?", *best));
+    error.hint(
+        "`img images` lists what is there; `img load -i FILE` or `img import FILE NAME` brings an "
+        "image in");
+    throw error;
+  }
+
+  const parser::Dockerfile& file_;
+  Scope& scope_;
+  const ImageFinder& findImage_;
+  Plan plan_;
+  std::set<int> visited_;
+};
+
+}  // namespace
+
+Plan planStages(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage) {
+  return Planner{file, scope, findImage}.run();
+}
+
+}  // namespace img::builder

@@ -1,0 +1,50 @@
+// From a Dockerfile to the stages that the target needs, in an order in which every stage comes
+// after those it uses (dockerfile.md section 5): global ARGs, FROM lines, ONBUILD triggers,
+// references, pruning.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "builder/stage.h"
+#include "parser/dockerfile.h"
+#include "store/images.h"
+
+namespace img::builder {
+
+// Where COPY --from or a mount takes its files.
+struct SourceRef {
+  std::optional<int> stage;
+  std::optional<store::Image> image;
+  std::string name;  // as written
+};
+
+struct PlannedStage {
+  int index = 0;
+  std::string label;  // the stage's name, or "stage-N"
+  const parser::Stage* syntax = nullptr;
+  std::string baseName;  // expanded
+  bool fromScratch = false;
+  std::optional<int> baseStage;
+  std::optional<store::Image> baseImage;
+  std::vector<parser::Step> steps;           // triggers of the base first
+  std::map<std::string, SourceRef> sources;  // by the text of --from
+};
+
+struct Plan {
+  std::vector<PlannedStage> stages;  // all of the file; steps only for needed ones
+  std::vector<int> order;            // needed stages, dependencies first; the target last
+  int target = 0;
+};
+
+// Finds an image in the store; nullopt when it is not there.
+using ImageFinder = std::function<std::optional<store::Image>(const std::string& reference)>;
+
+// Evaluates global ARGs into scope.globals. Throws with positions; messages of
+// dockerfile.md 3.2, 3.8, 5.
+Plan planStages(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage);
+
+}  // namespace img::builder

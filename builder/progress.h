@@ -1,0 +1,41 @@
+// What a build tells while it works. The build calls these in order from one thread; how it looks
+// is cli/progress.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/digest.h"
+#include "base/error.h"
+
+namespace img::builder {
+
+struct StepLabel {
+  int number = 0;     // 1-based, in plan order over all stages, gap-free
+  std::string stage;  // "build 3/4" or "3/4"
+  std::string text;   // the instruction, variables expanded for display, one line
+  std::string fileName;
+  int line = 0;
+};
+
+class Progress {
+ public:
+  Progress() = default;
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+  virtual ~Progress() = default;
+
+  virtual void stepStarted(const StepLabel& step) = 0;
+  virtual void stepCached(const StepLabel& step) = 0;
+  // Why the cache had nothing ("first build", "src/a.c changed"), and bytes that a RUN step wrote.
+  virtual void stepReason(const StepLabel& step, std::string_view reason) = 0;
+  virtual void stepOutput(const StepLabel& step, std::string_view bytes) = 0;
+  virtual void stepDone(const StepLabel& step) = 0;
+  virtual void stepFailed(const StepLabel& step, std::string_view what) = 0;
+  // A layer of an earlier step has got its digest.
+  virtual void layerSealed(const StepLabel& step, const Digest& digest, std::uint64_t bytes) = 0;
+  virtual void warning(const Error& warning) = 0;
+};
+
+}  // namespace img::builder

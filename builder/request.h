@@ -1,0 +1,39 @@
+// What a build is asked for, and what it gives back.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/digest.h"
+
+namespace img::builder {
+
+struct Request {
+  std::string contextDir;      // host path; empty: no context (Dockerfile from stdin)
+  std::string dockerfileName;  // as shown in messages
+  std::string dockerfileText;
+  std::string ignoreName, ignoreText;  // the ignore file that applies; empty name: none
+  std::vector<std::string> names;      // normalised, full form
+  std::vector<std::pair<std::string, std::string>> buildArgs;
+  std::string target;
+  std::vector<std::pair<std::string, std::string>> labels;
+  bool noCache = false;
+  std::string network = "default";  // default | none | host
+  std::vector<std::pair<std::string, std::string>> addHosts;
+  std::vector<std::string> allow;  // entitlements: network.host, security.insecure
+  std::optional<std::int64_t> sourceDateEpoch;
+};
+
+struct Result {
+  Digest imageId;
+  Digest manifest;
+  std::uint64_t bytes = 0;     // of all layers
+  std::uint64_t newBytes = 0;  // of the layers this build made
+  int steps = 0, cachedSteps = 0;
+};
+
+}  // namespace img::builder

@@ -1,0 +1,45 @@
+#include "builder/snapshot.h"
+
+#include <linux/mount.h>
+
+#include "base/sys.h"
+#include "store/layers.h"
+#include "store/overlay.h"
+
+namespace img::builder {
+
+std::vector<int> openFolders(const store::Layout& layout, const Snapshot& snapshot) {
+  const store::Layers views{layout};
+  std::vector<Digest> missing;
+  std::vector<store::Descriptor> blobs;
+  for (const LayerRef& layer : snapshot.layers) {
+    if (layer->folder || views.has(*layer->diffId)) continue;
+    missing.push_back(*layer->diffId);
+    blobs.push_back(*layer->descriptor);
+  }
+  if (!missing.empty()) views.ensureAll(missing, blobs);
+  std::vector<int> folders;
+  folders.reserve(snapshot.layers.size());
+  for (auto layer = snapshot.layers.rbegin(); layer != snapshot.layers.rend(); ++layer) {
+    if (!(*layer)->folder) (*layer)->folder = views.open(*(*layer)->diffId);
+    folders.push_back((*layer)->folder.get());
+  }
+  return folders;
+}
+
+Fd mountReadOnly(const store::Layout& layout, const Snapshot& snapshot) {
+  store::OverlaySpec spec;
+  spec.lowers = openFolders(layout, snapshot);
+  return store::mountOverlay(spec);
+}
+
+LayerRef newLayer(const store::Layout& layout) {
+  auto layer = std::make_shared<Layer>();
+  layer->isNew = true;
+  layer->work = std::make_unique<store::IngestDir>(layout);
+  for (const char* name : {"fs", "work", "init"}) sys::mkdirat(layer->work->fd(), name, 0755);
+  layer->folder = sys::openDirectory(layer->work->fd(), "fs");
+  return layer;
+}
+
+}  // namespace img::builder

@@ -1,0 +1,45 @@
+// A chain of layers that can be mounted, while some of them are still being sealed. A layer made by
+// a step exists first as a folder in ingest/, is the next step's lower folder at once, and gets its
+// diff ID later (architecture.md 4).
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/fd.h"
+#include "store/layout.h"
+#include "store/oci.h"
+
+namespace img::builder {
+
+struct Layer {
+  // Known at once for layers from the store, after sealing for new ones.
+  std::optional<store::Descriptor> descriptor;
+  std::optional<Digest> diffId;
+  std::uint64_t bytes = 0;
+  std::string created;  // RFC 3339
+  bool isNew = false;   // made by this build
+  // The lower folder. Opened at first use for stored layers (they may not be unpacked yet).
+  Fd folder;
+  std::unique_ptr<store::IngestDir> work;  // new layers: ingest/<x>/{fs,work,init}
+};
+using LayerRef = std::shared_ptr<Layer>;
+
+struct Snapshot {
+  std::vector<LayerRef> layers;  // bottom first
+  Digest key;                    // definition key of the state: equal key, same files
+};
+
+// Makes sure every layer has a folder (unpacking stored ones); returns the folders topmost first.
+std::vector<int> openFolders(const store::Layout& layout, const Snapshot& snapshot);
+
+// A read-only union of the snapshot, detached; an empty snapshot gives an empty folder.
+Fd mountReadOnly(const store::Layout& layout, const Snapshot& snapshot);
+
+// A fresh layer in ingest/ with folders fs (the upper), work and init.
+LayerRef newLayer(const store::Layout& layout);
+
+}  // namespace img::builder

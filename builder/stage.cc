@@ -1,0 +1,143 @@
+#include "builder/stage.h"
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace img::builder {
+
+const std::string* Scope::findBuildArg(std::string_view name) const {
+  const std::string* found = nullptr;  // the last one given wins
+  for (const auto& [key, value] : request->buildArgs) {
+    if (key == name) found = &value;
+  }
+  return found;
+}
+
+WordExpander::WordExpander(const Scope& scope, const parser::Instruction& instruction,
+                           const Variables& variables)
+    : scope_(scope), instruction_(instruction), lookup_(variables.lookup()) {}
+
+template <class Work>
+auto WordExpander::guarded(Work&& work) const {
+  try {
+    return work();
+  } catch (Error& error) {
+    error.prefixCause(instruction_.keyword + ": ");
+    error.at(positionOf(*scope_.file, instruction_));
+    throw;
+  }
+}
+
+std::string WordExpander::word(std::string_view text) const {
+  return guarded([&] {
+    parser::ExpandOptions options;
+    options.escape = scope_.file->directives.escape;
+    return parser::expand(text, lookup_, options).text;
+  });
+}
+
+std::vector<std::string> WordExpander::words(std::string_view text) const {
+  return guarded([&] {
+    parser::ExpandOptions options;
+    options.escape = scope_.file->directives.escape;
+    return parser::expandWords(text, lookup_, options);
+  });
+}
+
+std::string WordExpander::heredoc(std::string_view body) const {
+  return guarded([&] {
+    parser::ExpandOptions options;
+    options.skipQuotes = true;
+    return parser::expand(body, lookup_, options).text;
+  });
+}
+
+namespace {
+
+std::string_view lineOf(std::string_view text, int number) {
+  for (int line = 1; line < number; ++line) {
+    const size_t end = text.find('\n');
+    if (end == std::string_view::npos) return {};
+    text.remove_prefix(end + 1);
+  }
+  return text.substr(0, text.find('\n'));
+}
+
+// Columns count Unicode scalar values: continuation bytes of UTF-8 do not count.
+int columnAt(std::string_view line, size_t offset) {
+  const auto isStart = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
+  return 1 + static_cast<int>(std::count_if(
+                 line.begin(), line.begin() + static_cast<std::ptrdiff_t>(offset), isStart));
+}
+
+}  // namespace
+
+Position positionOf(const parser::Dockerfile& file, const parser::Instruction& instruction,
+                    std::string_view token) {
+  Position position;
+  position.file = file.fileName;
+  position.line = instruction.line;
+  position.endLine = instruction.endLine;
+  position.text = file.text;
+  const std::string_view line = lineOf(file.text, instruction.line);
+  const size_t at = token.empty() ? std::string_view::npos : line.find(token);
+  if (at != std::string_view::npos) {
+    position.column = columnAt(line, at);
+    position.width = columnAt(token, token.size()) - 1;
+  } else {
+    position.column = columnAt(line, std::min(line.find_first_not_of(" \t"), line.size()));
+    position.width = static_cast<int>(instruction.keyword.size());
+  }
+  return position;
+}
+
+Error instructionError(const Scope& scope, const parser::Instruction& instruction,
+                       std::string cause, std::string_view token) {
+  Error error{Kind::failed, instruction.keyword + ": " + std::move(cause)};
+  error.at(positionOf(*scope.file, instruction, token));
+  return error;
+}
+
+std::vector<std::string> commandLine(const parser::Command& command,
+                                     const store::ImageConfig& config) {
+  if (command.exec) return command.words;
+  std::vector<std::string> argv = config.shell;
+  if (argv.empty()) argv = {"/bin/sh", "-c"};
+  argv.push_back(command.words.empty() ? std::string{} : command.words.front());
+  return argv;
+}
+
+StageState emptyStage(const store::Platform& platform) {
+  StageState stage;
+  stage.config.platform = platform;
+  stage.config.workingDir = "/";
+  setEnv(stage.config.env, "PATH", kDefaultPath);
+  stage.variables.set("PATH", kDefaultPath);
+  return stage;
+}
+
+void recordHistory(StageState& stage, std::string createdBy, LayerRef layer) {
+  HistoryItem item;
+  item.entry.createdBy = std::move(createdBy);
+  item.entry.comment = kHistoryComment;
+  item.entry.emptyLayer = layer == nullptr;
+  item.layer = std::move(layer);
+  stage.history.push_back(std::move(item));
+}
+
+std::string joinPath(std::string_view base, std::string_view path) {
+  std::string whole = path.starts_with('/') ? std::string{path} : fmt::format("{}/{}", base, path);
+  std::vector<std::string> parts;
+  for (std::string& part : text::split(whole, '/')) {
+    if (part.empty() || part == ".") continue;
+    if (part != "..") {
+      parts.push_back(std::move(part));
+    } else if (!parts.empty()) {
+      parts.pop_back();
+    }
+  }
+  return "/" + text::join(parts, "/");
+}
+
+}  // namespace img::builder

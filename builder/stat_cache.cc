@@ -1,0 +1,120 @@
+#include "builder/stat_cache.h"
+
+#include <algorithm>
+#include <cstring>
+#include <ctime>
+
+#include "base/fs.h"
+#include "base/sys.h"
+
+namespace img::builder {
+namespace {
+
+constexpr std::string_view kMagic = "img stat cache 2\n";
+
+// The file: magic, time of writing, then per entry this, the digest and the path.
+struct Fixed {
+  std::uint64_t device, inode, size, mode;
+  std::int64_t mtime, ctime;
+  std::uint8_t digest[32];
+  std::uint64_t pathLength;
+};
+
+std::int64_t nanoseconds(const timespec& time) {
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+std::int64_t now() {
+  timespec time{};
+  ::clock_gettime(CLOCK_REALTIME, &time);
+  return nanoseconds(time);
+}
+
+// File times come from the kernel's coarse clock: a tick of up to 10 ms (CONFIG_HZ=100).
+constexpr std::int64_t kTick = 20'000'000;
+
+}  // namespace
+
+StatCache::StatCache(const store::Layout& layout, const std::string& contextPath)
+    : folder_(sys::openDirectory(layout.fd(), "cache/stat")),
+      fileName_(Digest::of(contextPath).hex()) {
+  if (auto text = fs::tryReadFile(folder_.get(), fileName_, size_t{1} << 30)) {
+    text_ = std::move(*text);
+    read(text_);
+  }
+}
+
+void StatCache::read(std::string_view text) {
+  if (!text.starts_with(kMagic) || text.size() < kMagic.size() + sizeof written_ + 32) return;
+  // The last 32 bytes are the digest of all before them: a torn file is no cache.
+  const std::string_view body = text.substr(0, text.size() - 32);
+  const Digest digest = Digest::of(body);
+  if (std::memcmp(digest.bytes().data(), text.data() + body.size(), 32) != 0) return;
+  text = body.substr(kMagic.size());
+  std::memcpy(&written_, text.data(), sizeof written_);
+  text.remove_prefix(sizeof written_);
+  while (text.size() >= sizeof(Fixed)) {
+    Fixed fixed;
+    std::memcpy(&fixed, text.data(), sizeof fixed);
+    text.remove_prefix(sizeof fixed);
+    Digest::Bytes bytes;
+    std::memcpy(bytes.data(), fixed.digest, bytes.size());
+    entries_.push_back({text.substr(0, fixed.pathLength), fixed.device, fixed.inode, fixed.size,
+                        fixed.mode, fixed.mtime, fixed.ctime, Digest{bytes}, false});
+    text.remove_prefix(std::min<size_t>(fixed.pathLength, text.size()));
+  }
+}
+
+StatCache::Entry* StatCache::lookUp(std::string_view path) {
+  if (next_ < entries_.size() && entries_[next_].path == path) return &entries_[next_];
+  const auto at = std::lower_bound(
+      entries_.begin(), entries_.end(), path,
+      [](const Entry& entry, std::string_view wanted) { return entry.path < wanted; });
+  if (at == entries_.end() || at->path != path) return nullptr;
+  next_ = static_cast<size_t>(at - entries_.begin());
+  return &*at;
+}
+
+const Digest* StatCache::find(std::string_view path, const struct stat& st) {
+  Entry* entry = lookUp(path);
+  if (entry == nullptr) return nullptr;
+  ++next_;
+  const bool isSame = entry->device == st.st_dev && entry->inode == st.st_ino &&
+                      entry->size == static_cast<std::uint64_t>(st.st_size) &&
+                      entry->mode == st.st_mode && entry->mtime == nanoseconds(st.st_mtim) &&
+                      entry->ctime == nanoseconds(st.st_ctim);
+  if (!isSame || std::max(entry->mtime, entry->ctime) + kTick >= written_) return nullptr;
+  entry->isUsed = true;
+  return &entry->digest;
+}
+
+void StatCache::remember(std::string_view path, const struct stat& st, const Digest& digest) {
+  owned_.push_back(std::make_unique<std::string>(path));
+  added_.push_back({*owned_.back(), st.st_dev, st.st_ino, static_cast<std::uint64_t>(st.st_size),
+                    st.st_mode, nanoseconds(st.st_mtim), nanoseconds(st.st_ctim), digest, true});
+}
+
+void StatCache::save() {
+  if (added_.empty()) return;
+  std::vector<Entry> all = std::move(added_);
+  added_.clear();
+  for (const Entry& entry : entries_) {
+    if (entry.isUsed) all.push_back(entry);
+  }
+  std::sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.path < b.path; });
+  std::string text{kMagic};
+  const std::int64_t written = now();
+  text.append(reinterpret_cast<const char*>(&written), sizeof written);
+  for (const Entry& entry : all) {
+    Fixed fixed{entry.device, entry.inode, entry.size, entry.mode,
+                entry.mtime,  entry.ctime, {},         entry.path.size()};
+    std::memcpy(fixed.digest, entry.digest.bytes().data(), sizeof fixed.digest);
+    text.append(reinterpret_cast<const char*>(&fixed), sizeof fixed);
+    text.append(entry.path);
+  }
+  const Digest digest = Digest::of(text);
+  text.append(reinterpret_cast<const char*>(digest.bytes().data()), 32);
+  fs::replaceFile(folder_.get(), fileName_, text, 0600, fs::Sync::none);
+}
+
+}  // namespace img::builder

@@ -1,0 +1,54 @@
+// What git's index does for a work tree, for a build context: path, device, inode, size, mode,
+// mtime, ctime -> digest, so that an unchanged file is not read again. One file per context under
+// cache/stat. Entries that are "racily clean" (changed in the same tick in which the cache was
+// written) do not count (git's racy-git.txt). One user at a time; two builds of one context
+// overwrite each other's file by rename, which loses nothing but time.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/fd.h"
+#include "store/layout.h"
+
+namespace img::builder {
+
+class StatCache {
+ public:
+  // `contextPath` identifies the file. A missing or damaged one is an empty cache.
+  StatCache(const store::Layout& layout, const std::string& contextPath);
+
+  // The digest of `path` if nothing about it has changed.
+  const Digest* find(std::string_view path, const struct stat& st);
+  void remember(std::string_view path, const struct stat& st, const Digest& digest);
+  // Writes the entries that were found or remembered in this build, when anything is new.
+  void save();
+
+ private:
+  struct Entry {
+    std::string_view path;  // into text_ or owned_
+    std::uint64_t device = 0, inode = 0, size = 0, mode = 0;
+    std::int64_t mtime = 0, ctime = 0;  // nanoseconds
+    Digest digest;
+    bool isUsed = false;
+  };
+  void read(std::string_view text);
+  Entry* lookUp(std::string_view path);
+
+  Fd folder_;
+  std::string fileName_;
+  std::string text_;            // the file as read
+  std::vector<Entry> entries_;  // sorted by path
+  size_t next_ = 0;             // where a walk in the same order finds its next path
+  std::vector<Entry> added_;
+  std::vector<std::unique_ptr<std::string>> owned_;
+  std::int64_t written_ = 0;  // when the file was written, nanoseconds since the epoch
+};
+
+}  // namespace img::builder
