@@ -37,7 +37,8 @@ void saveArchive(const Layout& layout, const std::vector<SaveItem>& items, Archi
 void saveDirectory(const Layout& layout, const std::vector<SaveItem>& items,
                    const std::string& path);
 
-// A one-layer image from a root file system tar (any known compression).
+// A one-layer image from a root file system tar (any known compression): stored uncompressed as it
+// is, and unpacked in the same pass. The caller publishes it, under the same StoreUse.
 Image importTar(const Layout& layout, Source& tar, const std::string& name, ImageConfig config);
 
 }  // namespace img::store
