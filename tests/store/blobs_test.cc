@@ -1,0 +1,108 @@
+#include "store/blobs.h"
+
+#include <cstdlib>
+
+#include "base/process.h"
+#include "tests/store/store_fixture.h"
+
+namespace img::store {
+namespace {
+
+using test::errorOf;
+using Blobs = test::StoreTest;
+
+TEST_F(Blobs, AreReadOnlyFilesUnderTheirDigest) {
+  const Descriptor descriptor = putBlob(layout, "hello", media::kConfig);
+  EXPECT_EQ(descriptor.digest, Digest::of("hello"));
+  EXPECT_EQ(descriptor.size, 5U);
+  EXPECT_EQ(descriptor.mediaType, media::kConfig);
+  const auto st = sys::fstatat(layout.fd(), layout.blobPath(descriptor.digest));
+  EXPECT_EQ(st.st_mode & 07777, 0444U);
+  EXPECT_EQ(readBlob(layout, descriptor.digest), "hello");
+  EXPECT_EQ(countIn("ingest"), 0U);
+}
+
+TEST_F(Blobs, MayBeCommittedTwice) {
+  putBlob(layout, "same", media::kConfig);
+  const auto first = sys::fstatat(layout.fd(), layout.blobPath(Digest::of("same")));
+  putBlob(layout, "same", media::kConfig);
+  EXPECT_EQ(sys::fstatat(layout.fd(), layout.blobPath(Digest::of("same"))).st_ino, first.st_ino);
+  EXPECT_EQ(countIn("ingest"), 0U);
+}
+
+TEST_F(Blobs, ThatACrashHasCutShortAreReplaced) {
+  const Digest digest = Digest::of("whole");
+  fs::replaceFile(layout.blobs(), digest.hex(), "", 0444, fs::Sync::none);
+  EXPECT_EQ(errorOf([&] { readBlob(layout, digest); }).code(), "digest-mismatch");
+  putBlob(layout, "whole", media::kConfig);
+  EXPECT_EQ(readBlob(layout, digest), "whole");
+}
+
+TEST_F(Blobs, OfAnotherDigestThanExpectedAreNotPublished) {
+  BlobWriter writer{layout};
+  writer.write(asBytes("something"));
+  const Error error = errorOf([&] { writer.commit(media::kLayer, Digest::of("else")); });
+  EXPECT_EQ(error.kind(), Kind::corrupt);
+  EXPECT_EQ(error.code(), "digest-mismatch");
+  EXPECT_EQ(countIn("blobs/sha256"), 0U);
+}
+
+TEST_F(Blobs, LeaveNothingWhenTheyAreNotCommitted) {
+  { BlobWriter{layout}.write(asBytes("x")); }
+  EXPECT_EQ(countIn("ingest"), 0U);
+}
+
+TEST_F(Blobs, ThatAreMissingAreNotFound) {
+  const Digest digest = Digest::of("nothing");
+  EXPECT_FALSE(hasBlob(layout, digest));
+  EXPECT_EQ(errorOf([&] { std::ignore = openBlob(layout, digest); }).kind(), Kind::notFound);
+  EXPECT_EQ(errorOf([&] { blobSize(layout, digest); }).kind(), Kind::notFound);
+}
+
+TEST_F(Blobs, ThatSomebodyChangedAreCorrupt) {
+  const Digest digest = putBlob(layout, "genuine", media::kConfig).digest;
+  fs::replaceFile(layout.blobs(), digest.hex(), "altered", 0444, fs::Sync::none);
+  EXPECT_EQ(errorOf([&] { readBlob(layout, digest); }).code(), "digest-mismatch");
+}
+
+TEST_F(Blobs, OfADocumentHaveALimit) {
+  const Digest digest = putBlob(layout, std::string(100, ' '), media::kConfig).digest;
+  EXPECT_EQ(errorOf([&] { readBlob(layout, digest, 99); }).kind(), Kind::corrupt);
+  EXPECT_EQ(readBlob(layout, digest, 100).size(), 100U);
+}
+
+TEST_F(Blobs, AreAdoptedFromAnIngestFolder) {
+  const IngestDir staging{layout};
+  fs::replaceFile(staging.fd(), "m0", "content", 0600, fs::Sync::none);
+  adoptBlob(layout, staging, "m0", Digest::of("content"), 7);
+  EXPECT_EQ(readBlob(layout, Digest::of("content")), "content");
+  EXPECT_TRUE(fs::list(staging.fd()).empty());
+}
+
+TEST_F(Blobs, OfAProcessKilledBeforeTheRenameAreLitterOnly) {
+  Child child = Child::fork([&] {
+    ::setenv("IMG_FAILPOINT", "blobs.beforeRename", 1);
+    return putBlob(layout, "lost", media::kConfig).digest.str();
+  });
+  EXPECT_THROW(child.finish(), Error);
+  EXPECT_EQ(countIn("blobs/sha256"), 0U);
+  EXPECT_EQ(countIn("ingest"), 1U);
+  const Layout again = Layout::open(layout.root());
+  again.recover();
+  EXPECT_EQ(countIn("ingest"), 0U);
+  putBlob(again, "lost", media::kConfig);
+  EXPECT_TRUE(hasBlob(again, Digest::of("lost")));
+}
+
+TEST_F(Blobs, AreNotTakenForLitterWhileTheyAreWritten) {
+  BlobWriter writer{layout};
+  writer.write(asBytes("in progress"));
+  Child::fork([&] {
+    Layout::open(layout.root()).recover();
+    return std::string{};
+  }).finish();
+  EXPECT_EQ(writer.commit(media::kLayer).digest, Digest::of("in progress"));
+}
+
+}  // namespace
+}  // namespace img::store
