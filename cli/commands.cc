@@ -1,8 +1,15 @@
 #include "cli/commands.h"
 
+#include "cli/container_commands.h"
+
 namespace img::cli {
 
 void addAllCommands(CommandTable& table) {
+  addRunCommands(table);
+  addExecCommand(table);
+  addLogsCommand(table);
+  addLifecycleCommands(table);
+  addBuildCommand(table);
   addImageListCommand(table);
   addImageNameCommands(table);
   addHistoryCommand(table);

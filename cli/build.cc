@@ -1,0 +1,287 @@
+// img build: options to a request, the request to an image; also --print (cli.md 8 X1, X3-X5, 9.1).
+#include "builder/build.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+
+#include "base/fs.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "builder/context.h"
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/progress_plain.h"
+#include "cli/values.h"
+#include "parser/print.h"
+#include "parser/syntax.h"
+#include "store/reference.h"
+
+namespace img::cli {
+namespace {
+
+constexpr size_t kMaxDockerfile = size_t{4} << 20;  // security.md L1
+
+struct BuildOptions {
+  std::vector<std::string> tags, buildArgs, labels, addHosts, allow, printEnv;
+  std::string file, target, network = "default", iidFile, progress, print, escape = "\\", pull;
+  bool noCache = false, quiet = false, split = false;
+  std::string context = ".";
+};
+
+std::optional<std::string> environment(const std::string& name) {
+  const char* value =
+      std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): nothing sets variables
+  if (value == nullptr) return std::nullopt;
+  return value;
+}
+
+bool parseOptions(Context& context, const std::vector<std::string>& args, BuildOptions& build) {
+  Options options{context, "[CONTEXT]", "Build an image from a Dockerfile"};
+  options.group("Common options")
+      .list("-t,--tag", build.tags, "NAME[:TAG]", "Name of the result; may be repeated")
+      .text("-f,--file", build.file, "FILE",
+            "Dockerfile (CONTEXT/Dockerfile, then CONTEXT/Containerfile); - is stdin")
+      .list("--build-arg", build.buildArgs, "K[=V]",
+            "Value of an ARG; without =V from the environment")
+      .text("--target", build.target, "STAGE", "Name or number of the last stage to build")
+      .flag("--no-cache", build.noCache, "Do not look up earlier results (they are still stored)")
+      .list("--label", build.labels, "K=V", "Add a label to the image")
+      .text("--network,--net", build.network, "MODE", "Network of RUN steps: default, none or host")
+      .flag("-q,--quiet", build.quiet, "Print only the image id")
+      .text("--iidfile", build.iidFile, "FILE", "Write the image id to FILE")
+      .text("--progress", build.progress, "STYLE", "auto, plain or quiet")
+      .list("--add-host", build.addHosts, "HOST:IP", "Extra line in /etc/hosts of RUN steps")
+      .list("--allow", build.allow, "ENTITLEMENT", "network.host or security.insecure");
+  options.group("Looking instead of building")
+      .text("--print", build.print, "WHAT", "ast, words, context or context+dirs")
+      .flag("--split", build.split, "With --print=words: split the results")
+      .list("--build-env", build.printEnv, "K=V", "With --print=words: a variable")
+      .text("--escape", build.escape, "CHAR", "With --print=words: the escape character");
+  options.optionalValue("--pull", "always", "WHEN",
+                        "missing or never (there is no registry client yet)",
+                        [&](const std::string& value) { build.pull = value; });
+  for (const char* name :
+       {"--rm", "--force-rm", "--layers", "--compress", "--disable-content-trust", "--load"}) {
+    options.ignoredFlag(name);
+  }
+  options.positionals(0, 1);
+  if (!options.parse(args)) return false;
+  if (!options.words().empty()) build.context = options.words().front();
+  return true;
+}
+
+std::vector<std::pair<std::string, std::string>> assignments(const std::vector<std::string>& list,
+                                                             bool fromEnvironment) {
+  std::vector<std::pair<std::string, std::string>> pairs;
+  for (const std::string& item : list) {
+    auto pair = splitAssignment(item);
+    if (pair.first.empty())
+      throw Error::make(Kind::usage, "{} has no name before the \"=\"", text::quote(item));
+    if (fromEnvironment && item.find('=') == std::string::npos) {
+      const auto value = environment(item);
+      if (!value) continue;
+      pair.second = *value;
+    }
+    pairs.push_back(std::move(pair));
+  }
+  return pairs;
+}
+
+std::string readStdin() {
+  return readAll(0, "standard input", kMaxDockerfile);
+}
+
+struct DockerfileText {
+  std::string path;  // on the host; empty for stdin
+  std::string shown, text;
+};
+
+// -f, else the usual names in the context.
+DockerfileText findDockerfile(const BuildOptions& build) {
+  if (build.file == "-" || build.context == "-") {
+    if (build.file == "-" && build.context == "-") {
+      throw Error{Kind::usage, "the Dockerfile and the context cannot both come from stdin"};
+    }
+    return {"", "Dockerfile", readStdin()};
+  }
+  if (!build.file.empty()) {
+    auto content = builder::tryReadUserFile(build.file, kMaxDockerfile);
+    if (!content) throw Error::make(Kind::notFound, "no Dockerfile at {}", text::quote(build.file));
+    return {build.file, build.file, std::move(*content)};
+  }
+  for (const char* name : {"Dockerfile", "dockerfile", "Containerfile"}) {
+    const std::string path = build.context + "/" + name;
+    if (auto content = builder::tryReadUserFile(path, kMaxDockerfile))
+      return {path, name, std::move(*content)};
+  }
+  throw Error::make(Kind::notFound, "no Dockerfile in {}", text::quote(build.context))
+      .hint("name one with -f FILE");
+}
+
+// cli.md X3: nothing on stdout and one line on stderr for a syntax error.
+int printAst(Context& context, const BuildOptions& build) {
+  const DockerfileText dockerfile = findDockerfile(build);
+  try {
+    context.print(parser::printSyntax(parser::parseSyntax(dockerfile.text, dockerfile.shown)));
+    return 0;
+  } catch (const Error& error) {
+    const int line = error.position() ? error.position()->line : 1;
+    context.notice(
+        fmt::format("{}:{}: {}\n", dockerfile.shown, line, text::escape(error.cause(), 1000)));
+    return 1;
+  }
+}
+
+int printWords(Context& context, const BuildOptions& build) {
+  const auto variables = assignments(build.printEnv, false);
+  const std::string input = readAll(0, "standard input");
+  if (build.escape != "\\" && build.escape != "`") {
+    throw Error{Kind::usage, "--escape must be a backslash or a backquote"};
+  }
+  parser::WordsRequest request;
+  request.input = input;
+  request.split = build.split;
+  request.escape = build.escape.front();
+  request.lookup = [&](std::string_view name) -> const std::string* {
+    const std::string* found = nullptr;
+    for (const auto& [key, value] : variables) {
+      if (key == name) found = &value;
+    }
+    return found;
+  };
+  context.print(parser::printWords(request));
+  return 0;
+}
+
+int printContext(Context& context, const BuildOptions& build) {
+  const bool withFolders = build.print == "context+dirs";
+  std::string dockerfile = build.file.empty() ? build.context + "/Dockerfile" : build.file;
+  const builder::Context tree{build.context, builder::findIgnoreFile(dockerfile, build.context)};
+  std::string out;
+  for (const std::string& path : tree.list(withFolders)) {
+    if (path.find('\n') == std::string::npos && text::isValidUtf8(path)) {
+      out += path;
+    } else {
+      parser::appendJsonString(out, path);
+    }
+    out += '\n';
+  }
+  context.print(out);
+  return 0;
+}
+
+// dockerfile.md 7.6: build arg, else the caller's environment, else a global ARG with a literal
+// default (the builder's).
+std::optional<std::string> epochText(const builder::Request& request) {
+  for (auto arg = request.buildArgs.rbegin(); arg != request.buildArgs.rend(); ++arg) {
+    if (arg->first == "SOURCE_DATE_EPOCH") return arg->second;
+  }
+  return environment("SOURCE_DATE_EPOCH");
+}
+
+void setEpoch(builder::Request& request) {
+  const auto text = epochText(request);
+  if (!text || text->empty()) return;
+  const auto seconds = text::parseUnsigned(*text);
+  if (!seconds || *seconds > 253402300799ULL) {  // 9999-12-31
+    throw Error::make(Kind::failed, "SOURCE_DATE_EPOCH: {} is not a number of seconds",
+                      text::quote(*text));
+  }
+  request.sourceDateEpoch = static_cast<std::int64_t>(*seconds);
+  request.buildArgs.emplace_back("SOURCE_DATE_EPOCH", *text);
+}
+
+std::vector<std::pair<std::string, std::string>> hostEntries(const std::vector<std::string>& list) {
+  std::vector<std::pair<std::string, std::string>> entries;
+  for (const std::string& item : list) {
+    const size_t at = item.find_first_of("=:");
+    if (at == 0 || at == std::string::npos || at + 1 == item.size()) {
+      throw Error::make(Kind::usage, "--add-host {}: expected HOST:IP", text::quote(item));
+    }
+    std::string address = item.substr(at + 1);
+    if (address.size() > 2 && address.front() == '[' && address.back() == ']')
+      address = address.substr(1, address.size() - 2);
+    entries.emplace_back(item.substr(0, at), address);
+  }
+  return entries;
+}
+
+builder::Request makeRequest(const BuildOptions& build) {
+  static constexpr std::array<std::string_view, 3> kNetworks{"default", "none", "host"};
+  if (std::find(kNetworks.begin(), kNetworks.end(), build.network) == kNetworks.end()) {
+    throw Error::make(Kind::usage, "--network {}: use default, none or host",
+                      text::quote(build.network));
+  }
+  builder::Request request;
+  for (const std::string& tag : build.tags) {
+    const store::Reference reference = store::Reference::parse(tag);
+    if (reference.digest)
+      throw Error::make(Kind::usage, "--tag {}: a digest cannot be chosen", text::quote(tag));
+    request.names.push_back(reference.full());
+  }
+  DockerfileText dockerfile = findDockerfile(build);
+  request.contextDir = build.context == "-" ? "" : build.context;
+  const builder::IgnoreFile ignore = builder::findIgnoreFile(dockerfile.path, request.contextDir);
+  request.ignoreName = ignore.name;
+  request.ignoreText = ignore.text;
+  request.dockerfileName = dockerfile.shown;
+  request.dockerfileText = std::move(dockerfile.text);
+  request.buildArgs = assignments(build.buildArgs, true);
+  request.labels = assignments(build.labels, false);
+  request.addHosts = hostEntries(build.addHosts);
+  request.allow = build.allow;
+  request.target = build.target;
+  request.noCache = build.noCache;
+  request.network = build.network;
+  setEpoch(request);
+  return request;
+}
+
+bool isQuiet(const BuildOptions& build) {
+  static constexpr std::array<std::string_view, 7> kStyles{"",      "auto", "plain",  "tty",
+                                                           "quiet", "none", "rawjson"};
+  if (std::find(kStyles.begin(), kStyles.end(), build.progress) == kStyles.end()) {
+    throw Error::make(Kind::usage, "--progress {}: use auto, plain or quiet",
+                      text::quote(build.progress));
+  }
+  return build.quiet || build.progress == "quiet" || build.progress == "none";
+}
+
+int runBuild(Context& context, std::vector<std::string> args) {
+  BuildOptions options;
+  if (!parseOptions(context, args, options)) return 0;
+  if (options.print == "ast") return printAst(context, options);
+  if (options.print == "words") return printWords(context, options);
+  if (options.print == "context" || options.print == "context+dirs")
+    return printContext(context, options);
+  if (!options.print.empty()) {
+    throw Error::make(Kind::usage, "--print={}: use ast, words, context or context+dirs",
+                      text::escape(options.print));
+  }
+  if (options.pull == "always" || options.pull == "newer" || options.pull == "true") {
+    throw Error{Kind::unsupported, "--pull: this version has no registry client"}.exitCode(125);
+  }
+  const builder::Request request = makeRequest(options);
+  PlainProgress progress{context, isQuiet(options)};
+  const store::Layout& layout = context.store();
+  const store::StoreUse use{layout};
+  const builder::Result result = builder::build(request, layout, progress);
+  if (!options.iidFile.empty()) {
+    fs::replaceFile(AT_FDCWD, options.iidFile, result.imageId.str(), 0644, fs::Sync::none);
+  }
+  progress.summary(result, request);
+  if (options.quiet) context.print(result.imageId.str() + "\n");
+  return 0;
+}
+
+}  // namespace
+
+void addBuildCommand(CommandTable& table) {
+  table.add({"build,bud,image build,builder build", Group::build,
+             "Build an image from a Dockerfile", runBuild});
+}
+
+}  // namespace img::cli
