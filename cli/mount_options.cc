@@ -86,10 +86,11 @@ void takeTmpfsOption(MountRequest& request, const std::string& option, std::stri
 }
 
 bool takeMountFlag(MountRequest& request, const std::string& key, const std::string& value) {
+  const bool isReadOnly = key == "ro" || key == "readonly";
+  if (!isReadOnly && key != "volume-nocopy") return false;
   const bool isOn = value.empty() || parseBool(value, "--mount " + key);
-  if (key == "ro" || key == "readonly") return request.readOnly = isOn, true;
-  if (key == "volume-nocopy") return request.noCopy = isOn, true;
-  return false;
+  (isReadOnly ? request.readOnly : request.noCopy) = isOn;
+  return true;
 }
 
 bool takeMountKey(MountRequest& request, const std::string& key, const std::string& value) {

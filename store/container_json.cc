@@ -19,7 +19,11 @@ Json mountsToJson(const std::vector<MountRecord>& mounts) {
                     {"destination", mount.destination},
                     {"mode", mount.mode},
                     {"readOnly", mount.readOnly},
-                    {"anonymous", mount.anonymous}});
+                    {"anonymous", mount.anonymous},
+                    {"noExec", mount.noExec},
+                    {"noSuid", mount.noSuid},
+                    {"noDev", mount.noDev},
+                    {"tmpfsOptions", mount.tmpfsOptions}});
   }
   return list;
 }
@@ -35,13 +39,17 @@ std::vector<MountRecord> mountsFromJson(const Json& list) {
     mount.mode = item.value("mode", "");
     mount.readOnly = item.value("readOnly", false);
     mount.anonymous = item.value("anonymous", false);
+    mount.noExec = item.value("noExec", false);
+    mount.noSuid = item.value("noSuid", false);
+    mount.noDev = item.value("noDev", false);
+    mount.tmpfsOptions = item.value("tmpfsOptions", "");
   }
   return mounts;
 }
 
 Json limitsToJson(const LimitRecord& limits) {
   Json out = Json::object();
-  const auto put = [&](const char* key, const std::optional<std::int64_t>& value) {
+  const auto put = [&](const char* key, const std::optional<long long>& value) {
     if (value) out[key] = *value;
   };
   put("memory", limits.memory);
@@ -57,9 +65,9 @@ Json limitsToJson(const LimitRecord& limits) {
 }
 
 LimitRecord limitsFromJson(const Json& in) {
-  const auto take = [&](const char* key) -> std::optional<std::int64_t> {
+  const auto take = [&](const char* key) -> std::optional<long long> {
     if (!in.contains(key)) return std::nullopt;
-    return in.at(key).get<std::int64_t>();
+    return in.at(key).get<long long>();
   };
   LimitRecord limits;
   limits.memory = take("memory");

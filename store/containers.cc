@@ -97,13 +97,13 @@ std::string timeKey(const std::string& time) {
 }
 
 bool isSameProcess(const ContainerState& state) {
-  return state.pid > 0 && state.bootId == currentBootId() &&
+  return state.pid > 0 && state.bootId == bootId() &&
          processStartTicks(state.pid) == state.startTicks;
 }
 
 // What is left of a container whose keeper is gone (reliability.md 8 and 9).
 ContainerState lost(ContainerState state) {
-  const bool rebooted = state.bootId != currentBootId();
+  const bool rebooted = state.bootId != bootId();
   state.status = ContainerState::Status::exited;
   state.error = rebooted ? "host restarted" : "monitor lost";
   state.exitCode = rebooted ? 255 : 137;  // a keeper's death takes the container along: SIGKILL
@@ -133,12 +133,6 @@ std::optional<std::uint64_t> processStartTicks(pid_t pid) {
       text::split(std::string_view{*stat}.substr(name + 2), ' ');
   if (fields.size() < 20 || fields[0] == "Z" || fields[0] == "X") return std::nullopt;
   return text::parseUnsigned(fields[19]);
-}
-
-std::string currentBootId() {
-  static const std::string id{
-      text::trim(fs::readFile(AT_FDCWD, "/proc/sys/kernel/random/boot_id"))};
-  return id;
 }
 
 std::string timestampNow() {
@@ -189,7 +183,7 @@ Containers::Held Containers::createHeld(ContainerConfig config) const try {
   const Fd dir = sys::openDirectory(root, part);
   FileLock lock = FileLock::acquire(dir.get(), "lock", FileLock::Mode::exclusive);
   // A --rm container does not outlive its keeper, let alone a power cut.
-  const bool durable = !config.autoRemove;
+  const bool durable = !config.autoRemove && isDurable();
   try {
     claimName(config);
     names.reset();
@@ -291,8 +285,8 @@ ContainerRecord Containers::get(std::string_view argument) const {
 void Containers::setState(const std::string& id, const ContainerState& state) const {
   const Fd dir = folder(id);
   // Only the end must survive a power cut: a running container does not.
-  const auto sync =
-      state.status == ContainerState::Status::exited ? fs::Sync::data : fs::Sync::none;
+  const auto sync = state.status == ContainerState::Status::exited && isDurable() ? fs::Sync::data
+                                                                                  : fs::Sync::none;
   fs::replaceFile(dir.get(), "state.json", toJson(state), 0600, sync);
 }
 

@@ -33,11 +33,13 @@ struct MountRecord {
   std::string mode;  // options as given
   bool readOnly = false;
   bool anonymous = false;  // a volume that --rm removes
+  bool noExec = false, noSuid = false, noDev = false;
+  std::string tmpfsOptions;  // size=,mode=
 };
 
 // Limits asked for; absent: none. The names are those of `inspect`.
 struct LimitRecord {
-  std::optional<std::int64_t> memory, memorySwap, cpuShares, cpuQuota, cpuPeriod, nanoCpus, pids,
+  std::optional<long long> memory, memorySwap, cpuShares, cpuQuota, cpuPeriod, nanoCpus, pids,
       shmSize;
   std::string cpusetCpus;
 };
@@ -138,7 +140,6 @@ struct Containers::Held {
 // What tells a process from a later one with the same number. nullopt: no such process (or a
 // zombie).
 std::optional<std::uint64_t> processStartTicks(pid_t pid);
-std::string currentBootId();
 // Now, as the records write it: RFC 3339 with nanoseconds.
 std::string timestampNow();
 

@@ -1,0 +1,17 @@
+// The commands about containers, one unit each.
+#pragma once
+
+namespace img::cli {
+
+class CommandTable;
+
+void addRunCommands(CommandTable& table);  // run.cc: run, create, start
+void addExecCommand(CommandTable& table);  // exec.cc
+void addPsCommand(CommandTable& table);    // ps.cc
+void addLogsCommand(CommandTable& table);  // logs.cc
+void addLifecycleCommands(
+    CommandTable& table);                 // lifecycle.cc: stop, kill, rm, wait, rename, pause, ...
+void addTopCommand(CommandTable& table);  // top.cc
+void addCommitCommand(CommandTable& table);  // commit.cc
+
+}  // namespace img::cli

@@ -1,0 +1,243 @@
+#include "cli/container_config.h"
+
+#include <arpa/inet.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/json.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "cli/values.h"
+
+namespace img::cli {
+namespace {
+
+std::string_view keyOf(std::string_view assignment) {
+  return assignment.substr(0, assignment.find('='));
+}
+
+// --entrypoint takes one word, or a JSON array of words.
+std::vector<std::string> parseEntrypoint(const std::string& text) {
+  if (text.empty()) return {};
+  if (!text.starts_with('[')) return {text};
+  try {
+    return parseJson(text, "--entrypoint").get<std::vector<std::string>>();
+  } catch (const Json::exception&) {
+    return {text};
+  } catch (const Error&) {
+    return {text};
+  }
+}
+
+void addLabels(std::map<std::string, std::string>& labels,
+               const std::vector<std::string>& assignments) {
+  for (const std::string& assignment : assignments) {
+    const auto [key, value] = splitAssignment(assignment);
+    if (key.empty())
+      throw Error::make(Kind::usage, "--label: {} has no key", text::quote(assignment));
+    labels[key] = value;
+  }
+}
+
+std::string readOptionFile(const std::string& path, std::string_view option) {
+  try {
+    return fs::readFile(AT_FDCWD, path, size_t{4} << 20);
+  } catch (Error& error) {
+    throw error.prefixCause(fmt::format("{}: ", option)).exitCode(125);
+  }
+}
+
+std::map<std::string, std::string> labelsOf(const RunRequest& request,
+                                            const store::ImageConfig& image) {
+  std::map<std::string, std::string> labels = image.labels;
+  for (const std::string& path : request.labelFiles) {
+    addLabels(labels, parseEnvFile(readOptionFile(path, "--label-file"), path));
+  }
+  addLabels(labels, request.labels);
+  return labels;
+}
+
+std::vector<std::string> envOf(const RunRequest& request, const store::ImageConfig& image) {
+  std::vector<std::string> env = image.env;
+  for (const std::string& path : request.envFiles) {
+    env = mergeEnv(std::move(env), parseEnvFile(readOptionFile(path, "--env-file"), path));
+  }
+  return mergeEnv(std::move(env), request.env);
+}
+
+void checkSecurityOptions(const std::vector<std::string>& options) {
+  for (const std::string& option : options) {
+    const std::string key = option.substr(0, option.find_first_of("=:"));
+    const bool isKnown = option == "no-new-privileges" || option == "no-new-privileges:true" ||
+                         option == "no-new-privileges=true" ||
+                         option == "no-new-privileges:false" ||
+                         option == "no-new-privileges=false" || option == "seccomp=unconfined" ||
+                         option == "seccomp:unconfined" || option == "confinement=docker" ||
+                         key == "apparmor" || key == "label";
+    if (isKnown) continue;
+    const bool comesLater = key == "seccomp" || key == "mask" || key == "unmask" ||
+                            key == "systempaths" || key == "confinement";
+    if (comesLater) {
+      throw Error::make(Kind::unsupported, "--security-opt {} is not part of this version",
+                        text::quote(option))
+          .exitCode(125);
+    }
+    throw Error::make(Kind::usage, "--security-opt: unknown option {}", text::quote(option));
+  }
+}
+
+std::optional<int> signalByName(std::string name) {
+  if (name.starts_with("SIG")) name.erase(0, 3);
+  for (int number = 1; number < 32; ++number) {
+    const char* known = ::sigabbrev_np(number);
+    if (known != nullptr && name == known) return number;
+  }
+  if (name == "RTMIN") return SIGRTMIN;
+  if (name == "RTMAX") return SIGRTMAX;
+  const bool up = name.starts_with("RTMIN+");
+  if (!up && !name.starts_with("RTMAX-")) return std::nullopt;
+  const auto offset = text::parseUnsigned(name.substr(6));
+  if (!offset || *offset > static_cast<unsigned>(SIGRTMAX - SIGRTMIN)) return std::nullopt;
+  return up ? SIGRTMIN + static_cast<int>(*offset) : SIGRTMAX - static_cast<int>(*offset);
+}
+
+}  // namespace
+
+std::vector<std::string> CommandWords::argv() const {
+  std::vector<std::string> all = entrypoint;
+  all.insert(all.end(), command.begin(), command.end());
+  return all;
+}
+
+CommandWords commandOf(const store::ImageConfig& image,
+                       const std::optional<std::string>& entrypoint,
+                       const std::vector<std::string>& words) {
+  CommandWords result;
+  result.entrypoint = entrypoint ? parseEntrypoint(*entrypoint)
+                                 : image.entrypoint.value_or(std::vector<std::string>{});
+  if (!words.empty()) {
+    result.command = words;
+  } else if (!entrypoint) {
+    result.command = image.cmd.value_or(std::vector<std::string>{});
+  }
+  if (result.argv().empty()) {
+    throw Error{Kind::usage, "no command specified"}.hint(
+        "the image has neither CMD nor ENTRYPOINT: give a command after its name");
+  }
+  return result;
+}
+
+std::vector<std::string> mergeEnv(std::vector<std::string> base,
+                                  const std::vector<std::string>& more) {
+  for (std::string assignment : more) {
+    if (assignment.empty() || assignment.front() == '=') {
+      throw Error::make(Kind::usage, "{} is not a variable", text::quote(assignment));
+    }
+    if (assignment.find('=') == std::string::npos) {
+      const char* value =
+          std::getenv(assignment.c_str());  // NOLINT(concurrency-mt-unsafe): one thread
+      if (value == nullptr) continue;
+      assignment += std::string{"="} + value;
+    }
+    const auto same = [&](const std::string& known) { return keyOf(known) == keyOf(assignment); };
+    const auto known = std::find_if(base.begin(), base.end(), same);
+    if (known != base.end()) {
+      *known = std::move(assignment);
+    } else {
+      base.push_back(std::move(assignment));
+    }
+  }
+  return base;
+}
+
+std::vector<std::string> parseEnvFile(std::string_view text, std::string_view origin) {
+  std::vector<std::string> assignments;
+  int number = 0;
+  for (std::string& line : text::split(text, '\n')) {
+    ++number;
+    if (line.ends_with('\r')) line.pop_back();
+    line.erase(0, line.find_first_not_of(" \t"));
+    if (line.empty() || line.front() == '#') continue;
+    const std::string_view key = keyOf(line);
+    if (key.empty() || key.find_first_of(" \t") != std::string_view::npos) {
+      throw Error::make(Kind::usage, "{}:{}: {} is not the name of a variable", origin, number,
+                        text::quote(key));
+    }
+    assignments.push_back(std::move(line));
+  }
+  return assignments;
+}
+
+std::pair<std::string, std::string> parseExtraHost(std::string_view spec) {
+  const size_t separator = spec.find_first_of(":=");
+  std::string host{spec.substr(0, separator)};
+  std::string address{separator == std::string_view::npos ? "" : spec.substr(separator + 1)};
+  if (address.starts_with('[') && address.ends_with(']'))
+    address = address.substr(1, address.size() - 2);
+  unsigned char raw[16];
+  const bool isAddress = ::inet_pton(AF_INET, address.c_str(), raw) == 1 ||
+                         ::inet_pton(AF_INET6, address.c_str(), raw) == 1;
+  const bool badHost = host.empty() || host.find_first_of(" \t\r\n#") != std::string::npos;
+  if (badHost || !isAddress) {
+    throw Error::make(Kind::usage, "--add-host: {} is not HOST:IP", text::quote(spec));
+  }
+  return {std::move(host), std::move(address)};
+}
+
+store::ContainerConfig configFor(const RunRequest& request, const store::Image& image) {
+  const std::vector<std::string> words{request.words.begin() + 1, request.words.end()};
+  const CommandWords command = commandOf(image.config, request.entrypoint, words);
+  checkSecurityOptions(request.securityOpt);
+  store::ContainerConfig config;
+  config.name = request.name;
+  config.imageName = request.words.front();
+  config.imageId = image.id;
+  config.diffIds = image.config.diffIds;
+  config.entrypoint = command.entrypoint;
+  config.command = command.command;
+  config.argv = command.argv();
+  config.env = envOf(request, image.config);
+  const std::string& cwd = request.workdir.empty() ? image.config.workingDir : request.workdir;
+  config.cwd = cwd.empty() ? "/" : cwd;
+  if (!config.cwd.starts_with('/')) {
+    throw Error::make(Kind::usage, "the working directory {} is not an absolute path",
+                      text::quote(config.cwd));
+  }
+  config.user = request.user.empty() ? image.config.user : request.user;
+  config.hostname = request.hostname;
+  config.network = request.network.empty() ? "none" : request.network;
+  config.capAdd = request.capAdd;
+  config.capDrop = request.capDrop;
+  config.securityOpt = request.securityOpt;
+  config.groupAdd = request.groupAdd;
+  for (const std::string& spec : request.addHost) config.extraHosts.push_back(parseExtraHost(spec));
+  for (const auto& [port, unused] : image.config.exposedPorts) config.exposedPorts.push_back(port);
+  config.limits = request.limits;
+  config.tty = request.tty;
+  config.openStdin = request.interactive;
+  config.autoRemove = request.remove;
+  config.privileged = request.privileged;
+  config.readOnlyRoot = request.readOnly;
+  config.init = request.init;
+  config.stopSignal = request.stopSignal.empty() ? image.config.stopSignal : request.stopSignal;
+  if (!config.stopSignal.empty()) parseSignal(config.stopSignal);
+  config.stopTimeout = static_cast<int>(request.stopTimeout.value_or(10));
+  config.labels = labelsOf(request, image.config);
+  config.image = image.config;
+  return config;
+}
+
+int parseSignal(std::string_view text) {
+  if (const auto number = text::parseUnsigned(text); number && *number >= 1 && *number <= 64) {
+    return static_cast<int>(*number);
+  }
+  if (const auto number = signalByName(text::upper(text))) return *number;
+  throw Error::make(Kind::usage, "invalid signal: {}", text::escape(text));
+}
+
+}  // namespace img::cli

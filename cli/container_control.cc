@@ -1,0 +1,146 @@
+#include "cli/container_control.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <csignal>
+#include <ctime>
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/sys.h"
+#include "cli/container_config.h"
+#include "cli/container_mounts.h"
+#include "cli/keeper.h"
+#include "store/container_json.h"
+
+namespace img::cli {
+namespace {
+
+using Status = store::ContainerState::Status;
+
+void pauseMs(long milliseconds) {
+  const timespec pause{0, milliseconds * 1'000'000};
+  ::nanosleep(&pause, nullptr);
+}
+
+Error notRunning(const store::ContainerRecord& record) {
+  return Error::make(Kind::failed, "container {} is not running", record.config.name);
+}
+
+int stopSignalOf(const store::ContainerConfig& config) {
+  return config.stopSignal.empty() ? SIGTERM : parseSignal(config.stopSignal);
+}
+
+}  // namespace
+
+std::optional<Fd> openProcess(const store::ContainerState& state) {
+  if (!state.isAlive() || state.pid <= 0) return std::nullopt;
+  try {
+    Fd pidfd = sys::pidfdOpen(state.pid);
+    // Compared after the open: the descriptor stays with this process, the number would not.
+    if (store::processStartTicks(state.pid) != state.startTicks) return std::nullopt;
+    return pidfd;
+  } catch (const Error& error) {
+    if (error.errnum() != ESRCH) throw;
+    return std::nullopt;
+  }
+}
+
+bool waitForProcess(const Fd& pidfd, long long timeoutMs) {
+  const std::int64_t end = sys::monotonicMs() + timeoutMs;
+  for (;;) {
+    const long long left = timeoutMs < 0 ? -1 : std::max<long long>(0, end - sys::monotonicMs());
+    pollfd ready{pidfd.get(), POLLIN, 0};
+    const int wait = static_cast<int>(std::min<long long>(left, 1'000'000));
+    if (sys::check([&] { return ::poll(&ready, 1, wait); }, "poll") > 0) return true;
+    if (left == 0) return false;
+  }
+}
+
+std::optional<FileLock> waitForKeeper(const store::Containers& containers, const std::string& id) {
+  // The keeper needs about a millisecond after its container's end. Its lock cannot be polled for.
+  for (int tries = 0;; ++tries) {
+    try {
+      if (auto lock = containers.tryHold(id)) return lock;
+    } catch (const Error& error) {
+      if (error.kind() != Kind::notFound && error.errnum() != ENOENT) throw;
+      return std::nullopt;
+    }
+    pauseMs(tries < 20 ? 1 : 10);
+  }
+}
+
+store::ContainerState waitForEnd(const store::Containers& containers,
+                                 const store::ContainerRecord& record) {
+  const std::string& id = record.config.id;
+  const Fd folder = containers.folder(id);
+  // Held until we have read the end: the keeper of a --rm container waits for that (keeper.h).
+  const FileLock waiting = FileLock::acquire(folder.get(), kWaitersFile, FileLock::Mode::shared);
+  if (const auto pidfd = openProcess(record.state)) waitForProcess(*pidfd, -1);
+  for (;;) {
+    const auto text = fs::tryReadFile(folder.get(), "state.json");
+    if (!text) return containers.get(id).state;  // removed under our hands, or never started
+    const store::ContainerState state = store::parseContainerState(*text, "state.json");
+    if (!state.isAlive()) return state;
+    if (!containers.isHeld(id)) {
+      // Its keeper died: the record's reader knows what that means.
+      const auto last = containers.find(id);
+      if (!last || !last->state.isAlive()) return last ? last->state : state;
+    }
+    pauseMs(1);
+  }
+}
+
+void signalContainer(const store::ContainerRecord& record, int signal) {
+  const auto pidfd = openProcess(record.state);
+  if (!pidfd || !sys::pidfdSendSignal(pidfd->get(), signal)) throw notRunning(record);
+}
+
+bool stopContainer(const store::Containers& containers, const store::ContainerRecord& record,
+                   const StopRequest& request) {
+  const auto pidfd = openProcess(record.state);
+  bool isKilled = false;
+  if (pidfd) {
+    const long long seconds = request.timeoutSeconds.value_or(record.config.stopTimeout);
+    sys::pidfdSendSignal(pidfd->get(), request.signal.value_or(stopSignalOf(record.config)));
+    if (!waitForProcess(*pidfd, seconds < 0 ? -1 : seconds * 1000)) {
+      isKilled = sys::pidfdSendSignal(pidfd->get(), SIGKILL);
+      waitForProcess(*pidfd, -1);
+    }
+  }
+  if (record.state.isAlive()) waitForKeeper(containers, record.config.id);
+  return isKilled;
+}
+
+void removeContainer(const store::Layout& layout, const store::ContainerRecord& record,
+                     const RemoveRequest& request) {
+  const store::Containers containers{layout};
+  const std::string& id = record.config.id;
+  std::optional<FileLock> lock;
+  if (request.force) {
+    if (const auto pidfd = openProcess(record.state)) {
+      sys::pidfdSendSignal(pidfd->get(), SIGKILL);
+      waitForProcess(*pidfd, -1);
+    }
+    lock = waitForKeeper(containers, id);
+    if (!lock) return;  // its keeper removed it
+  } else {
+    lock = containers.tryHold(id);
+  }
+  if (!lock) {
+    throw Error::make(Kind::busy, "cannot remove container {}: it is running", record.config.name)
+        .code("container-running")
+        .hint(fmt::format("stop it first (img stop {0}), or img rm -f {0}", record.config.name));
+  }
+  containers.remove(id);
+  if (request.volumes) removeAnonymousVolumes(layout, record.config);
+}
+
+void recoverContainers(const store::Layout& layout) {
+  for (const store::ContainerConfig& config : store::Containers{layout}.recover()) {
+    removeAnonymousVolumes(layout, config);
+  }
+}
+
+}  // namespace img::cli

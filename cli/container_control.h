@@ -1,0 +1,51 @@
+// What the commands do to a container that another process keeps: signal it, wait for its end, stop
+// it, remove it. Processes are met by pidfd only, after their start time was compared: a pid may
+// belong to somebody else by now.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/fd.h"
+#include "base/lock.h"
+#include "store/containers.h"
+#include "store/layout.h"
+
+namespace img::cli {
+
+// The container's PID 1; nullopt when it is gone.
+std::optional<Fd> openProcess(const store::ContainerState& state);
+
+// Waits until PID 1 is gone; false when `timeoutMs` (-1: for ever) passed before.
+bool waitForProcess(const Fd& pidfd, long long timeoutMs);
+
+// Waits until the keeper has written everything down and gone: the lock, or nullopt when the
+// container was removed.
+std::optional<FileLock> waitForKeeper(const store::Containers& containers, const std::string& id);
+
+// The state at the end. Waits for it; works for --rm containers too.
+store::ContainerState waitForEnd(const store::Containers& containers,
+                                 const store::ContainerRecord& record);
+
+// Throws Kind::failed when it is not running. A frozen container is thawed for a deadly signal.
+void signalContainer(const store::ContainerRecord& record, int signal);
+
+struct StopRequest {
+  std::optional<int> signal;                // else the container's own
+  std::optional<long long> timeoutSeconds;  // -1: for ever; else the container's own
+};
+// Returns when the container is gone and its state written. True: only SIGKILL helped.
+bool stopContainer(const store::Containers& containers, const store::ContainerRecord& record,
+                   const StopRequest& request);
+
+struct RemoveRequest {
+  bool force = false;    // kill it if it runs
+  bool volumes = false;  // its anonymous volumes too
+};
+void removeContainer(const store::Layout& layout, const store::ContainerRecord& record,
+                     const RemoveRequest& request);
+
+// Leftovers of keepers that died (reliability.md R-1).
+void recoverContainers(const store::Layout& layout);
+
+}  // namespace img::cli

@@ -1,0 +1,142 @@
+#include "cli/container_mounts.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "store/layers.h"
+#include "store/overlay.h"
+#include "store/tree_copy.h"
+#include "store/volumes.h"
+
+namespace img::cli {
+namespace {
+
+using Type = MountRequest::Type;
+
+// The image as the container will see it, read-only, attached nowhere.
+Fd mountImage(const store::Layout& layout, const store::ContainerConfig& config) {
+  const store::Layers layers{layout};
+  std::vector<Fd> open;
+  store::OverlaySpec spec;
+  for (auto diffId = config.diffIds.rbegin(); diffId != config.diffIds.rend(); ++diffId) {
+    open.push_back(layers.open(*diffId));
+    spec.lowers.push_back(open.back().get());
+  }
+  // A union of one is that one; overlayfs wants at least two without an upper.
+  if (open.size() == 1) return std::move(open.front());
+  return store::mountOverlay(spec);
+}
+
+void fillFromImage(const store::Layout& layout, const store::ContainerConfig& config,
+                   const std::string& destination, int data) {
+  if (config.diffIds.empty()) return;
+  const Fd image = mountImage(layout, config);
+  const auto found = sys::tryOpenInRoot(image.get(), destination, O_RDONLY | O_DIRECTORY);
+  if (found) store::copyTree(found->get(), data);
+}
+
+bool isUsedByAnother(const store::Layout& layout, const std::string& volume,
+                     const std::string& id) {
+  const std::vector<store::ContainerRecord> records = store::Containers{layout}.list();
+  return std::any_of(records.begin(), records.end(), [&](const store::ContainerRecord& record) {
+    const auto& mounts = record.config.mounts;
+    return record.config.id != id &&
+           std::any_of(mounts.begin(), mounts.end(),
+                       [&](const store::MountRecord& mount) { return mount.name == volume; });
+  });
+}
+
+store::MountRecord toRecord(const MountRequest& request) {
+  store::MountRecord record;
+  record.destination = request.destination;
+  record.mode = request.mode;
+  record.readOnly = request.readOnly;
+  record.noExec = request.noExec;
+  record.noSuid = request.noSuid;
+  record.noDev = request.noDev;
+  record.tmpfsOptions = request.tmpfsOptions;
+  return record;
+}
+
+}  // namespace
+
+std::vector<MountRequest> mountRequests(const RunRequest& request,
+                                        const store::ImageConfig& image) {
+  std::vector<MountRequest> requests;
+  for (const auto& [path, unused] : image.volumes) {
+    MountRequest volume;
+    volume.type = Type::volume;
+    // Stored verbatim in the image, relative ones too (dockerfile.md 3.15).
+    volume.destination =
+        cleanDestination(path.starts_with('/') ? path : "/" + path, "VOLUME of the image");
+    requests.push_back(std::move(volume));
+  }
+  for (const std::string& spec : request.volumes) requests.push_back(parseVolume(spec));
+  for (const std::string& spec : request.mounts) requests.push_back(parseMount(spec));
+  for (const std::string& spec : request.tmpfs) requests.push_back(parseTmpfs(spec));
+  return orderMounts(std::move(requests));
+}
+
+std::string resolveHostPath(const std::string& path) {
+  std::string full = path;
+  if (path == "~" || path.starts_with("~/")) {
+    const char* home = std::getenv("HOME");  // NOLINT(concurrency-mt-unsafe): one thread
+    if (home == nullptr) throw Error::make(Kind::usage, "{}: HOME is not set", text::quote(path));
+    full = home + path.substr(1);
+  } else if (!path.starts_with('/')) {
+    full = std::filesystem::current_path().string() + "/" + path;
+  }
+  full = std::filesystem::path{full}.lexically_normal().string();
+  while (full.size() > 1 && full.ends_with('/')) full.pop_back();
+  if (sys::tryFstatat(AT_FDCWD, full)) return full;
+  throw Error::make(Kind::notFound, "the mount source {} does not exist", text::quote(full))
+      .hint("create it first, or give a volume name instead of a path");
+}
+
+std::vector<store::MountRecord> settleMounts(const store::Layout& layout,
+                                             const std::vector<MountRequest>& requests,
+                                             const store::ContainerConfig& config) {
+  std::vector<store::MountRecord> records;
+  for (const MountRequest& request : requests) {
+    store::MountRecord& record = records.emplace_back(toRecord(request));
+    if (request.type == Type::tmpfs) record.type = "tmpfs";
+    if (request.type == Type::bind) {
+      record.type = "bind";
+      record.source = resolveHostPath(request.source);
+    }
+  }
+  const store::Volumes volumes{layout};
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const MountRequest& request = requests[i];
+    if (request.type != Type::volume) continue;
+    store::Volumes::Fill fill;
+    if (!request.noCopy) {
+      fill = [&](int data) { fillFromImage(layout, config, request.destination, data); };
+    }
+    const store::Volume volume = volumes.prepare(request.source, fill);
+    records[i].type = "volume";
+    records[i].name = volume.name;
+    records[i].source = volume.mountpoint;
+    records[i].anonymous = request.source.empty();
+  }
+  return records;
+}
+
+void removeAnonymousVolumes(const store::Layout& layout, const store::ContainerConfig& config) {
+  for (const store::MountRecord& mount : config.mounts) {
+    if (mount.type != "volume" || !mount.anonymous) continue;
+    if (isUsedByAnother(layout, mount.name, config.id)) continue;
+    try {
+      store::Volumes{layout}.remove(mount.name);
+    } catch (const Error& error) {
+      if (error.kind() != Kind::notFound) log::warn("volume {}: {}", mount.name, error.cause());
+    }
+  }
+}
+
+}  // namespace img::cli

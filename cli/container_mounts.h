@@ -1,0 +1,31 @@
+// The mounts of a new container, settled: what the options ask for plus the image's VOLUMEs, host
+// paths made absolute, volumes created and, at their first use, filled with what the image has at
+// that place (cli.md 10.3).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/mount_options.h"
+#include "cli/run_options.h"
+#include "store/containers.h"
+#include "store/layout.h"
+
+namespace img::cli {
+
+// In mount order. Pure: reads nothing.
+std::vector<MountRequest> mountRequests(const RunRequest& request, const store::ImageConfig& image);
+
+// Throws Kind::notFound for a missing host path, before anything is created.
+std::vector<store::MountRecord> settleMounts(const store::Layout& layout,
+                                             const std::vector<MountRequest>& requests,
+                                             const store::ContainerConfig& config);
+
+// "~/x", "./x", "../x" against the caller's home and working directory; throws when it does not
+// exist.
+std::string resolveHostPath(const std::string& path);
+
+// Anonymous volumes of a container that goes. A volume that another container uses stays.
+void removeAnonymousVolumes(const store::Layout& layout, const store::ContainerConfig& config);
+
+}  // namespace img::cli

@@ -1,0 +1,204 @@
+#include "cli/container_spec.h"
+
+#include <linux/mount.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "runtime/security.h"
+#include "store/images.h"
+#include "store/layers.h"
+#include "store/rootfs.h"
+#include "store/volumes.h"
+
+namespace img::cli {
+namespace {
+
+constexpr char kDefaultPath[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+constexpr long long kDefaultPeriodUs = 100'000;
+
+bool hasKey(const std::vector<std::string>& env, std::string_view keyAndEquals) {
+  return std::any_of(env.begin(), env.end(),
+                     [&](const std::string& known) { return known.starts_with(keyAndEquals); });
+}
+
+std::string hostHostname() {
+  char name[HOST_NAME_MAX + 1] = {};
+  sys::check([&] { return ::gethostname(name, sizeof name - 1); }, "gethostname");
+  return name;
+}
+
+bool isOn(const std::string& option, std::string_view name) {
+  if (!option.starts_with(name)) return false;
+  const std::string rest = option.substr(name.size());
+  return rest.empty() || rest == ":true" || rest == "=true";
+}
+
+runtime::Limits limitsOf(const store::LimitRecord& record) {
+  runtime::Limits limits;
+  limits.memory = record.memory;
+  limits.memorySwap = record.memorySwap;
+  limits.cpuShares = record.cpuShares;
+  limits.cpuQuota = record.cpuQuota;
+  limits.cpuPeriod = record.cpuPeriod;
+  limits.cpusetCpus = record.cpusetCpus;
+  if (record.nanoCpus) {
+    limits.cpuPeriod = kDefaultPeriodUs;
+    limits.cpuQuota = *record.nanoCpus / (1'000'000'000 / kDefaultPeriodUs);
+  }
+  // -1 means unlimited, as no limit does.
+  if (record.pids && *record.pids > 0) limits.pids = record.pids;
+  return limits;
+}
+
+Fd openBindSource(const std::string& path) {
+  try {
+    return sys::openat(AT_FDCWD, path, O_PATH);
+  } catch (Error& error) {
+    if (error.errnum() != ENOENT) throw;
+    throw Error::make(Kind::notFound, "the mount source {} does not exist", text::quote(path))
+        .hint(fmt::format("create it first, or give a volume name instead of a path"));
+  }
+}
+
+runtime::Mount toMount(const store::Layout& layout, const store::MountRecord& record) {
+  runtime::Mount mount;
+  mount.target = record.destination;
+  mount.readOnly = record.readOnly;
+  if (record.noExec) mount.attributes |= MOUNT_ATTR_NOEXEC;
+  if (record.noSuid) mount.attributes |= MOUNT_ATTR_NOSUID;
+  if (record.noDev) mount.attributes |= MOUNT_ATTR_NODEV;
+  if (record.type == "tmpfs") {
+    mount.type = runtime::Mount::Type::tmpfs;
+    mount.tmpfsOptions = record.tmpfsOptions;
+  } else if (record.type == "volume") {
+    mount.source = store::Volumes{layout}.openData(record.name);
+  } else {
+    mount.source = openBindSource(record.source);
+  }
+  return mount;
+}
+
+void addFiles(const store::ContainerConfig& config, runtime::Spec& spec) {
+  const bool isHost = config.network == "host";
+  const std::string hosts = isHost ? fs::tryReadFile(AT_FDCWD, "/etc/hosts").value_or("") : "";
+  spec.files.emplace_back("/etc/hosts", hostsFile(config, spec.hostname, hosts));
+  spec.files.emplace_back("/etc/hostname", spec.hostname + "\n");
+  // Without a network there is nobody to ask.
+  spec.files.emplace_back("/etc/resolv.conf",
+                          isHost ? fs::tryReadFile(AT_FDCWD, "/etc/resolv.conf").value_or("") : "");
+  spec.filesReadOnly = config.readOnlyRoot;
+  // What the user mounts there wins.
+  std::erase_if(spec.files, [&](const auto& file) {
+    return std::any_of(
+        config.mounts.begin(), config.mounts.end(),
+        [&](const store::MountRecord& mount) { return mount.destination == file.first; });
+  });
+}
+
+}  // namespace
+
+std::string hostnameOf(const store::ContainerConfig& config) {
+  if (!config.hostname.empty()) return config.hostname;
+  return config.network == "host" ? hostHostname() : config.id.substr(0, 12);
+}
+
+std::string hostsFile(const store::ContainerConfig& config, const std::string& hostname,
+                      const std::string& hostsOfHost) {
+  std::string text = hostsOfHost;
+  if (!text.empty() && !text.ends_with('\n')) text += '\n';
+  if (text.empty()) {
+    text =
+        "127.0.0.1\tlocalhost\n"
+        "::1\tlocalhost ip6-localhost ip6-loopback\n";
+    text += fmt::format("127.0.0.1\t{}\n", hostname);
+  }
+  for (const auto& [host, address] : config.extraHosts)
+    text += fmt::format("{}\t{}\n", address, host);
+  return text;
+}
+
+std::vector<std::string> environmentOf(const store::ContainerConfig& config, bool tty) {
+  std::vector<std::string> env;
+  if (!hasKey(config.env, "PATH=")) env.emplace_back(kDefaultPath);
+  if (!hasKey(config.env, "HOSTNAME=")) env.push_back("HOSTNAME=" + hostnameOf(config));
+  if (tty && !hasKey(config.env, "TERM=")) env.emplace_back("TERM=xterm");
+  env.insert(env.end(), config.env.begin(), config.env.end());
+  return env;
+}
+
+void applyRights(const store::ContainerConfig& config, runtime::Spec& spec) {
+  std::uint64_t base = runtime::kDefaultCapabilities;
+  for (const std::string& option : config.securityOpt) {
+    if (option == "confinement=docker") base = runtime::kDockerCapabilities;
+    if (isOn(option, "no-new-privileges")) spec.noNewPrivs = true;
+    if (option == "seccomp=unconfined" || option == "seccomp:unconfined") {
+      spec.seccomp = runtime::Seccomp::unconfined;
+    }
+  }
+  spec.privileged = config.privileged;
+  if (config.privileged) {
+    base = runtime::parseCapability("ALL");
+    spec.seccomp = runtime::Seccomp::unconfined;
+  }
+  spec.capabilities = runtime::capabilitySet(base, config.capAdd, config.capDrop);
+  spec.addedCapabilities = runtime::capabilitySet(0, config.capAdd, {});
+}
+
+void ensureLayers(const store::Layout& layout, const store::ContainerConfig& config) {
+  const store::Layers layers{layout};
+  const bool complete = std::all_of(config.diffIds.begin(), config.diffIds.end(),
+                                    [&](const Digest& diffId) { return layers.has(diffId); });
+  if (complete) return;
+  const store::Image image = store::Images{layout}.get(config.imageId.str());
+  layers.ensureAll(image.config.diffIds, image.manifest.layers);
+}
+
+PreparedContainer prepareContainer(const store::Layout& layout,
+                                   const store::ContainerConfig& config, bool isThrowaway) {
+  PreparedContainer prepared;
+  ensureLayers(layout, config);
+  const store::Layers layers{layout};
+  for (auto diffId = config.diffIds.rbegin(); diffId != config.diffIds.rend(); ++diffId) {
+    prepared.layers.push_back(layers.open(*diffId));
+  }
+  prepared.folder = store::Containers{layout}.folder(config.id);
+  prepared.upper = sys::openDirectory(prepared.folder.get(), "upper");
+  prepared.work = sys::openDirectory(prepared.folder.get(), "work");
+  prepared.init = sys::openDirectory(prepared.folder.get(), "init");
+
+  runtime::Spec& spec = prepared.spec;
+  spec.argv = config.argv;
+  spec.env = environmentOf(config, config.tty);
+  spec.cwd = config.cwd;
+  spec.user = config.user;
+  spec.groupAdd = config.groupAdd;
+  spec.hostname = hostnameOf(config);
+  spec.tty = config.tty;
+  spec.network = config.network == "host" ? runtime::Network::host : runtime::Network::none;
+  spec.readOnlyRoot = config.readOnlyRoot;
+  spec.init = config.init;
+  spec.limits = limitsOf(config.limits);
+  spec.cgroupName = config.id;
+  if (config.limits.shmSize) spec.shmSize = static_cast<std::uint64_t>(*config.limits.shmSize);
+  applyRights(config, spec);
+  for (const store::MountRecord& record : config.mounts)
+    spec.mounts.push_back(toMount(layout, record));
+  addFiles(config, spec);
+
+  store::RootfsSpec rootfs;
+  for (const Fd& layer : prepared.layers) rootfs.layers.push_back(layer.get());
+  rootfs.upper = prepared.upper.get();
+  rootfs.work = prepared.work.get();
+  rootfs.init = prepared.init.get();
+  rootfs.isVolatile = isThrowaway;
+  spec.mountRootfs = [rootfs] { return store::mountRootfs(rootfs); };
+  return prepared;
+}
+
+}  // namespace img::cli

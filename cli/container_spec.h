@@ -1,0 +1,39 @@
+// A container's record to what the runtime wants: its layers and folders opened, its mounts, its
+// /etc files, its rights. `run`, `start` and the monitor all come through here, so a restarted
+// container is what it was.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "runtime/spec.h"
+#include "store/containers.h"
+#include "store/layout.h"
+
+namespace img::cli {
+
+// The spec refers to the descriptors beside it: keep them together until the container runs.
+struct PreparedContainer {
+  std::vector<Fd> layers;  // topmost first
+  Fd folder, upper, work, init;
+  runtime::Spec spec;
+};
+
+// Throws Kind::notFound for a bind source that is not there. Unpacks a layer whose view was dropped
+// meanwhile. `isThrowaway`: nothing of the upper folder is needed after the container's end.
+PreparedContainer prepareContainer(const store::Layout& layout,
+                                   const store::ContainerConfig& config, bool isThrowaway);
+
+// The capabilities, filters and limits alone: for exec too. Throws Kind::usage for unknown names.
+void applyRights(const store::ContainerConfig& config, runtime::Spec& spec);
+// PATH and HOSTNAME where missing, TERM with a terminal.
+std::vector<std::string> environmentOf(const store::ContainerConfig& config, bool tty);
+std::string hostnameOf(const store::ContainerConfig& config);
+std::string hostsFile(const store::ContainerConfig& config, const std::string& hostname,
+                      const std::string& hostsOfHost);
+
+// Makes sure the layers of the image are unpacked, wherever they come from.
+void ensureLayers(const store::Layout& layout, const store::ContainerConfig& config);
+
+}  // namespace img::cli

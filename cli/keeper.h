@@ -1,0 +1,62 @@
+// The process that keeps a container for as long as it runs: it holds the record's lock, starts the
+// command, follows it (runtime/monitor.h) and writes down how it ended. In the foreground that is
+// the command line's own process; with -d a small process of its own, which the launcher leaves
+// behind once the command runs. It is here and not in runtime/, because it writes the store's
+// records.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "base/lock.h"
+#include "runtime/monitor.h"
+#include "store/containers.h"
+#include "store/layout.h"
+
+namespace img::cli {
+
+struct KeepOptions {
+  bool interactive = false;  // standard input is the caller's
+  bool attachOutput = true;  // the caller sees the output
+  bool forwardSignals = true;
+  std::string pidFile;
+};
+
+class Keeper {
+ public:
+  // `lock` is the record's; it is given back when the keeper goes.
+  Keeper(const store::Layout& layout, store::ContainerConfig config, FileLock lock);
+  Keeper(const Keeper&) = delete;
+  Keeper& operator=(const Keeper&) = delete;
+  ~Keeper();
+
+  // In this process: returns the command's exit status. Throws with the exit code of cli.md 3 when
+  // it never ran; the record then says why, or is gone (--rm).
+  int runAttached(const KeepOptions& options);
+  // In a process of its own: returns when the command runs, throws as above.
+  void runDetached(const KeepOptions& options);
+
+ private:
+  struct Streams;
+  void start(const KeepOptions& options, Streams& streams);
+  void recordStart(pid_t pid);
+  void recordEnd(const ExitStatus& status);
+  void recordFailure(const Error& error);
+  void removeRecord();
+  void letWaitersRead();
+
+  const store::Layout& layout_;
+  store::Containers containers_;
+  store::ContainerConfig config_;
+  std::optional<FileLock> lock_;
+  store::ContainerState state_;
+  std::optional<runtime::SignalCatcher> signals_;
+  std::optional<runtime::Container> container_;
+};
+
+// Whoever waits for the end of a container holds this file of its folder shared until he has read
+// the final state: a keeper does not remove the record before that (but does not wait longer than a
+// second either).
+inline constexpr char kWaitersFile[] = "waiters";
+
+}  // namespace img::cli

@@ -1,0 +1,201 @@
+// `img stop`, `kill`, `rm`, `wait`, `restart`, `rename`, `container prune`: several targets each,
+// every one is treated, the failures are shown, and the status is 1 if there was one (cli.md 3).
+#include <csignal>
+#include <functional>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/container_commands.h"
+#include "cli/container_config.h"
+#include "cli/container_control.h"
+#include "cli/keeper.h"
+#include "cli/options.h"
+#include "store/containers.h"
+
+namespace img::cli {
+namespace {
+
+using Action = std::function<void(const store::ContainerRecord& record)>;
+
+std::vector<std::string> namesOrAll(const store::Containers& containers, const Options& options,
+                                    bool all, bool onlyAlive) {
+  if (!all) return options.words();
+  std::vector<std::string> names;
+  for (const store::ContainerRecord& record : containers.list()) {
+    if (!onlyAlive || record.state.isAlive()) names.push_back(record.config.id);
+  }
+  return names;
+}
+
+// Prints each name as given once its action is done. `ignoreMissing`: no error, but a line on
+// stderr.
+int forEach(Context& context, const std::vector<std::string>& names, bool ignoreMissing,
+            const Action& action) {
+  const store::Containers containers{context.store()};
+  for (const std::string& name : names) {
+    try {
+      const auto record = containers.find(name);
+      if (!record && ignoreMissing) {
+        context.notice(fmt::format("no such container: {}\n", text::escape(name)));
+        continue;
+      }
+      action(record ? *record : containers.get(name));
+      context.print(name + "\n");
+    } catch (const Error& error) {
+      context.fail(error);
+    }
+  }
+  return context.status();
+}
+
+void requireTargets(const Options& options, bool all) {
+  if (!all && options.words().empty()) throw Error{Kind::usage, "a container is needed"};
+}
+
+int stopContainers(Context& context, std::vector<std::string> args) {
+  StopRequest stop;
+  bool all = false;
+  bool ignore = false;
+  Options options{context, "CONTAINER...", "Stop running containers"};
+  options
+      .number("-t,--timeout,--time", stop.timeoutSeconds, "SECONDS",
+              "Wait this long, then kill (10)")
+      .value("-s,--signal", "SIGNAL", "Send this signal",
+             [&](const std::string& name) { stop.signal = parseSignal(name); })
+      .flag("-a,--all", all, "All running containers")
+      .flag("-i,--ignore", ignore, "A missing container is no error")
+      .positionals(0, kAnyNumber);
+  if (!options.parse(args)) return 0;
+  requireTargets(options, all);
+  const store::Containers containers{context.store()};
+  return forEach(
+      context, namesOrAll(containers, options, all, true), ignore,
+      [&](const store::ContainerRecord& record) {
+        if (!stopContainer(containers, record, stop)) return;
+        context.notice(fmt::format(
+            "{} ignored its stop signal for {}s; --init or --stop-signal may help\n",
+            record.config.name, stop.timeoutSeconds.value_or(record.config.stopTimeout)));
+      });
+}
+
+int killContainers(Context& context, std::vector<std::string> args) {
+  int signal = SIGKILL;
+  bool all = false;
+  Options options{context, "CONTAINER...", "Send a signal to running containers"};
+  options
+      .value("-s,--signal", "SIGNAL", "The signal (KILL)",
+             [&](const std::string& name) { signal = parseSignal(name); })
+      .flag("-a,--all", all, "All running containers")
+      .positionals(0, kAnyNumber);
+  if (!options.parse(args)) return 0;
+  requireTargets(options, all);
+  const store::Containers containers{context.store()};
+  return forEach(context, namesOrAll(containers, options, all, true), false,
+                 [&](const store::ContainerRecord& record) {
+                   signalContainer(record, signal);
+                   // Who asks next must not see it running: SIGKILL cannot be ignored.
+                   if (signal == SIGKILL) waitForKeeper(containers, record.config.id);
+                 });
+}
+
+int removeContainers(Context& context, std::vector<std::string> args) {
+  RemoveRequest remove;
+  bool all = false;
+  bool ignore = false;
+  Options options{context, "CONTAINER...", "Remove containers"};
+  options.flag("-f,--force", remove.force, "Kill what runs; a missing one is no error")
+      .flag("-v,--volumes", remove.volumes, "Remove their anonymous volumes too")
+      .flag("-a,--all", all, "All containers")
+      .flag("-i,--ignore", ignore, "A missing container is no error")
+      .positionals(0, kAnyNumber);
+  if (!options.parse(args)) return 0;
+  requireTargets(options, all);
+  recoverContainers(context.store());
+  const store::Containers containers{context.store()};
+  return forEach(context, namesOrAll(containers, options, all, false), ignore || remove.force,
+                 [&](const store::ContainerRecord& record) {
+                   removeContainer(context.store(), record, remove);
+                 });
+}
+
+int waitContainers(Context& context, std::vector<std::string> args) {
+  Options options{context, "CONTAINER...", "Wait until containers end and print their exit codes"};
+  options.ignoredValue("--condition").positionals(1, kAnyNumber);
+  if (!options.parse(args)) return 0;
+  const store::Containers containers{context.store()};
+  for (const std::string& name : options.words()) {
+    try {
+      const store::ContainerState state = waitForEnd(containers, containers.get(name));
+      context.print(std::to_string(state.exitCode) + "\n");
+    } catch (const Error& error) {
+      context.fail(error);
+    }
+  }
+  return context.status();
+}
+
+int restartContainers(Context& context, std::vector<std::string> args) {
+  StopRequest stop;
+  Options options{context, "CONTAINER...", "Stop containers and start them again"};
+  options
+      .number("-t,--timeout,--time", stop.timeoutSeconds, "SECONDS",
+              "Wait this long, then kill (10)")
+      .value("-s,--signal", "SIGNAL", "Send this signal",
+             [&](const std::string& name) { stop.signal = parseSignal(name); })
+      .positionals(1, kAnyNumber);
+  if (!options.parse(args)) return 0;
+  const store::Containers containers{context.store()};
+  return forEach(context, options.words(), false, [&](const store::ContainerRecord& record) {
+    stopContainer(containers, record, stop);
+    auto lock = waitForKeeper(containers, record.config.id);
+    if (!lock)
+      throw Error::make(Kind::notFound, "container {} was removed when it stopped",
+                        record.config.name);
+    Keeper{context.store(), record.config, std::move(*lock)}.runDetached({});
+  });
+}
+
+int renameContainer(Context& context, std::vector<std::string> args) {
+  Options options{context, "CONTAINER NEW-NAME", "Give a container another name"};
+  options.positionals(2, 2);
+  if (!options.parse(args)) return 0;
+  const store::Containers containers{context.store()};
+  containers.rename(containers.get(options.words()[0]), options.words()[1]);
+  return 0;
+}
+
+int pruneContainers(Context& context, std::vector<std::string> args) {
+  bool force = false;
+  bool dryRun = false;
+  Options options{context, "", "Remove all containers that do not run"};
+  options.flag("-f,--force", force, "Do not ask")
+      .flag("--dry-run", dryRun, "Only show what would go")
+      .positionals(0, 0);
+  if (!options.parse(args)) return 0;
+  if (!force && !dryRun) {
+    throw Error{Kind::failed, "refusing to prune without confirmation"}.hint("pass --force");
+  }
+  recoverContainers(context.store());
+  for (const store::ContainerRecord& record : store::Containers{context.store()}.list()) {
+    if (record.state.isAlive()) continue;
+    if (!dryRun) removeContainer(context.store(), record, {false, true});
+    context.print(record.config.id + "\n");
+  }
+  return 0;
+}
+
+}  // namespace
+
+void addLifecycleCommands(CommandTable& table) {
+  const Group group = Group::containers;
+  table.add({"stop,container stop", group, "Stop running containers", stopContainers});
+  table.add({"kill,container kill", group, "Send a signal to running containers", killContainers});
+  table.add({"restart,container restart", group, "Stop containers and start them again",
+             restartContainers});
+  table.add({"rm,remove,container rm", group, "Remove containers", removeContainers});
+  table.add({"wait,container wait", group, "Wait for the end of containers", waitContainers});
+  table.add({"rename,container rename", group, "Give a container another name", renameContainer});
+  table.add({"container prune", group, "Remove all containers that do not run", pruneContainers});
+}
+
+}  // namespace img::cli

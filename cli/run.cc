@@ -1,0 +1,181 @@
+// `img run`, `img create` and `img start`.
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "cli/container_commands.h"
+#include "cli/container_config.h"
+#include "cli/container_control.h"
+#include "cli/container_mounts.h"
+#include "cli/container_spec.h"
+#include "cli/keeper.h"
+#include "cli/options.h"
+#include "cli/run_options.h"
+#include "store/images.h"
+
+namespace img::cli {
+namespace {
+
+// cli.md 3: whatever fails before the command exists is 125, unless the error knows better (126,
+// 127).
+template <class Work>
+auto withRunStatus(Work&& work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (Error& error) {
+    if (!error.exitCode()) error.exitCode(125);
+    throw;
+  }
+}
+
+void checkTerminal(const RunRequest& request) {
+  if (!request.tty || request.detach || ::isatty(0) != 0) return;
+  throw Error{Kind::failed, "the input device is not a TTY"}.hint("drop -t in CI").exitCode(1);
+}
+
+void checkNewFile(const std::string& path) {
+  if (path.empty() || !sys::tryFstatat(AT_FDCWD, path)) return;
+  throw Error::make(Kind::exists, "the container id file {} exists", text::quote(path))
+      .hint("remove it or give another --cidfile");
+}
+
+void writeIdFile(const std::string& path, const std::string& id) {
+  if (path.empty()) return;
+  const Fd file = sys::openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_EXCL, 0644);
+  writeAll(file.get(), id, path);
+}
+
+void replaceNamesake(const store::Layout& layout, const RunRequest& request) {
+  if (!request.replace || request.name.empty()) return;
+  const auto holder = store::Containers{layout}.find(request.name);
+  if (holder && holder->config.name == request.name) removeContainer(layout, *holder, {true, true});
+}
+
+store::Containers::Held makeContainer(Context& context, const RunRequest& request) {
+  const store::Layout& layout = context.store();
+  recoverContainers(layout);
+  replaceNamesake(layout, request);
+  // Until the record pins them, a concurrent collection must not take what we found.
+  const store::StoreUse use{layout};
+  const store::Image image = store::Images{layout}.get(request.words.front());
+  store::ContainerConfig config = configFor(request, image);
+  ensureLayers(layout, config);
+  config.mounts = settleMounts(layout, mountRequests(request, image.config), config);
+  try {
+    store::Containers::Held held = store::Containers{layout}.createHeld(config);
+    config.id = held.config.id;
+    writeIdFile(request.cidFile, config.id);
+    return held;
+  } catch (...) {
+    if (!config.id.empty()) store::Containers{layout}.remove(config.id);
+    removeAnonymousVolumes(layout, config);
+    throw;
+  }
+}
+
+// Reads the options of `run` or `create`; false: the help was shown.
+bool parseRequest(Context& context, const std::vector<std::string>& args, bool forRun,
+                  RunRequest& request) {
+  Options options{
+      context, "IMAGE [COMMAND [ARG...]]",
+      forRun ? "Run a command in a new container" : "Make a container without starting it"};
+  addRunOptions(options, request, forRun);
+  if (!options.parse(args)) return false;
+  request.words = options.words();
+  checkRunRequest(request);
+  checkTerminal(request);
+  checkNewFile(request.cidFile);
+  return true;
+}
+
+int runImage(Context& context, std::vector<std::string> args) {
+  RunRequest request;
+  return withRunStatus([&] {
+    if (!parseRequest(context, args, true, request)) return 0;
+    store::Containers::Held held = makeContainer(context, request);
+    const std::string id = held.config.id;
+    KeepOptions keep;
+    keep.interactive = request.interactive;
+    keep.forwardSignals = request.forwardSignals;
+    keep.pidFile = request.pidFile;
+    Keeper keeper{context.store(), std::move(held.config), std::move(held.lock)};
+    if (!request.detach) return keeper.runAttached(keep);
+    keeper.runDetached(keep);
+    context.print(id + "\n");
+    return 0;
+  });
+}
+
+int createContainer(Context& context, std::vector<std::string> args) {
+  RunRequest request;
+  return withRunStatus([&] {
+    request.detach = true;  // a terminal is needed only when it starts
+    if (!parseRequest(context, args, false, request)) return 0;
+    const store::Containers::Held held = makeContainer(context, request);
+    context.print(held.config.id + "\n");
+    return 0;
+  });
+}
+
+struct StartOptions {
+  bool attach = false, interactive = false;
+};
+
+// Nothing for one that runs already.
+int startOne(Context& context, const std::string& name, const StartOptions& options) {
+  const store::Containers containers{context.store()};
+  const store::ContainerRecord record = containers.get(name);
+  if (record.state.isAlive()) {
+    if (!options.attach) return 0;
+    throw Error::make(Kind::failed, "container {} is running already", record.config.name);
+  }
+  auto lock = containers.tryHold(record.config.id);
+  if (!lock)
+    throw Error::make(Kind::busy, "container {} is being started or stopped", record.config.name);
+  Keeper keeper{context.store(), record.config, std::move(*lock)};
+  lock.reset();
+  KeepOptions keep;
+  keep.interactive = options.interactive && record.config.openStdin;
+  if (options.attach) return keeper.runAttached(keep);
+  keeper.runDetached(keep);
+  return 0;
+}
+
+int startContainers(Context& context, std::vector<std::string> args) {
+  StartOptions start;
+  Options options{context, "CONTAINER...", "Start containers that do not run"};
+  options.flag("-a,--attach", start.attach, "Stay with it: output, signals, exit status")
+      .flag("-i,--interactive", start.interactive, "Pass standard input on; implies --attach")
+      .ignoredValue("--detach-keys")
+      .positionals(1, kAnyNumber);
+  if (!options.parse(args)) return 0;
+  start.attach = start.attach || start.interactive;
+  if (start.attach && options.words().size() > 1) {
+    throw Error{Kind::usage, "only one container can be attached to"};
+  }
+  recoverContainers(context.store());
+  if (start.attach) return startOne(context, options.words().front(), start);
+  for (const std::string& name : options.words()) {
+    try {
+      startOne(context, name, start);
+      context.print(name + "\n");
+    } catch (const Error& error) {
+      context.fail(error);
+    }
+  }
+  return context.status();
+}
+
+}  // namespace
+
+void addRunCommands(CommandTable& table) {
+  table.add({"run,container run", Group::containers, "Run a command in a new container", runImage});
+  table.add({"create,container create", Group::containers, "Make a container without starting it",
+             createContainer});
+  table.add({"start,container start", Group::containers, "Start containers that do not run",
+             startContainers});
+}
+
+}  // namespace img::cli

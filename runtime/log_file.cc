@@ -1,0 +1,128 @@
+#include "runtime/log_file.h"
+
+#include <unistd.h>
+
+#include <ctime>
+
+#include "base/sys.h"
+
+namespace img::runtime {
+namespace {
+
+constexpr char kLog[] = "log";
+constexpr char kOlder[] = "log.1";
+constexpr size_t kTimeLength = sizeof "2026-01-01T00:00:00.000000000Z" - 1;
+
+std::string timeNow() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  tm parts{};
+  ::gmtime_r(&now.tv_sec, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:09}Z", parts.tm_year + 1900,
+                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
+                     now.tv_nsec);
+}
+
+}  // namespace
+
+LogWriter::LogWriter(int folder, std::uint64_t rotateAt) : folder_(folder), rotateAt_(rotateAt) {
+  open();
+}
+
+void LogWriter::open() {
+  file_ = sys::openat(folder_, kLog, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+  size_ = static_cast<std::uint64_t>(sys::fstat(file_.get()).st_size);
+}
+
+void LogWriter::write(LogStream stream, std::string_view bytes) {
+  if (size_ >= rotateAt_) {
+    sys::renameat(folder_, kLog, folder_, kOlder);
+    open();
+  }
+  const std::string time = timeNow();
+  const std::string_view name = stream == LogStream::out ? " stdout " : " stderr ";
+  std::string records;
+  records.reserve(bytes.size() + kTimeLength + 16);
+  while (!bytes.empty()) {
+    const size_t newline = bytes.find('\n');
+    const bool isPartial = newline == std::string_view::npos;
+    records.append(time).append(name).append(isPartial ? "P " : "F ");
+    records.append(bytes.substr(0, newline)).push_back('\n');
+    bytes.remove_prefix(isPartial ? bytes.size() : newline + 1);
+  }
+  writeAll(file_.get(), records, "the container's log");
+  size_ += records.size();
+}
+
+std::optional<LogRecord> parseLogRecord(std::string_view line) {
+  constexpr size_t kHeader = kTimeLength + sizeof " stdout F " - 1;
+  if (line.size() < kHeader || line[kTimeLength] != ' ') return std::nullopt;
+  LogRecord record;
+  record.time = line.substr(0, kTimeLength);
+  const std::string_view stream = line.substr(kTimeLength + 1, 7);
+  const char flag = line[kTimeLength + 8];
+  if ((stream != "stdout " && stream != "stderr ") || (flag != 'F' && flag != 'P')) {
+    return std::nullopt;
+  }
+  record.stream = stream == "stdout " ? LogStream::out : LogStream::err;
+  record.isPartial = flag == 'P';
+  record.text = line.substr(kHeader);
+  return record;
+}
+
+LogReader::LogReader(int folder) : folder_(folder) {}
+
+// The next file that is not the one just read to its end; false when there is none (yet).
+bool LogReader::openNext() {
+  if (!file_) {
+    const char* name = wantsOlder_ ? kOlder : kLog;
+    auto file = sys::tryOpenat(folder_, name, O_RDONLY | O_NOFOLLOW);
+    if (!file && wantsOlder_) file = sys::tryOpenat(folder_, kLog, O_RDONLY | O_NOFOLLOW);
+    wantsOlder_ = false;
+    if (!file) return false;
+    file_ = std::move(*file);
+    return true;
+  }
+  const auto newest = sys::tryFstatat(folder_, kLog);
+  if (!newest || newest->st_ino == sys::fstat(file_.get()).st_ino) return false;
+  auto file = sys::tryOpenat(folder_, kLog, O_RDONLY | O_NOFOLLOW);
+  if (!file) return false;
+  file_ = std::move(*file);
+  return true;
+}
+
+bool LogReader::fill() {
+  if (!file_ && !openNext()) return false;
+  buffer_.erase(0, at_);
+  at_ = 0;
+  for (;;) {
+    char chunk[65536];
+    const ssize_t count =
+        sys::check([&] { return ::read(file_.get(), chunk, sizeof chunk); }, "read {}", kLog);
+    if (count > 0) {
+      buffer_.append(chunk, static_cast<size_t>(count));
+      return true;
+    }
+    // A file is looked at once more after its successor appeared: its last lines came before that.
+    const Fd finished = file_.duplicate();
+    if (!openNext()) return false;
+    const ssize_t last =
+        sys::check([&] { return ::read(finished.get(), chunk, sizeof chunk); }, "read {}", kLog);
+    if (last > 0) buffer_.append(chunk, static_cast<size_t>(last));
+    if (last > 0) return true;
+  }
+}
+
+std::optional<std::string_view> LogReader::nextLine() {
+  for (;;) {
+    const size_t newline = buffer_.find('\n', at_);
+    if (newline != std::string::npos) {
+      const std::string_view line = std::string_view{buffer_}.substr(at_, newline - at_);
+      at_ = newline + 1;
+      return line;
+    }
+    if (!fill()) return std::nullopt;
+  }
+}
+
+}  // namespace img::runtime

@@ -1,0 +1,164 @@
+#include "runtime/monitor.h"
+
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "base/sys.h"
+
+namespace img::runtime {
+namespace {
+
+constexpr int kForwarded[] = {SIGINT,  SIGTERM, SIGHUP,   SIGQUIT,
+                              SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT};
+// poll(2) promises room for this much in a pipe: a write of no more never blocks (pipe(7),
+// PIPE_BUF).
+constexpr size_t kSafeWrite = 4096;
+
+sigset_t forwardedSet() {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (const int signal : kForwarded) ::sigaddset(&set, signal);
+  return set;
+}
+
+// One direction of copying. Reads only when all it has read before is written.
+struct Channel {
+  Fd from;            // owned ends are closed at end of file
+  int readFrom = -1;  // the descriptor to read: from.get(), or one that is not ours
+  int to = -1;        // -1: the log alone
+  LogWriter* log = nullptr;
+  LogStream stream = LogStream::out;
+  std::string pending = {};
+
+  bool isOpen() const { return readFrom >= 0; }
+  void close() {
+    from.reset();
+    readFrom = -1;
+    pending.clear();
+  }
+};
+
+// One read. False: nothing there at the moment.
+bool readOnce(Channel& channel) {
+  char chunk[65536];
+  const ssize_t count = ::read(channel.readFrom, chunk, sizeof chunk);
+  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  // A pty whose last user is gone reads as EIO (pty(7)).
+  if (count <= 0) {
+    channel.close();
+    return false;
+  }
+  const std::string_view bytes{chunk, static_cast<size_t>(count)};
+  if (channel.log != nullptr) channel.log->write(channel.stream, bytes);
+  if (channel.to >= 0) channel.pending = bytes;
+  return true;
+}
+
+// A reader of ours that went away: the container's end of the pipe closes too, so that its command
+// gets the SIGPIPE that it would have got without us.
+void writeOnce(Channel& channel) {
+  const size_t size = std::min(channel.pending.size(), kSafeWrite);
+  const ssize_t count = ::write(channel.to, channel.pending.data(), size);
+  if (count > 0) channel.pending.erase(0, static_cast<size_t>(count));
+  if (count < 0 && errno != EAGAIN && errno != EINTR) channel.close();
+}
+
+void drain(Channel& channel) {
+  while (channel.isOpen()) {
+    while (!channel.pending.empty()) {
+      pollfd ready{channel.to, POLLOUT, 0};
+      sys::check([&] { return ::poll(&ready, 1, -1); }, "poll");
+      writeOnce(channel);
+    }
+    if (channel.isOpen() && !readOnce(channel)) return;
+  }
+}
+
+std::vector<Channel> channelsOf(Relay& relay) {
+  std::vector<Channel> channels;
+  const auto add = [&](Fd from, int to, LogStream stream) {
+    if (!from) return;
+    sys::setNonBlocking(from.get(), true);
+    const int fd = from.get();
+    channels.push_back({std::move(from), fd, to, relay.log, stream});
+  };
+  add(std::move(relay.out), relay.copyOut, LogStream::out);
+  add(std::move(relay.err), relay.copyErr, LogStream::err);
+  return channels;
+}
+
+void forward(const Container& container, const SignalCatcher& signals, const Relay& relay) {
+  while (const int signal = signals.take()) {
+    if (signal == SIGWINCH && relay.terminal) copyWindowSize(relay.input, relay.terminal.get());
+    // In raw mode the keys reach the container as bytes: a signal then comes from someone else, and
+    // is meant.
+    else if (relay.forwardSignals)
+      container.kill(signal);
+  }
+}
+
+}  // namespace
+
+SignalCatcher::SignalCatcher() {
+  const sigset_t set = forwardedSet();
+  ::sigprocmask(SIG_BLOCK, &set, &before_);
+  fd_ =
+      Fd{sys::check([&] { return ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK); }, "signalfd")};
+}
+
+SignalCatcher::~SignalCatcher() {
+  ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+}
+
+int SignalCatcher::take() const {
+  signalfd_siginfo info{};
+  const ssize_t count = ::read(fd_.get(), &info, sizeof info);
+  return count == sizeof info ? static_cast<int>(info.ssi_signo) : 0;
+}
+
+void copyWindowSize(int from, int to) {
+  winsize size{};
+  if (from >= 0 && ::ioctl(from, TIOCGWINSZ, &size) == 0) ::ioctl(to, TIOCSWINSZ, &size);
+}
+
+ExitStatus follow(Container& container, const SignalCatcher& signals, Relay relay) {
+  std::vector<Channel> channels = channelsOf(relay);
+  if (relay.terminal) {
+    sys::setNonBlocking(relay.terminal.get(), true);
+    channels.push_back({Fd{}, relay.terminal.get(), relay.copyOut, relay.log, LogStream::out});
+    if (relay.input >= 0) channels.push_back({Fd{}, relay.input, relay.terminal.get()});
+  }
+  for (;;) {
+    std::vector<pollfd> polls = {{container.pidfd(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
+    for (const Channel& channel : channels) {
+      const bool writes = !channel.pending.empty();
+      polls.push_back({writes ? channel.to : channel.readFrom,
+                       static_cast<short>(writes ? POLLOUT : POLLIN), 0});
+    }
+    sys::check([&] { return ::poll(polls.data(), polls.size(), -1); }, "poll");
+    if (polls[1].revents != 0) forward(container, signals, relay);
+    if (polls[0].revents != 0) break;
+    for (size_t i = 0; i < channels.size(); ++i) {
+      if (polls[i + 2].revents == 0) continue;
+      if (channels[i].pending.empty()) {
+        readOnce(channels[i]);
+      } else {
+        writeOnce(channels[i]);
+      }
+    }
+  }
+  // From here on nobody writes any more: PID 1 is gone, and with it its whole pid namespace.
+  const ExitStatus status = container.wait();
+  for (Channel& channel : channels) {
+    if (channel.readFrom != relay.input || relay.input < 0) drain(channel);
+  }
+  return status;
+}
+
+}  // namespace img::runtime
