@@ -17,7 +17,8 @@ struct ObjectKind {
   Inspector inspect;
 };
 
-constexpr std::array<ObjectKind, 2> kKinds{{{"image", inspectImage}, {"volume", inspectVolume}}};
+constexpr std::array<ObjectKind, 3> kKinds{
+    {{"container", inspectContainer}, {"image", inspectImage}, {"volume", inspectVolume}}};
 
 // Keys that docker leaves out of its JSON when they are empty, while a template may still ask for
 // them.
@@ -128,9 +129,12 @@ int inspectAll(Context& context, const std::vector<std::string>& names,
 }
 
 void addInspectCommands(CommandTable& table) {
-  table.add({"inspect", Group::system, "Show details of images and volumes", runInspect});
-  table.add({"image inspect", Group::images, "Show details of images", runInspectOne<0>});
-  table.add({"volume inspect", Group::volumes, "Show details of volumes", runInspectOne<1>});
+  table.add(
+      {"inspect", Group::system, "Show details of containers, images and volumes", runInspect});
+  table.add(
+      {"container inspect", Group::containers, "Show details of containers", runInspectOne<0>});
+  table.add({"image inspect", Group::images, "Show details of images", runInspectOne<1>});
+  table.add({"volume inspect", Group::volumes, "Show details of volumes", runInspectOne<2>});
 }
 
 }  // namespace img::cli
