@@ -87,10 +87,9 @@ std::optional<Fd> mountByNewApi(const OverlaySpec& spec) {
 }
 
 // Names relative to /proc/self/fd are 3 characters per layer: more than kMaxLowers fit in the page.
-std::string optionString(const OverlaySpec& spec, int extraLower) {
+std::string optionString(const OverlaySpec& spec) {
   std::string options = "lowerdir=";
   for (const int lower : spec.lowers) options += std::to_string(lower) + ":";
-  if (extraLower >= 0) options += std::to_string(extraLower) + ":";
   options.pop_back();
   for (const auto& [key, value] : kOptions) options += fmt::format(",{}={}", key, value);
   if (spec.userXattr) options += ",userxattr";
@@ -105,25 +104,43 @@ std::string optionString(const OverlaySpec& spec, int extraLower) {
   return options;
 }
 
+// overlayfs takes only folders whose mount lies in the caller's mount namespace. After unshare(2)
+// our descriptors still lie in the old one: the same folder is opened again by its path.
+Fd openInThisNamespace(int fd) {
+  const std::string path = sys::readlinkat(AT_FDCWD, fdPath(fd));
+  Fd again = sys::openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  const struct stat before = sys::fstat(fd);
+  const struct stat now = sys::fstat(again.get());
+  if (before.st_dev == now.st_dev && before.st_ino == now.st_ino) return again;
+  throw Error::make(Kind::failed, "{} was replaced while it was being mounted", path);
+}
+
 // Runs in a child: nothing it mounts is seen by anybody, and all but the clone goes with it.
-Fd mountInPrivateNamespace(const OverlaySpec& spec) {
-  // /proc is a folder that is there wherever we run; it is covered only here, and the descriptors'
-  // names stay reachable through the folder opened before.
+Fd mountInPrivateNamespace(OverlaySpec spec) {
   const Fd names = sys::openDirectory(AT_FDCWD, "/proc/self/fd");
   sys::unshare(CLONE_NEWNS);
   sys::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+  std::vector<Fd> folders;
+  const auto renew = [&](int& fd) {
+    folders.push_back(openInThisNamespace(fd));
+    fd = folders.back().get();
+  };
+  for (int& lower : spec.lowers) renew(lower);
+  if (spec.upper >= 0) renew(spec.upper);
+  if (spec.upper >= 0) renew(spec.work);
+  // /proc is a folder that is there wherever we run; it is covered only here, and the descriptors'
+  // names stay reachable through the folder opened before.
   sys::mount("tmpfs", "/proc", "tmpfs", 0, "size=64k,mode=755");
   sys::mkdirat(AT_FDCWD, "/proc/empty", 0755);
   sys::mkdirat(AT_FDCWD, "/proc/union", 0755);
-  Fd empty;
   // overlayfs wants two lowers when there is no upper: an empty folder is the other one.
   if (spec.lowers.size() == 1 && spec.upper < 0) {
-    empty = sys::openDirectory(AT_FDCWD, "/proc/empty");
+    folders.push_back(sys::openDirectory(AT_FDCWD, "/proc/empty"));
+    spec.lowers.push_back(folders.back().get());
   }
   sys::fchdir(names.get());
-  const std::string options = optionString(spec, empty.get());
   const unsigned long flags = spec.upper >= 0 ? 0 : MS_RDONLY;
-  sys::mount("overlay", "/proc/union", "overlay", flags, options.c_str());
+  sys::mount("overlay", "/proc/union", "overlay", flags, optionString(spec).c_str());
   return sys::openTree(AT_FDCWD, "/proc/union", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 }
 
