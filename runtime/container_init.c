@@ -2,13 +2,13 @@
 // container's command is started, so that /proc/PID/exe and "#!/proc/self/exe" lead to this sealed copy and not to the
 // binary of the host (CVE-2019-5736, security.md F3). It has no libc and no state.
 //   argv: MODE PATH ARGV...     MODE "exec": become the command. "init": run it as a child, reap, forward signals.
-//   descriptor 3: the error pipe; 'X' and the errno (4 bytes) when the command cannot be executed.
+//   descriptor 3: the error pipe, to be closed by execve; 'X' and the errno (4 bytes) when the command cannot be executed.
 // The signal mask, handlers, user, limits and filters are set already.
 
 typedef unsigned long word;
 
 #if defined(__x86_64__)
-enum { NR_write = 1, NR_close = 3, NR_ioctl = 16, NR_fork = 57, NR_execve = 59, NR_exit = 60,
+enum { NR_write = 1, NR_close = 3, NR_ioctl = 16, NR_fcntl = 72, NR_fork = 57, NR_execve = 59, NR_exit = 60,
        NR_wait4 = 61, NR_kill = 62, NR_setpgid = 109, NR_getpid = 39, NR_prctl = 157, NR_sigprocmask = 14, NR_sigtimedwait = 128 };
 static long call(word number, word a, word b, word c, word d) {
   long result;
@@ -22,7 +22,7 @@ static long call(word number, word a, word b, word c, word d) {
 static long forkProcess(void) { return call(NR_fork, 0, 0, 0, 0); }
 __asm__(".globl _start\n_start:\n  mov %rsp, %rdi\n  and $-16, %rsp\n  call run\n");
 #elif defined(__aarch64__)
-enum { NR_write = 64, NR_close = 57, NR_ioctl = 29, NR_clone = 220, NR_execve = 221, NR_exit = 93,
+enum { NR_write = 64, NR_close = 57, NR_ioctl = 29, NR_fcntl = 25, NR_clone = 220, NR_execve = 221, NR_exit = 93,
        NR_wait4 = 260, NR_kill = 129, NR_setpgid = 154, NR_getpid = 172, NR_prctl = 167, NR_sigprocmask = 135,
        NR_sigtimedwait = 137 };
 static long call(word number, word a, word b, word c, word d) {
@@ -41,7 +41,8 @@ __asm__(".globl _start\n_start:\n  mov x0, sp\n  bl run\n");
 #endif
 
 enum { kErrorPipe = 3, kSigChld = 17, kSigTtin = 21, kSigTtou = 22 };
-enum { kPrSetDumpable = 4, kTiocspgrp = 0x5410, kBlock = 0, kSetMask = 2, kNoHang = 1, kNoSuchEntry = 2 };
+enum { kPrSetDumpable = 4, kTiocspgrp = 0x5410, kBlock = 0, kSetMask = 2, kNoHang = 1, kNoSuchEntry = 2, kSetFdFlags = 2,
+       kCloseOnExec = 1 };
 
 static void quit(int status) {
   for (;;) call(NR_exit, (word)status, 0, 0, 0);
@@ -98,6 +99,7 @@ __attribute__((used, noreturn)) void run(word* stack) {
   char** environment = words + count + 1;
   // execve(2) made the process readable to others of its user again.
   call(NR_prctl, kPrSetDumpable, 0, 0, 0);
+  call(NR_fcntl, kErrorPipe, kSetFdFlags, kCloseOnExec, 0);
   if (count < 3) quit(126);
   if (words[0][0] == 'i') runAsInit(words + 1, environment);
   executeCommand(words + 1, environment);

@@ -30,6 +30,7 @@ namespace {
 constexpr int kErrorPipe = 3;
 constexpr int kFirstFree = 4;
 constexpr int kSetupFailed = 125;
+constexpr int kNotExecutable = 126;
 constexpr long kPipeMagic = 0x50495045;  // PIPEFS_MAGIC, linux/magic.h
 
 void bringLoopbackUp() {
@@ -42,7 +43,7 @@ void bringLoopbackUp() {
 }
 
 Fd aboveStandard(int fd) {
-  return Fd{sys::check([&] { return ::fcntl(fd, F_DUPFD_CLOEXEC, kFirstFree); },
+  return Fd{sys::check([&] { return ::fcntl(fd, F_DUPFD_CLOEXEC, kFirstFree + 1); },
                        "duplicate a descriptor")};
 }
 
@@ -87,11 +88,12 @@ void arrangeDescriptors(const Spec& spec, ChildSide& side, Stage& stage) {
   const Fd errors = aboveStandard(side.errors.get());
   const Fd program = aboveStandard(side.program.get());
   for (int i = 0; i < 3; ++i) place(streams[i].get(), i);
-  sys::check([&] { return ::dup3(errors.get(), kErrorPipe, O_CLOEXEC); }, "place the error pipe");
+  // Without close-on-exec for the one execve of our own program, which sets it again.
+  place(errors.get(), kErrorPipe);
   sys::check([&] { return ::dup3(program.get(), kFirstFree, O_CLOEXEC); }, "place the program");
 }
 
-void checkWorkingFolder(const std::string& path) {
+void checkWorkingFolder(const std::string& path, int status) {
   // getcwd(2) gives "(unreachable)/..." for a folder that is not below the root of the process.
   const std::string here = [] {
     char buffer[4096];
@@ -99,16 +101,18 @@ void checkWorkingFolder(const std::string& path) {
   }();
   if (here.empty() || here[0] != '/' || here == "/proc" || here.substr(0, 6) == "/proc/") {
     throw Error::make(Kind::denied, "the working folder {} is not inside the container",
-                      text::quote(path));
+                      text::quote(path))
+        .exitCode(status);
   }
 }
 
 // True when it could be entered; a folder that only root can enter is entered before the user
 // changes.
-bool tryEnter(const std::string& path) {
+bool tryEnter(const std::string& path, int status) {
   if (::chdir(path.c_str()) == 0) return true;
   if (errno == EACCES) return false;
-  throw Error::fromErrno(errno, fmt::format("enter the working folder {}", text::quote(path)));
+  throw Error::fromErrno(errno, fmt::format("enter the working folder {}", text::quote(path)))
+      .exitCode(status);
 }
 
 std::vector<std::string> completeEnvironment(const Spec& spec, const Identity& identity) {
@@ -161,12 +165,18 @@ void becomeCommand(const Spec& spec, ChildSide side, Stage stage) {
     giveStreamsTo(identity, hasTerminal);
 
     step = "entering the working folder";
-    tryEnter(spec.cwd);
+    const int badFolder = stage.isFurther ? kNotExecutable : kSetupFailed;
+    const bool isEntered = tryEnter(spec.cwd, badFolder);
     step = "giving up privileges";
     becomeUser(spec, identity);
     step = "entering the working folder";
-    if (!tryEnter(spec.cwd)) tryEnter(".");
-    checkWorkingFolder(spec.cwd);
+    // Entered again as the user, whose rights count; what only root may enter was entered above.
+    if (!tryEnter(spec.cwd, badFolder) && !isEntered) {
+      throw Error::fromErrno(EACCES,
+                             fmt::format("enter the working folder {}", text::quote(spec.cwd)))
+          .exitCode(badFolder);
+    }
+    checkWorkingFolder(spec.cwd, badFolder);
 
     step = "starting the command";
     const std::vector<std::string> env = completeEnvironment(spec, identity);
@@ -195,7 +205,7 @@ void runContainer(const Spec& spec, ChildSide side) {
     sys::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
 
     step = "building the root file system of the container";
-    devices = assembleRootfs(side.rootfs.get(), spec, side.mounts);
+    devices = assembleRootfs(side.rootfs.get(), spec, side.mounts, side.mountCgroup);
     pivotInto(side.rootfs.get());
     if (!spec.hostname.empty()) sys::sethostname(spec.hostname);
     if (spec.network == Network::none) bringLoopbackUp();

@@ -22,6 +22,7 @@ struct ChildSide {
   std::vector<Fd> mounts;   // prepareMounts(spec.mounts)
   std::vector<Fd> cgroups;  // cgroup.procs files to enter
   bool unshareCgroup = false;
+  bool mountCgroup = false;  // show the version 2 tree at /sys/fs/cgroup
 };
 
 // PID 1 of a new container.
@@ -33,6 +34,7 @@ struct ChildSide {
 struct Stage {
   int null = -1;
   std::optional<Terminal> terminal;
+  bool isFurther = false;  // exec: a bad working folder counts as a command that cannot be run
 };
 [[noreturn]] void becomeCommand(const Spec& spec, ChildSide side, Stage stage);
 

@@ -7,6 +7,7 @@
 
 #include <csignal>
 
+#include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "runtime/command.h"
@@ -16,6 +17,19 @@
 #include "runtime/own_binary.h"
 
 namespace img::runtime {
+
+namespace {
+
+// A group that stays behind is litter for a later command, no reason to lose the exit status.
+void removeQuietly(Cgroup& group) {
+  try {
+    group.remove();
+  } catch (const Error& error) {
+    log::warn("{}", error.cause());
+  }
+}
+
+}  // namespace
 
 Container::Container(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Container::Container(Container&&) noexcept = default;
@@ -55,6 +69,10 @@ ExitStatus Container::wait() {
       [&] { return ::waitid(P_PIDFD, static_cast<id_t>(impl_->pidfd.get()), &info, WEXITED); },
       "wait for the container");
   impl_->isReaped = true;
+  if (impl_->cgroup) {
+    impl_->outOfMemory = impl_->cgroup->outOfMemory();
+    removeQuietly(*impl_->cgroup);
+  }
   impl_->status = info.si_code == CLD_EXITED ? ExitStatus{info.si_status, 0}
                                              : ExitStatus{128 + info.si_status, info.si_status};
   return impl_->status;
@@ -79,16 +97,27 @@ class SignalsBlocked {
   sigset_t old_;
 };
 
-void check(const Spec& spec) {
-  if (spec.argv.empty()) throw Error{Kind::usage, "no command to run"};
-  for (const std::string& word : spec.argv) {
-    if (word.find('\0') != std::string::npos) throw Error{Kind::usage, "a NUL byte in the command"};
+// The container's groups until a Container takes them over.
+struct CgroupHolder {
+  explicit CgroupHolder(const Spec& spec) {
+    if (!spec.cgroupName.empty()) {
+      group = CgroupTree{}.create(spec.cgroupName, spec.limits);
+    }
+    if (!group && spec.limits.any()) {
+      throw Error{Kind::unsupported, "cannot set the limits of the container"}
+          .code("cgroup")
+          .why("no cgroup can be written to")
+          .hint("--cgroups=disabled runs the container without limits");
+    }
   }
-  if (spec.cwd.empty() || spec.cwd[0] != '/') {
-    throw Error::make(Kind::usage, "the working folder {} is not an absolute path",
-                      text::quote(spec.cwd));
+  CgroupHolder(const CgroupHolder&) = delete;
+  CgroupHolder& operator=(const CgroupHolder&) = delete;
+  ~CgroupHolder() {
+    if (group) removeQuietly(*group);
   }
-}
+
+  std::optional<Cgroup> group;
+};
 
 std::uint64_t cloneFlags(const Spec& spec, bool hasCgroup) {
   std::uint64_t flags = CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
@@ -125,8 +154,19 @@ void awaitExec(const Fd& errors, const std::string& name) {
   throw explainExecFailure(errnum, name);
 }
 
+void checkCommand(const Spec& spec) {
+  if (spec.argv.empty()) throw Error{Kind::usage, "no command to run"};
+  for (const std::string& word : spec.argv) {
+    if (word.find('\0') != std::string::npos) throw Error{Kind::usage, "a NUL byte in the command"};
+  }
+  if (spec.cwd.empty() || spec.cwd[0] != '/') {
+    throw Error::make(Kind::usage, "the working folder {} is not an absolute path",
+                      text::quote(spec.cwd));
+  }
+}
+
 Container start(const Spec& spec) {
-  check(spec);
+  checkCommand(spec);
   Pipe errors = Pipe::make();
   std::pair<Fd, Fd> terminal;
   ChildSide side;
@@ -138,17 +178,28 @@ Container start(const Spec& spec) {
     side.terminalSocket = std::move(terminal.second);
   }
   side.errors = std::move(errors.write);
-
+  CgroupHolder cgroup{spec};
   clone_args args{};
-  args.flags = cloneFlags(spec, false);
+  args.flags = cloneFlags(spec, cgroup.group.has_value());
+  if (cgroup.group) {
+    if (cgroup.group->into) {
+      args.flags |= CLONE_INTO_CGROUP;
+      args.cgroup = static_cast<std::uint64_t>(cgroup.group->into.get());
+    }
+    side.cgroups = std::move(cgroup.group->entries);
+    side.unshareCgroup = true;
+    side.mountCgroup = cgroup.group->isUnified;
+  }
+
   Launched launched = cloneChild(args, [&] {
     errors.read.reset();
     runContainer(spec, std::move(side));
   });
   auto held = std::make_unique<Container::Impl>(std::move(launched));
+  held->cgroup = std::exchange(cgroup.group, std::nullopt);
   Container::Impl& impl = *held;
   Container container{std::move(held)};
-  // The child holds its own copies; the end of the pipe and the end of the mounts must depend on it
+  // The child holds its own copies; the end of the pipe and the end of the mounts depend on it
   // alone.
   side = {};
   awaitExec(errors.read, spec.argv.front());

@@ -5,9 +5,11 @@
 #include <linux/sched.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "base/fd.h"
+#include "runtime/cgroups.h"
 #include "runtime/launch.h"
 
 namespace img::runtime {
@@ -23,6 +25,7 @@ struct Container::Impl {
   pid_t pid = -1;
   Fd pidfd;
   Fd terminal;
+  std::optional<Cgroup> cgroup;  // ours to remove
   bool isReaped = false;
   bool outOfMemory = false;
   ExitStatus status;
@@ -31,6 +34,8 @@ struct Container::Impl {
 // clone3 without a stack of its own behaves like fork. `child` runs in the new process with all
 // signals blocked.
 Launched cloneChild(clone_args args, const std::function<void()>& child);
+
+void checkCommand(const Spec& spec);
 
 // Returns when the command has been executed; throws the Error that stopped it. `name` is for the
 // message.

@@ -98,6 +98,16 @@ void mountSys(int root, const Spec& spec, int scratch, int devices) {
   maskThermalThrottles(sysfs.get(), scratch, devices);
 }
 
+// Programs size themselves by memory.max and cpu.max. Only where version 2 is the machine's one
+// hierarchy: in a mixed setup the limits are elsewhere and an empty version 2 tree would mislead.
+void mountCgroups(int root, const Spec& spec) {
+  const unsigned readOnly = spec.privileged ? 0U : unsigned{MOUNT_ATTR_RDONLY};
+  const std::optional<Fd> target = sys::tryOpenInRoot(root, "sys/fs/cgroup", O_PATH | O_DIRECTORY);
+  if (!target) return;
+  const Fd tree = makeMount("cgroup2", kInert | readOnly, {{"source", "cgroup"}});
+  sys::moveMount(tree.get(), target->get(), "");
+}
+
 // A volume that names the very path wins over our file.
 bool isMountTarget(const Spec& spec, const std::string& path) {
   return std::any_of(spec.mounts.begin(), spec.mounts.end(),
@@ -168,7 +178,8 @@ void restrictRoot(int root, const Spec& spec) {
 
 }  // namespace
 
-Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts) {
+Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts,
+                       bool showCgroups) {
   const Scratch scratch;
   sys::moveMount(root, AT_FDCWD, "/");
 
@@ -176,6 +187,7 @@ Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts
   const int dev = devices.folder.get();
   mountProc(root, spec, scratch.mount.get(), dev);
   mountSys(root, spec, scratch.mount.get(), dev);
+  if (showCgroups) mountCgroups(root, spec);
   attachMounts(root, spec, mounts);
   bindFiles(root, spec, scratch.mount.get());
   makeWorkingFolder(root, spec.cwd);

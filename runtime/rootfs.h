@@ -14,7 +14,8 @@ namespace img::runtime {
 // Builds the tree on `root` (a detached mount). `mounts` are the trees of
 // prepareMounts(spec.mounts). The caller is in a fresh mount namespace whose propagation is
 // private.
-Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts);
+Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts,
+                       bool showCgroups = false);
 
 // Makes `root` the root of this mount namespace and lets go of everything of the host (security.md
 // N3).
