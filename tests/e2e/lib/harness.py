@@ -204,7 +204,7 @@ def _write_busybox(path):
             info.size, info.uid, info.gid = len(data), uid, gid
             tar.addfile(info, io.BytesIO(data))
 
-        for folder in ("bin", "etc", "home", "root", "tmp", "usr", "usr/bin", "var"):
+        for folder in (".", "bin", "etc", "home", "root", "tmp", "usr", "usr/bin", "var"):
             add(folder, tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755)
         add("home/dev", tarfile.DIRTYPE, 0o750, uid=1000, gid=1001)
         add("bin/busybox", tarfile.REGTYPE, data=pathlib.Path(BUSYBOX).read_bytes())

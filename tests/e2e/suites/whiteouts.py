@@ -21,7 +21,7 @@ CASES = {
     "rename-across-layers": (["/elsewhere/two", "/new/uno", "/etc/passwd", "/etc/passwd.old"], ["/old", "/new/one", "/new/sub"]),
     "metadata-only-changes": (["/file", "/dir/y"], []),
     "hard-links": (["/b", "/d/c", "/e", "/s", "/t"], ["/a"]),
-    "special-files": (["/pipe", "/char", "/block"], []),
+    "special-files": (["/pipe", "/becomes-a-file", "/devices/null", "/devices/kept", "/devices/loop"], []),
     "sparse-files": (["/holes", "/seek", "/only-a-hole"], []),
     "long-names": (["/link"], []),
     "odd-names": (["/odd/a b", "/odd/tab\ttab", "/odd/.wh"], []),
