@@ -84,7 +84,8 @@ Error bad(std::string message) {
 template <class Names>
 [[noreturn]] void throwUnknown(std::string_view what, std::string_view word, const Names& names) {
   Error error = bad(fmt::format("unknown {} {}", what, text::quote(word)));
-  if (const auto near = text::suggest(word, {names.begin(), names.end()})) {
+  const auto near = word.empty() ? std::nullopt : text::suggest(word, {names.begin(), names.end()});
+  if (near) {
     error.hint(didYouMean(*near));
   }
   throw error;

@@ -19,27 +19,28 @@ struct Known {
   Grammar grammar;
 };
 
-// All of them (3.1), with the grammar of the body (1.7). WORKDIR, USER, STOPSIGNAL and MAINTAINER
-// are words here because X3 shows them so; their typed form takes the body as it is.
+// All of them (3.1), with the grammar of the body (1.7); the frequent ones first, which is also the
+// order in which equally near names are suggested. WORKDIR, USER, STOPSIGNAL and MAINTAINER are
+// words here because X3 shows them so; their typed form takes the body as it is.
 constexpr std::array<Known, 18> kKnown{{
-    {"ADD", Grammar::pathsOrJson},
-    {"ARG", Grammar::argWords},
-    {"CMD", Grammar::shellOrJson},
-    {"COPY", Grammar::pathsOrJson},
-    {"ENTRYPOINT", Grammar::shellOrJson},
-    {"ENV", Grammar::pairs},
-    {"EXPOSE", Grammar::words},
-    {"FROM", Grammar::words},
-    {"HEALTHCHECK", Grammar::health},
-    {"LABEL", Grammar::pairs},
-    {"MAINTAINER", Grammar::words},
-    {"ONBUILD", Grammar::onbuild},
     {"RUN", Grammar::shellOrJson},
-    {"SHELL", Grammar::pathsOrJson},
-    {"STOPSIGNAL", Grammar::words},
+    {"COPY", Grammar::pathsOrJson},
+    {"FROM", Grammar::words},
+    {"ENV", Grammar::pairs},
+    {"ARG", Grammar::argWords},
+    {"WORKDIR", Grammar::words},
+    {"CMD", Grammar::shellOrJson},
+    {"ENTRYPOINT", Grammar::shellOrJson},
+    {"LABEL", Grammar::pairs},
+    {"EXPOSE", Grammar::words},
+    {"ADD", Grammar::pathsOrJson},
     {"USER", Grammar::words},
     {"VOLUME", Grammar::pathsOrJson},
-    {"WORKDIR", Grammar::words},
+    {"HEALTHCHECK", Grammar::health},
+    {"SHELL", Grammar::pathsOrJson},
+    {"STOPSIGNAL", Grammar::words},
+    {"ONBUILD", Grammar::onbuild},
+    {"MAINTAINER", Grammar::words},
 }};
 
 const Known* findKnown(std::string_view keyword) {
