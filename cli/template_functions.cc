@@ -184,7 +184,7 @@ Json callPad(const Args& args) {
 
 // One verb of printf with its flags and width, as "%-5d".
 std::string formatVerb(std::string spec, const Json& value) {
-  constexpr size_t kMaxSpec = 12;  // a width that fits no line is a mistake
+  constexpr size_t kMaxSpec = 8;  // a width that fits no line is a mistake
   const char verb = spec.back();
   if (spec.size() > kMaxSpec) refuse("printf: {} is too long", text::quote(spec));
   const auto print = [&](auto argument) {
