@@ -210,14 +210,6 @@ class Planner {
 
   void addSource(PlannedStage& stage, const parser::Instruction& syntax, const std::string& from) {
     if (stage.sources.count(from) != 0) return;
-    if (from.find_first_of("$\"'") != std::string::npos ||
-        from.find(file_.directives.escape) != std::string::npos) {
-      throw instructionError(
-          scope_, syntax,
-          fmt::format("--from does not take variables; add \"FROM {} AS name\" and use --from=name",
-                      text::escape(from)),
-          from);
-    }
     SourceRef source;
     source.name = from;
     if (const auto index = findStage(from)) {

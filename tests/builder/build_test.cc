@@ -1,0 +1,230 @@
+#include "builder/build.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "base/process.h"
+#include "store/blobs.h"
+#include "store/layers.h"
+#include "tests/builder/support.h"
+
+namespace img::builder {
+namespace {
+
+class BuildTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root: containers are started";
+    const auto busybox = fs::tryReadFile(AT_FDCWD, "/bin/busybox");
+    if (!busybox) GTEST_SKIP() << "needs the package busybox-static";
+    writeFile(fixture_.context.get(), "busybox", *busybox, 0755);
+  }
+  // A file of the topmost layer.
+  std::string inTop(const store::Image& image, const std::string& path) {
+    const Fd layer = store::Layers{fixture_.layout}.open(image.config.diffIds.back());
+    return fs::readFile(layer.get(), path);
+  }
+  bool topHas(const store::Image& image, const std::string& path) {
+    const Fd layer = store::Layers{fixture_.layout}.open(image.config.diffIds.back());
+    return sys::tryFstatat(layer.get(), path).has_value();
+  }
+  std::vector<std::string>& started() { return fixture_.progress.started; }
+
+  BuildFixture fixture_;
+};
+
+TEST_F(BuildTest, RunsStepsOverEarlierLayersAndRecordsOnlyTheirChanges) {
+  const store::Image image =
+      fixture_.build(kWithShell + "RUN echo one > /one\nRUN cat /one > /two; rm /one\n");
+  EXPECT_EQ(inTop(image, "two"), "one\n");
+  EXPECT_EQ(image.config.diffIds.size(), 4U);
+  EXPECT_FALSE(topHas(image, "etc"));  // the mount points are no part of a layer
+  EXPECT_FALSE(topHas(image, "proc"));
+}
+
+TEST_F(BuildTest, GivesEveryInstructionAHistoryEntryAndEveryLayerADiffId) {
+  const store::Image image = fixture_.build(kWithShell + "ENV A=1\nWORKDIR /w\nCMD [\"x\"]\n");
+  size_t layers = 0;
+  for (const store::HistoryEntry& entry : image.config.history) layers += entry.emptyLayer ? 0 : 1;
+  EXPECT_EQ(layers, image.config.diffIds.size());
+  EXPECT_EQ(image.config.history.size(), 5U);
+  EXPECT_EQ(image.config.history.back().comment, "img.dockerfile.v0");
+  EXPECT_EQ(image.config.created, image.config.history.back().created);
+}
+
+TEST_F(BuildTest, TakesAnUnchangedBuildFromTheCacheAndGivesTheSameImage) {
+  const std::string dockerfile = kWithShell + "RUN echo one > /one\n";
+  const Digest first = fixture_.build(dockerfile).id;
+  EXPECT_EQ(fixture_.build(dockerfile).id, first);
+  EXPECT_TRUE(started().empty());
+  EXPECT_EQ(fixture_.result.cachedSteps, fixture_.result.steps);
+}
+
+TEST_F(BuildTest, RunsAgainWhatAChangedFileReachesAndNothingAbove) {
+  writeFile(fixture_.context.get(), "f", "1");
+  const std::string dockerfile = kWithShell + "RUN echo before > /b\nCOPY f /f\nRUN cat /f > /g\n";
+  fixture_.build(dockerfile);
+  writeFile(fixture_.context.get(), "f", "2");
+  EXPECT_EQ(inTop(fixture_.build(dockerfile), "g"), "2");
+  EXPECT_EQ(started(), (std::vector<std::string>{"COPY f /f", "RUN cat /f > /g"}));
+}
+
+TEST_F(BuildTest, IgnoresAChangeOfTimesAndComments) {
+  writeFile(fixture_.context.get(), "f", "1");
+  fixture_.build(kWithShell + "COPY f /f\n");
+  sys::utimensat(fixture_.context.get(), "f", {9, 0}, {9, 0});
+  fixture_.build("# a comment\n" + kWithShell + "COPY   f   /f\n");
+  EXPECT_TRUE(started().empty());
+}
+
+TEST_F(BuildTest, InvalidatesWithAnArgOnlyFromItsLineOn) {
+  const std::string dockerfile = kWithShell + "RUN echo a > /a\nARG V=1\nRUN echo $V > /v\n";
+  fixture_.build(dockerfile);
+  fixture_.request.buildArgs = {{"V", "2"}};
+  EXPECT_EQ(inTop(fixture_.build(dockerfile), "v"), "2\n");
+  EXPECT_EQ(started().size(), 1U);
+}
+
+TEST_F(BuildTest, RunsEverythingAgainWithoutTheCache) {
+  const std::string dockerfile = kWithShell + "RUN echo one > /one\n";
+  fixture_.build(dockerfile);
+  fixture_.request.noCache = true;
+  fixture_.build(dockerfile);
+  EXPECT_EQ(started().size(), 3U);
+}
+
+TEST_F(BuildTest, TakesAMissingBlobForAMiss) {
+  const std::string dockerfile = kWithShell + "RUN echo one > /one\n";
+  const store::Image image = fixture_.build(dockerfile);
+  sys::unlinkat(fixture_.layout.fd(), fixture_.layout.blobPath(image.manifest.layers.back().digest),
+                0);
+  fixture_.build(dockerfile);
+  EXPECT_EQ(started().size(), 1U);
+}
+
+TEST_F(BuildTest, CopiesFromAStageWhoseFilesAreTheSameOutOfTheCache) {
+  const auto dockerfile = [](const std::string& extra) {
+    return "FROM scratch AS base\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", "
+           "\"-s\", \"/bin\"]\n"
+           "FROM base AS make\nRUN echo " +
+           extra +
+           " > /other; echo same > /made\n"
+           "FROM base\nCOPY --from=make /made /made\n";
+  };
+  fixture_.build(dockerfile("1"));
+  const store::Image image = fixture_.build(dockerfile("2"));
+  EXPECT_EQ(started().size(), 1U) << "only the RUN of the stage, not the COPY of the same file";
+  EXPECT_EQ(inTop(image, "made"), "same\n");
+}
+
+TEST_F(BuildTest, PassesTheExitCodeAndTheLastOutputOn) {
+  const Error error = fixture_.failure(kWithShell + "RUN echo out; echo err >&2; exit 7\n");
+  EXPECT_EQ(error.cause(), "RUN failed with exit code 7");
+  EXPECT_EQ(error.exitCode(), 7);
+  EXPECT_EQ(error.logTail(), (std::vector<std::string>{"out", "err"}));
+  ASSERT_TRUE(error.position().has_value());
+  EXPECT_EQ(error.position()->line, 4);
+  EXPECT_EQ(error.stage(), "step 3/3");
+}
+
+TEST_F(BuildTest, NeverCachesAFailedStep) {
+  fixture_.failure(kWithShell + "RUN exit 7\n");
+  EXPECT_EQ(fixture_.failure(kWithShell + "RUN exit 7\n").exitCode(), 7);
+}
+
+TEST_F(BuildTest, LeavesNothingInIngest) {
+  fixture_.build(kWithShell + "RUN echo one > /one\n");
+  fixture_.failure(kWithShell + "RUN exit 7\n");
+  const Fd ingest = sys::openDirectory(fixture_.layout.fd(), "ingest");
+  EXPECT_TRUE(fs::list(ingest.get()).empty());
+}
+
+TEST_F(BuildTest, NamesANearFileForAMissingSource) {
+  writeFile(fixture_.context.get(), "requirements.txt", "");
+  const Error error = fixture_.failure("FROM scratch\nCOPY requirement.txt /\n");
+  EXPECT_EQ(error.cause(), "COPY: source \"requirement.txt\" not found in the build context");
+  EXPECT_EQ(error.code(), "copy-source-missing");
+  EXPECT_EQ(error.hints().front(), "did you mean \"requirements.txt\"?");
+}
+
+TEST_F(BuildTest, NamesTheRuleThatHidesASource) {
+  writeFile(fixture_.context.get(), "secret.txt", "");
+  fixture_.request.ignoreName = ".dockerignore";
+  fixture_.request.ignoreText = "# no secrets\n*.txt\n";
+  const Error error = fixture_.failure("FROM scratch\nCOPY secret.txt /\n");
+  EXPECT_EQ(error.code(), "copy-source-ignored");
+  EXPECT_EQ(error.hints().front(),
+            "\"secret.txt\" is excluded by .dockerignore line 2 (\"*.txt\")");
+}
+
+TEST_F(BuildTest, RunsHeredocsAsCommandAndAsScript) {
+  const store::Image image =
+      fixture_.build(kWithShell + "RUN <<EOF\necho a > /a\necho b >> /a\nEOF\n");
+  EXPECT_EQ(inTop(image, "a"), "a\nb\n");
+  const store::Image script =
+      fixture_.build(kWithShell + "RUN <<EOF\n#!/bin/sh\necho $0 > /s\nEOF\n");
+  EXPECT_EQ(inTop(script, "s"), "/dev/pipes/script\n");
+  const store::Image file = fixture_.build(kWithShell + "ENV N=1\nCOPY <<EOF /f\nn=$N\nEOF\n");
+  EXPECT_EQ(inTop(file, "f"), "n=1\n");
+}
+
+TEST_F(BuildTest, CreatesAWorkdirForTheUser) {
+  const store::Image image = fixture_.build(kWithShell + "USER 12:34\nWORKDIR /a/b\n");
+  const Fd layer = store::Layers{fixture_.layout}.open(image.config.diffIds.back());
+  EXPECT_EQ(sys::fstatat(layer.get(), "a/b").st_uid, 12U);
+  EXPECT_EQ(sys::fstatat(layer.get(), "a/b").st_gid, 34U);
+  EXPECT_EQ(image.config.workingDir, "/a/b");
+}
+
+TEST_F(BuildTest, FixesAllTimesWithAnEpoch) {
+  fixture_.request.sourceDateEpoch = 1000000000;
+  const store::Image image = fixture_.build(kWithShell + "RUN echo one > /one\n");
+  EXPECT_EQ(image.config.created, "2001-09-09T01:46:40Z");
+  for (const store::HistoryEntry& entry : image.config.history)
+    EXPECT_EQ(entry.created, "2001-09-09T01:46:40Z");
+  BuildFixture other;
+  other.request = fixture_.request;
+  other.request.noCache = true;
+  EXPECT_EQ(other.build(fixture_.request.dockerfileText).id, image.id)
+      << "the same image in another store";
+}
+
+TEST_F(BuildTest, WarnsAboutABuildArgThatNobodyDeclares) {
+  fixture_.request.buildArgs = {{"NOPE", "1"}};
+  fixture_.build("FROM scratch\nENV A=1\n");
+  EXPECT_EQ(fixture_.progress.warnings,
+            (std::vector<std::string>{"build argument NOPE is not declared by any ARG"}));
+}
+
+TEST_F(BuildTest, BuildsAnImageWithoutLayers) {
+  const store::Image image = fixture_.build("FROM scratch\nLABEL a=b\n");
+  EXPECT_TRUE(image.config.diffIds.empty());
+  const std::string json = store::readBlob(fixture_.layout, image.id);
+  EXPECT_EQ(parseJson(json, "config").at("rootfs").at("diff_ids"), Json::array());
+}
+
+TEST_F(BuildTest, EndsOnASignalAndLeavesTheStoreUsable) {
+  Child build = Child::fork([this] {
+    try {
+      fixture_.build(kWithShell + "RUN echo running; sleep 60\n");
+    } catch (const Error& error) {
+      return fmt::format("{} {}", error.cause(), error.exitCode().value_or(0));
+    }
+    return std::string{"no error"};
+  });
+  // The step is running when its layer folder is there and holds a mounted upper: wait for the
+  // third ingest entry.
+  const Fd ingest = sys::openDirectory(fixture_.layout.fd(), "cache/steps");
+  const std::int64_t limit = sys::monotonicMs() + 20000;
+  while (fs::list(ingest.get()).size() < 2 && sys::monotonicMs() < limit) ::usleep(10000);
+  build.kill(SIGINT);
+  EXPECT_EQ(build.finish(), "interrupted 130");
+  EXPECT_FALSE(fixture_.build(kWithShell).config.diffIds.empty());
+}
+
+}  // namespace
+}  // namespace img::builder
