@@ -202,21 +202,40 @@ void createHidden(int root, const RootfsSpec& spec) {
   }
 }
 
+// Most images have every stub: one mount is enough. Only where dropping it again costs nothing: an
+// upper that is not volatile would be synced.
+std::optional<Fd> tryMountComplete(const RootfsSpec& spec, bool isFilled) {
+  if (spec.layers.empty() || (spec.upper >= 0 && !spec.isVolatile)) return std::nullopt;
+  Fd root = mountFull(spec, isFilled);
+  if (missingStubs(root.get()).empty()) return root;
+  root.reset();
+  // The kernel refuses a work folder that a volatile mount has marked (overlayfs.rst, "Volatile
+  // mount"). Nothing was written through ours.
+  if (spec.work >= 0) fs::removeTree(sys::openDirectory(spec.work, ".").get(), "work");
+  return std::nullopt;
+}
+
+// True when the init layer is needed.
+bool prepareInit(const RootfsSpec& spec) {
+  const Fd view = openView(spec);
+  const auto missing = missingStubs(view.get());
+  if (missing.empty()) return false;
+  if (spec.init < 0) {
+    throw Error::make(Kind::corrupt, "the image has no `/{}`", missing.front().first);
+  }
+  fillInit(view.get(), spec.init, missing);
+  return true;
+}
+
 }  // namespace
 
 Fd mountRootfs(const RootfsSpec& spec) try {
-  if (spec.init < 0 && spec.layers.empty())
+  if (spec.init < 0 && spec.layers.empty()) {
     throw Error{Kind::internal, "an empty image needs an init layer"};
-  bool isFilled = spec.init >= 0 && !isEmpty(spec.init);
-  {
-    const Fd view = openView(spec);
-    const auto missing = missingStubs(view.get());
-    if (!missing.empty() && spec.init < 0) {
-      throw Error::make(Kind::corrupt, "the image has no `/{}`", missing.front().first);
-    }
-    if (!missing.empty()) fillInit(view.get(), spec.init, missing);
-    isFilled = isFilled || !missing.empty();
   }
+  const bool wasFilled = spec.init >= 0 && !isEmpty(spec.init);
+  if (auto root = tryMountComplete(spec, wasFilled)) return std::move(*root);
+  const bool isFilled = prepareInit(spec) || wasFilled;
   // From here on every stub is in the image or in the init layer.
   Fd root = mountFull(spec, isFilled || spec.layers.empty());
   createHidden(root.get(), spec);
