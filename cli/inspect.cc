@@ -17,6 +17,7 @@ struct ObjectKind {
   Inspector inspect;
 };
 
+// In the order of the search.
 constexpr std::array<ObjectKind, 3> kKinds{
     {{"container", inspectContainer}, {"image", inspectImage}, {"volume", inspectVolume}}};
 
