@@ -130,7 +130,7 @@ class Img:
     """The program under test on one store."""
 
     def __init__(self, store=None, env=None):
-        self.store = pathlib.Path(store or temp_dir("store"))
+        self.store = pathlib.Path(store or os.path.join(temp_dir("store"), "store"))
         self.env = env or {}
 
     def path(self, name="img"):

@@ -58,6 +58,7 @@ class Differential(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         harness.require("umoci")
+        cls.began = int(time.time()) - 1  # files with older times got them by copying
         cls.docker = peers.Dockerd()
         cls.addClassCleanup(cls.docker.stop)
         cls.docker("import", harness.busybox_tar(), "busybox:latest")
@@ -80,7 +81,6 @@ class Differential(unittest.TestCase):
         settings_file = CASES / name / "case.json"
         settings = json.loads(settings_file.read_text()) if settings_file.exists() else {}
         work, context = self.prepare(name)
-        began = int(time.time()) - 1
         settings["build"] = [option.replace("CONTEXT", str(context)) for option in settings.get("build", [])]
         if "base" in settings:
             self.img.build(context, settings["base"], "-f", context / "base.Dockerfile")
@@ -91,14 +91,14 @@ class Differential(unittest.TestCase):
         ours = tree.scan(peers.unpack(self.img.store, name, work / "ours"))
         self.check_expected(name, ours, image.config)
         if settings.get("peer", True):
-            self.check_peer(name, settings, work, context, began, ours, image)
+            self.check_peer(name, settings, work, context, ours, image)
 
     def check_document(self, image):
         layers = [entry for entry in image.document.get("history", []) if not entry.get("empty_layer")]
         self.assertEqual(len(layers), len(image.layers), "history entries with a layer, and layers")
         self.assertEqual(len(image.document["rootfs"]["diff_ids"]), len(image.layers), "diff ids, and layers")
 
-    def check_peer(self, name, settings, work, context, began, ours, image):
+    def check_peer(self, name, settings, work, context, ours, image):
         options = list(settings["build"])
         other = CASES / name / "Dockerfile.peer"
         if other.exists():
@@ -111,7 +111,7 @@ class Differential(unittest.TestCase):
             theirs = tree.scan(where)
         finally:
             run(["umount", where], check=False)
-        lines = tree.differences(ours, without_stubs(theirs, ours), theirs_name="buildkit", old=began,
+        lines = tree.differences(ours, without_stubs(theirs, ours), theirs_name="buildkit", old=self.began,
                                  ignore=settings.get("ignore", {}).get("paths", ()), skip=settings.get("skip", {}).get("fields"))
         a, b = comparable(image.config), comparable(self.docker.config(name))
         lines += [f"config {field}: img {a.get(field)!r}, buildkit {b.get(field)!r}"
