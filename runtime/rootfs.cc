@@ -26,18 +26,19 @@ constexpr const char* kMaskedSys[] = {"devices/virtual/powercap", "firmware", "f
 // security.md N6. /proc/asound is masked instead, which is stricter.
 constexpr const char* kReadOnlyProc[] = {"bus", "fs", "irq", "sys", "sysrq-trigger"};
 
-// A tmpfs of our own below the container's root: what is bound from it shows no path of the host in
-// mountinfo. It goes away with the old root.
+// A tmpfs of our own that the container never sees as a whole: what is bound from it shows no path
+// of the host in mountinfo. It goes away with the old root.
 struct Scratch {
   Fd mount;
-  int files = 0;
 
   Scratch() {
     mount = makeMount("tmpfs", kInert, {{"source", "img"}, {"mode", "0755"}});
     sys::mkdirat(mount.get(), "empty", 0555);
-    // "/" surely exists; the container's root is then stacked on top. Attached, because
-    // open_tree(2) clones from a detached mount only since Linux 6.15.
-    sys::moveMount(mount.get(), AT_FDCWD, "/");
+    // Attached somewhere below the old root, at a folder that surely exists: open_tree(2) clones
+    // from a detached mount only since Linux 6.15, and letting go of a detached mount costs a wait
+    // for RCU of its own (namespace_unlock() in the kernel), where the one for the old root is paid
+    // anyway.
+    sys::moveMount(mount.get(), AT_FDCWD, "/proc");
   }
 };
 
@@ -198,10 +199,7 @@ Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts
 void pivotInto(int root) {
   sys::fchdir(root);
   sys::pivotRoot(".", ".");
-  // The old root lies on top of the new one now, with the scratch mount on top of it: take off
-  // both.
-  sys::umount2(".", MNT_DETACH);
-  sys::umount2(".", MNT_DETACH);
+  sys::umount2(".", MNT_DETACH);  // the old root, which lies on top of the new one now
   sys::chdir("/");
   const struct stat wanted = sys::fstat(root);
   const struct stat got = sys::fstatat(AT_FDCWD, "/");
