@@ -69,7 +69,10 @@ class TarWriter {
 
 class TarReader {
  public:
-  explicit TarReader(Source& source, std::string name);
+  // readAhead: a second thread reads the source (and so decompresses, hashes) while the caller
+  // works.
+  enum class Mode { direct, readAhead };
+  explicit TarReader(Source& source, std::string name, Mode mode = Mode::direct);
   ~TarReader();
   // The next entry, or nullptr at the end of the archive. Skips what was not read of the previous
   // one. Throws Kind::corrupt for anything two readers could understand differently.

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "store/block_reader.h"
 #include "store/tar.h"
 #include "store/tar_format.h"
 #include "store/tar_pax.h"
@@ -15,7 +16,6 @@ namespace {
 
 using tarfmt::Block, tarfmt::Field, tarfmt::kBlock, tarfmt::paddingOf, tarfmt::PaxRecords;
 
-constexpr size_t kBufferBytes = size_t{256} << 10;
 constexpr std::uint64_t kMaxSize = std::numeric_limits<std::int64_t>::max() - 1024;
 constexpr std::uint64_t kMaxId = 4294967294;  // the last one, -1, means "keep" to chown(2)
 
@@ -64,22 +64,18 @@ std::optional<std::int64_t> parseNumber(std::string_view field) {
 }  // namespace
 
 struct TarReader::Impl {
-  Impl(Source& from, std::string archive)
-      : source(from), name(std::move(archive)), buffer(kBufferBytes) {}
+  Impl(Source& from, Mode mode, std::string archive)
+      : source(from,
+               mode == Mode::readAhead ? BlockReader::Mode::overlapped : BlockReader::Mode::direct),
+        name(std::move(archive)) {}
 
-  // Bytes
-  // ----------------------------------------------------------------------------------------------------------
-  bool fill() {
-    begin = 0;
-    end = source.read(buffer);
-    return end > 0;
-  }
+  // Bytes.
   // The next bytes of the source, at most `limit`; empty at its end.
   std::span<const std::byte> take(std::uint64_t limit) {
-    if (begin == end && !fill()) return {};
-    const size_t count = static_cast<size_t>(std::min<std::uint64_t>(limit, end - begin));
-    const std::span<const std::byte> piece{buffer.data() + begin, count};
-    begin += count;
+    if (unread.empty()) unread = source.next();
+    const auto piece =
+        unread.first(static_cast<size_t>(std::min<std::uint64_t>(limit, unread.size())));
+    unread = unread.subspan(piece.size());
     return piece;
   }
   bool tryReadBlock(Block& block);
@@ -87,8 +83,7 @@ struct TarReader::Impl {
   void skip(std::uint64_t count);
   std::string readBody(std::uint64_t size);
 
-  // Headers
-  // --------------------------------------------------------------------------------------------------------
+  // Headers.
   [[noreturn]] void refuse(std::string_view what) const {
     throw Error::make(Kind::corrupt, "{}: {}", name, what);
   }
@@ -111,10 +106,9 @@ struct TarReader::Impl {
   void readGnuSparse();
   std::vector<std::uint64_t> readSparseMap10();
 
-  Source& source;
+  BlockReader source;
+  std::span<const std::byte> unread;  // of the block the source gave last
   std::string name;
-  std::vector<std::byte> buffer;
-  size_t begin = 0, end = 0;
 
   Block header{};
   TarEntry entry;
@@ -408,8 +402,8 @@ void TarReader::Impl::readSparse(char type) {
   entry.size = *realSize;
 }
 
-TarReader::TarReader(Source& source, std::string name)
-    : impl_(std::make_unique<Impl>(source, std::move(name))) {}
+TarReader::TarReader(Source& source, std::string name, Mode mode)
+    : impl_(std::make_unique<Impl>(source, mode, std::move(name))) {}
 
 TarReader::~TarReader() = default;
 
@@ -473,7 +467,7 @@ void TarReader::drain() {
   while (next() != nullptr) {
   }
   for (;;) {
-    const auto piece = in.take(kBufferBytes);
+    const auto piece = in.take(kMaxSize);
     if (piece.empty()) return;
     if (!isZero(piece)) in.refuse("bytes behind the end of the archive");
   }

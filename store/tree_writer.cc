@@ -53,8 +53,7 @@ void TreeWriter::refuse(const std::string& path, std::string_view what) const {
   throw Error::make(Kind::corrupt, "{}: entry {}: {}", name_, text::quote(path), what);
 }
 
-// Parents
-// ------------------------------------------------------------------------------------------------------------
+// --- Parents ---
 
 int TreeWriter::enter(const std::string& parent) {
   if (currentFd_ && current_ == parent) return currentFd_.get();
@@ -149,8 +148,7 @@ Fd TreeWriter::makeParent(int dir, const std::string& name, const std::string& f
   return folder;
 }
 
-// Names
-// --------------------------------------------------------------------------------------------------------------
+// --- Names ---
 
 bool TreeWriter::clear(int dir, const std::string& name) {
   const auto st = sys::tryFstatat(dir, name);
@@ -171,8 +169,7 @@ bool TreeWriter::create(int dir, const std::string& name, const std::function<bo
   return wasWhiteout;
 }
 
-// Attributes
-// ---------------------------------------------------------------------------------------------------------
+// --- Attributes ---
 
 // New things belong to us, unless the folder hands down its group.
 bool TreeWriter::mustChown(const Meta& meta) const {

@@ -172,7 +172,7 @@ void unpackArchiveEntry(TreeWriter& tree, const TarEntry& entry, TarReader& read
 }  // namespace
 
 UnpackStats unpackLayer(Source& tar, int folder, const std::string& name) {
-  TarReader reader{tar, name};
+  TarReader reader{tar, name, TarReader::Mode::readAhead};
   TreeWriter tree{folder, "", TreeWriter::Style::layer, name};
   Limits limits{name};
   while (const TarEntry* entry = reader.next()) {
@@ -186,7 +186,7 @@ UnpackStats unpackLayer(Source& tar, int folder, const std::string& name) {
 
 UnpackStats unpackArchive(Source& tar, int root, const std::string& folder,
                           const ArchiveOptions& options, const std::string& name) {
-  TarReader reader{tar, name};
+  TarReader reader{tar, name, TarReader::Mode::readAhead};
   TreeWriter tree{root, folder == "/" ? "" : cleanTarPath(folder, name), TreeWriter::Style::archive,
                   name};
   Limits limits{name};

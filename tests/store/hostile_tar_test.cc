@@ -300,8 +300,7 @@ TEST_F(HostileTar, BytesBehindTheEndAreRefused) {
   expectRefused(RawTar{}.file("a").end() + RawTar{}.file("hidden").end(), "behind the end");
 }
 
-// The same for ADD
-// --------------------------------------------------------------------------------------------------
+// --- The same for ADD ---
 
 class HostileArchive : public HostileTar {
  protected:

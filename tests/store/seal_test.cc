@@ -393,8 +393,7 @@ TEST_F(SealTest, MakesABlobWhoseDigestIsTheDiffId) {
   EXPECT_EQ(readText(layout.root() + "/" + layout.blobPath(layer.descriptor.digest)), tar);
 }
 
-// With the layers below
-// -------------------------------------------------------------------------------------------
+// --- With the layers below ---
 
 class SealOverLowers : public SealTest {
  protected:
@@ -501,8 +500,7 @@ TEST_F(SealOverLowers, LeavesOutEqualLinksAndDevices) {
   EXPECT_EQ(sealed(), Lines{});
 }
 
-// Other people's readers
-// -------------------------------------------------------------------------------------------
+// --- Other people's readers ---
 
 TEST_F(SealTest, GnuTarReadsWhatWeWrite) {
   if (!hasProgram("tar")) GTEST_SKIP() << "no tar here";

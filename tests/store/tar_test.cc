@@ -65,8 +65,7 @@ TarEntry fileEntry(const std::string& path, std::uint64_t size) {
   return entry;
 }
 
-// Writer
-// -----------------------------------------------------------------------------------------------------------
+// --- Writer ---
 
 TEST(TarWriter, NeedsOneBlockForAnOrdinaryFile) {
   const std::string tar = writeTar({{fileEntry("etc/hostname", 5), "here\n"}});
@@ -131,8 +130,7 @@ TEST(TarWriter, WritesEightGiBAsPax) {
   EXPECT_NE(sink.text.find("19 size=8589934592\n"), std::string::npos);
 }
 
-// Reader
-// -----------------------------------------------------------------------------------------------------------
+// --- Reader ---
 
 TEST(TarReader, AcceptsAnArchiveWithoutAnEndMarker) {
   EXPECT_EQ(readTar(RawTar{}.file("a", "1").file("b", "22").withoutEnd()).size(), 2U);
@@ -427,8 +425,7 @@ TEST(CleanTarPath, StripsWhatMeansNothing) {
   }
 }
 
-// GNU tar's own forms
-// ------------------------------------------------------------------------------------------------
+// --- GNU tar's own forms ---
 
 TEST(TarReader, ReadsEverySparseFormOfGnuTar) {
   if (!hasProgram("tar")) GTEST_SKIP() << "no tar here";
@@ -461,8 +458,7 @@ TEST(TarReader, ReadsEverySparseFormOfGnuTar) {
   }
 }
 
-// Holes
-// --------------------------------------------------------------------------------------------------------------
+// --- Holes ---
 
 struct Holes {
   std::string name;

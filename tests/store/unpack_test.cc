@@ -47,8 +47,7 @@ class UnpackTest : public testing::Test {
   fs::TempDir dir_;
 };
 
-// Layers
-// ------------------------------------------------------------------------------------------------------------
+// --- Layers ---
 
 TEST_F(UnpackTest, CountsEntriesAndBytes) {
   const UnpackStats stats =
@@ -258,8 +257,7 @@ TEST_F(OverlayRoundTrip, TouchedButUnchangedFilesStayBelow) {
   EXPECT_FALSE(sys::tryFstatat(AT_FDCWD, at("layer/dir")));
 }
 
-// ADD
-// ---------------------------------------------------------------------------------------------------------------
+// --- ADD ---
 
 TEST_F(UnpackTest, AddMakesTheDestination) {
   add(RawTar{}.file("a/b", "1").end(), {}, "/new/dest");
