@@ -135,7 +135,16 @@ Launched cloneChild(clone_args args, const std::function<void()>& child) {
   args.flags |= CLONE_PIDFD;
   args.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
   args.exit_signal = SIGCHLD;
-  const pid_t pid = sys::clone3(args);
+  const pid_t pid = [&] {
+    try {
+      return sys::clone3(args);
+    } catch (Error& error) {
+      if (error.errnum() == EPERM) error.hint("new namespaces need root (CAP_SYS_ADMIN) here");
+      if (error.errnum() == ENOSPC)
+        error.hint("a limit of /proc/sys/user/max_*_namespaces is reached");
+      throw;
+    }
+  }();
   if (pid == 0) {
     child();
     ::_exit(0);

@@ -1,6 +1,7 @@
 #include "runtime/cgroups.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <tuple>
@@ -25,10 +26,6 @@ class Cgroups : public Sandbox {
   }
   std::string name_;
 };
-
-std::string stateOf(pid_t pid) {
-  return field(fs::readFile(AT_FDCWD, fmt::format("/proc/{}/status", pid)), "State:");
-}
 
 TEST_F(Cgroups, HoldTheContainerAndGoAwayWithIt) {
   Spec one = spec({"/bin/sleep", "100"});
@@ -58,18 +55,19 @@ TEST_F(Cgroups, HoldFurtherProcessesToo) {
 }
 
 TEST_F(Cgroups, FreezeAndThaw) {
-  Spec one = shell("while true; do :; done");
+  Spec one = shell("while read line; do echo $line; done");
+  Pipe in = Pipe::make();
+  Pipe out = Pipe::make();
+  one.standardInput = in.read.get();
+  one.standardOutput = out.write.get();
   one.cgroupName = name_;
   const Container container = start(one);
   freeze(name_);
-  const auto ticks = [&] {
-    return text::split(fs::readFile(AT_FDCWD, fmt::format("/proc/{}/stat", container.pid())),
-                       ' ')[13];
-  };
-  const std::string before = ticks();
-  ::usleep(60000);
-  EXPECT_EQ(ticks(), before) << stateOf(container.pid());
+  writeAll(in.write.get(), std::string_view{"x\n"}, "input");
+  pollfd answer{out.read.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&answer, 1, 50), 0) << "it answered while it was frozen";
   thaw(name_);
+  EXPECT_EQ(::poll(&answer, 1, 10000), 1);
 }
 
 TEST_F(Cgroups, KillEverythingEvenWhenFrozen) {
