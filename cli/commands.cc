@@ -7,7 +7,10 @@ namespace img::cli {
 void addAllCommands(CommandTable& table) {
   addRunCommands(table);
   addExecCommand(table);
+  addPsCommand(table);
   addLogsCommand(table);
+  addTopCommand(table);
+  addCommitCommand(table);
   addLifecycleCommands(table);
   addBuildCommand(table);
   addImageListCommand(table);

@@ -86,16 +86,6 @@ void writeNew(int dir, const char* name, std::string_view content, bool durable)
   fd.close(name);
 }
 
-// Sortable: RFC 3339 drops trailing zeros of the fraction, and 'Z' sorts behind digits.
-std::string timeKey(const std::string& time) {
-  std::string key = time.substr(0, time.find_first_of(".Z"));
-  const size_t dot = time.find('.');
-  std::string fraction = dot == std::string::npos ? "" : time.substr(dot + 1);
-  fraction.erase(std::min(fraction.find('Z'), fraction.size()));
-  fraction.resize(9, '0');
-  return key + fraction;
-}
-
 bool isSameProcess(const ContainerState& state) {
   return state.pid > 0 && state.bootId == bootId() &&
          processStartTicks(state.pid) == state.startTicks;
@@ -139,6 +129,14 @@ std::string timestampNow() {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
   return text::formatTime(now.tv_sec, now.tv_nsec);
+}
+
+std::string sortableTime(const std::string& rfc3339) {
+  const size_t dot = rfc3339.find('.');
+  std::string fraction = dot == std::string::npos ? "" : rfc3339.substr(dot + 1);
+  fraction.erase(std::min(fraction.find('Z'), fraction.size()));
+  fraction.resize(9, '0');
+  return rfc3339.substr(0, rfc3339.find_first_of(".Z")) + fraction;
 }
 
 void Containers::claimName(ContainerConfig& config) const {
@@ -247,7 +245,7 @@ std::vector<ContainerRecord> Containers::list() const {
   }
   std::vector<std::pair<std::string, size_t>> order;
   for (size_t i = 0; i < records.size(); ++i)
-    order.emplace_back(timeKey(records[i].config.createdAt), i);
+    order.emplace_back(sortableTime(records[i].config.createdAt), i);
   std::sort(order.rbegin(), order.rend());
   std::vector<ContainerRecord> sorted;
   sorted.reserve(records.size());

@@ -142,5 +142,7 @@ struct Containers::Held {
 std::optional<std::uint64_t> processStartTicks(pid_t pid);
 // Now, as the records write it: RFC 3339 with nanoseconds.
 std::string timestampNow();
+// A text that sorts as the times do (RFC 3339 drops trailing zeros, and 'Z' sorts behind digits).
+std::string sortableTime(const std::string& rfc3339);
 
 }  // namespace img::store

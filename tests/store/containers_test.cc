@@ -286,7 +286,10 @@ TEST(ContainerJson, AConfigSurvivesTheRoundTrip) {
   config.diffIds = {Digest::of("1"), Digest::of("2")};
   config.argv = {"sh", "-c", "echo \"hi\"\n"};
   config.env = {"A=1"};
-  config.mounts = {{"volume", "data", "", "/data", "ro,nosuid", true, true}};
+  config.mounts.emplace_back();
+  config.mounts[0].type = "volume";
+  config.mounts[0].destination = "/data";
+  config.mounts[0].readOnly = config.mounts[0].noSuid = true;
   config.extraHosts = {{"db", "10.0.0.1"}};
   config.limits.memory = 1 << 20;
   config.limits.cpusetCpus = "0-1";

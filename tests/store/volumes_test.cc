@@ -27,7 +27,7 @@ class VolumesTest : public testing::Test {
     return names;
   }
   static Volumes::Fill touch(const std::string& name) {
-    return [name](int data) { sys::openat(data, name, O_CREAT | O_WRONLY, 0644); };
+    return [name](int data) { fs::replaceFile(data, name, "", 0644, fs::Sync::none); };
   }
 };
 

@@ -1,0 +1,105 @@
+// `img commit`: the read-write layer of a container becomes the top layer of a new image.
+#include "store/commit.h"
+
+#include <cstdlib>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "builder/config_step.h"
+#include "cli/container_commands.h"
+#include "cli/container_control.h"
+#include "cli/options.h"
+#include "runtime/cgroups.h"
+#include "store/reference.h"
+
+namespace img::cli {
+namespace {
+
+struct Request {
+  std::string author, message;
+  std::vector<std::string> changes;
+  bool pause = true, noPause = false, quiet = false;
+  std::vector<std::string> words;
+};
+
+// The container stands still while its files are read. A container without a cgroup cannot be
+// frozen: its files are then read as they are.
+class Freeze {
+ public:
+  explicit Freeze(const store::ContainerRecord& record) {
+    if (record.state.status != store::ContainerState::Status::running) return;
+    try {
+      runtime::freeze(record.config.id);
+      name_ = record.config.id;
+    } catch (const Error& error) {
+      log::info("container {} is not paused: {}", record.config.name, error.cause());
+    }
+  }
+  Freeze(const Freeze&) = delete;
+  Freeze& operator=(const Freeze&) = delete;
+  ~Freeze() {
+    if (name_.empty()) return;
+    try {
+      runtime::thaw(name_);
+    } catch (const Error& error) {
+      // It ended meanwhile, by a signal from elsewhere.
+      log::warn("container {} cannot be thawed: {}", name_.substr(0, 12), error.cause());
+    }
+  }
+
+ private:
+  std::string name_;
+};
+
+std::optional<std::int64_t> epochFromEnvironment() {
+  const char* text = std::getenv("SOURCE_DATE_EPOCH");  // NOLINT(concurrency-mt-unsafe): one thread
+  if (text == nullptr || *text == '\0') return std::nullopt;
+  const auto epoch = text::parseUnsigned(text);
+  if (!epoch)
+    throw Error::make(Kind::usage, "SOURCE_DATE_EPOCH is not a number: {}", text::quote(text));
+  return static_cast<std::int64_t>(*epoch);
+}
+
+store::Image commit(Context& context, const Request& request) {
+  const store::Layout& layout = context.store();
+  const store::StoreUse use{layout};
+  const store::ContainerRecord record = store::Containers{layout}.get(request.words.front());
+  store::CommitRequest commit;
+  if (request.words.size() > 1) {
+    commit.names.push_back(store::Reference::parse(request.words[1]).full());
+  }
+  commit.author = request.author;
+  commit.message = request.message;
+  commit.epoch = epochFromEnvironment();
+  commit.config = record.config.image;
+  for (const std::string& change : request.changes) builder::applyChange(commit.config, change);
+  std::optional<Freeze> freeze;
+  if (request.pause && !request.noPause) freeze.emplace(record);
+  return store::commitContainer(layout, record, commit);
+}
+
+int commitCommand(Context& context, std::vector<std::string> args) {
+  Request request;
+  Options options{context, "CONTAINER [NAME[:TAG]]", "Make an image of a container's changes"};
+  options.text("-a,--author", request.author, "AUTHOR", "Author of the image")
+      .text("-m,--message", request.message, "TEXT", "Comment in the history")
+      .list("-c,--change", request.changes, "INSTRUCTION", "Apply a Dockerfile instruction")
+      .flag("-p,--pause", request.pause, "Pause the container meanwhile (true)")
+      .flag("--no-pause", request.noPause, "Do not pause the container")
+      .flag("-q,--quiet", request.quiet, "Print only the id")
+      .positionals(1, 2);
+  if (!options.parse(args)) return 0;
+  request.words = options.words();
+  context.print(commit(context, request).id.str() + "\n");
+  return 0;
+}
+
+}  // namespace
+
+void addCommitCommand(CommandTable& table) {
+  table.add({"commit,container commit", Group::containers, "Make an image of a container's changes",
+             commitCommand});
+}
+
+}  // namespace img::cli

@@ -1,0 +1,137 @@
+#include "cli/container_facts.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "cli/human.h"
+#include "cli/values.h"
+
+namespace img::cli {
+namespace {
+
+using Status = store::ContainerState::Status;
+
+constexpr size_t kCommandColumns = 20;
+constexpr std::array<std::string_view, 13> kKinds = {
+    "id",    "name",   "label",   "exited", "status", "ancestor", "before",
+    "since", "volume", "network", "health", "expose", "publish"};
+constexpr std::array<std::string_view, 7> kStatuses = {
+    "created", "running", "paused", "restarting", "removing", "exited", "dead"};
+
+template <class Array>
+bool isOneOf(const Array& known, std::string_view word) {
+  return std::find(known.begin(), known.end(), word) != known.end();
+}
+
+bool matchesLabel(const std::string& wanted, const std::map<std::string, std::string>& labels) {
+  const auto [key, value] = splitAssignment(wanted);
+  const auto label = labels.find(key);
+  if (label == labels.end()) return false;
+  return wanted.find('=') == std::string::npos || label->second == value;
+}
+
+// The image by its name with or without a tag, or by its id.
+bool matchesAncestor(const std::string& wanted, const store::ContainerConfig& config) {
+  const std::string id = config.imageId.hex();
+  const std::string hex = wanted.starts_with("sha256:") ? wanted.substr(7) : wanted;
+  if (hex.size() >= 12 && id.starts_with(hex)) return true;
+  const auto withTag = [](const std::string& name) {
+    const size_t slash = name.rfind('/');
+    const size_t colon = name.find(':', slash == std::string::npos ? 0 : slash);
+    return colon == std::string::npos ? name + ":latest" : name;
+  };
+  return withTag(wanted) == withTag(config.imageName);
+}
+
+bool matchesVolume(const std::string& wanted, const std::vector<store::MountRecord>& mounts) {
+  return std::any_of(mounts.begin(), mounts.end(), [&](const store::MountRecord& mount) {
+    return wanted == mount.name || wanted == mount.destination || wanted == mount.source;
+  });
+}
+
+bool matchesPort(const std::string& wanted, const std::vector<std::string>& exposed) {
+  const std::string port = wanted.find('/') == std::string::npos ? wanted + "/tcp" : wanted;
+  return std::find(exposed.begin(), exposed.end(), port) != exposed.end();
+}
+
+bool matches(const std::string& kind, const std::string& wanted,
+             const store::ContainerRecord& record) {
+  const store::ContainerConfig& config = record.config;
+  const store::ContainerState& state = record.state;
+  if (kind == "id") return config.id.starts_with(wanted);
+  if (kind == "name") return config.name.find(wanted) != std::string::npos;
+  if (kind == "label") return matchesLabel(wanted, config.labels);
+  if (kind == "exited")
+    return state.status == Status::exited && std::to_string(state.exitCode) == wanted;
+  if (kind == "status") return store::statusName(state.status) == wanted;
+  if (kind == "ancestor") return matchesAncestor(wanted, config);
+  if (kind == "before") return store::sortableTime(config.createdAt) < wanted;
+  if (kind == "since") return store::sortableTime(config.createdAt) > wanted;
+  if (kind == "volume") return matchesVolume(wanted, config.mounts);
+  if (kind == "network") return config.network == wanted;
+  if (kind == "expose") return matchesPort(wanted, config.exposedPorts);
+  if (kind == "health") return wanted == "none";
+  return false;  // publish: nothing is published yet
+}
+
+}  // namespace
+
+std::string statusText(const store::ContainerState& state, long long now) {
+  const auto ageSince = [&](const std::string& time) {
+    return formatAge(now - text::parseTimeSeconds(time).value_or(now));
+  };
+  switch (state.status) {
+    case Status::created: return "Created";
+    case Status::running: return "Up " + ageSince(state.startedAt);
+    case Status::paused: return "Up " + ageSince(state.startedAt) + " (Paused)";
+    case Status::exited: break;
+  }
+  return fmt::format("Exited ({}) {} ago", state.exitCode, ageSince(state.finishedAt));
+}
+
+std::string commandText(const std::vector<std::string>& argv, bool noTrunc) {
+  const std::string command = text::join(argv, " ");
+  return "\"" + (noTrunc ? command : ellipsis(command, kCommandColumns)) + "\"";
+}
+
+std::string portsText(const std::vector<std::string>& exposed) {
+  return text::join(exposed, ", ");
+}
+
+void ContainerFilter::add(std::string_view text) {
+  const auto [kind, value] = splitAssignment(text);
+  if (!isOneOf(kKinds, kind)) {
+    throw Error::make(Kind::usage, "unknown filter {}", text::quote(text))
+        .hint("filters are " + text::join({kKinds.begin(), kKinds.end()}, ", "));
+  }
+  if (kind == "status" && !isOneOf(kStatuses, value)) {
+    throw Error::make(Kind::usage, "--filter status: unknown state {}", text::quote(value))
+        .hint("states are " + text::join({kStatuses.begin(), kStatuses.end()}, ", "));
+  }
+  if (kind == "exited" && !text::parseUnsigned(value)) {
+    throw Error::make(Kind::usage, "--filter exited: {} is not an exit code", text::quote(value));
+  }
+  values_[kind].push_back(value);
+}
+
+std::vector<std::string> ContainerFilter::wanted(const std::string& kind) const {
+  const auto found = values_.find(kind);
+  return found == values_.end() ? std::vector<std::string>{} : found->second;
+}
+
+void ContainerFilter::resolve(const std::string& kind, std::vector<std::string> values) {
+  values_[kind] = std::move(values);
+}
+
+bool ContainerFilter::passes(const store::ContainerRecord& record) const {
+  return std::all_of(values_.begin(), values_.end(), [&](const auto& filter) {
+    const auto& [kind, values] = filter;
+    const auto isMatch = [&](const std::string& value) { return matches(kind, value, record); };
+    if (kind == "label") return std::all_of(values.begin(), values.end(), isMatch);
+    return std::any_of(values.begin(), values.end(), isMatch);
+  });
+}
+
+}  // namespace img::cli

@@ -1,0 +1,37 @@
+// What `ps` shows of a container, as words: STATUS, PORTS, COMMAND (cli.md 6 and 11), and which of
+// its filters it passes.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "store/containers.h"
+
+namespace img::cli {
+
+// "Up 3 minutes", "Exited (0) 2 hours ago", "Created", "Up 3 minutes (Paused)".
+std::string statusText(const store::ContainerState& state, long long now);
+// Quoted; 20 characters and an ellipsis, or whole.
+std::string commandText(const std::vector<std::string>& argv, bool noTrunc);
+// "80/tcp, 443/tcp".
+std::string portsText(const std::vector<std::string>& exposed);
+
+// `-f KIND=VALUE`: several of one kind mean "or", different kinds "and" (label: all must match).
+class ContainerFilter {
+ public:
+  // Throws Kind::usage for an unknown kind or a bad value.
+  void add(std::string_view text);
+  // Containers that `before` and `since` compare with. The caller resolves what is named here.
+  std::vector<std::string> wanted(const std::string& kind) const;
+  void resolve(const std::string& kind, std::vector<std::string> values);
+  bool hasStatus() const { return values_.contains("status") || values_.contains("exited"); }
+  bool passes(const store::ContainerRecord& record) const;
+
+ private:
+  std::map<std::string, std::vector<std::string>> values_;
+};
+
+}  // namespace img::cli
