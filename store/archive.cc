@@ -414,6 +414,8 @@ Image importTar(const Layout& layout, Source& tar, const std::string& name,
   std::vector<std::byte> rest(64 << 10);
   while (tee.read(rest) > 0) {
   }
+  // What a broken pipe in front of us looks like.
+  if (blob.size() == 0) throw Error::make(Kind::corrupt, "{} is empty", name);
   const Descriptor layer = blob.commit(media::kLayer, {}, BlobWriter::Durability::later);
   Layers{layout}.adopt(folder, layer.digest, stats.entries, stats.bytes);
 

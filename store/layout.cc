@@ -58,8 +58,10 @@ void refuseForeignFolder(int root, const std::string& path) {
   }
 }
 
+// The folder is synced once, with the last file.
 void writeIfAbsent(int root, const char* name, std::string_view content) {
-  if (!sys::tryFstatat(root, name)) fs::replaceFile(root, name, content, 0644, fullSync());
+  if (sys::tryFstatat(root, name)) return;
+  fs::replaceFile(root, name, content, 0644, isDurable() ? fs::Sync::data : fs::Sync::none);
 }
 
 // Everything a rename crosses has to be on one file system (reliability.md 3).

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
@@ -64,6 +65,14 @@ inline std::string makeTar(const std::vector<TarFile>& files) {
   return sink.text;
 }
 
+// fsync is most of the time of a test that makes many objects.
+struct WithoutFsync {
+  WithoutFsync() { ::setenv("IMG_DURABILITY", "fast", 1); }
+  WithoutFsync(const WithoutFsync&) = delete;
+  WithoutFsync& operator=(const WithoutFsync&) = delete;
+  ~WithoutFsync() { ::unsetenv("IMG_DURABILITY"); }
+};
+
 class StoreTest : public testing::Test {
  protected:
   StoreTest() : layout(Layout::open(folder.path() + "/store")) {}
@@ -100,6 +109,7 @@ class StoreTest : public testing::Test {
     return fs::list(sys::openDirectory(layout.fd(), name).get()).size();
   }
 
+  WithoutFsync fast;
   fs::TempDir folder;
   Layout layout;
 };

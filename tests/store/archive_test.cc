@@ -1,0 +1,217 @@
+// Saving, loading and importing whole images. Hostile archives: archive_hostile_test.cc.
+#include "store/archive.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "base/process.h"
+#include "store/layers.h"
+#include "tests/store/archive_fixture.h"
+
+namespace img::store {
+namespace {
+
+using test::errorOf;
+using test::makeTar;
+using Strings = std::vector<std::string>;
+
+constexpr char kA[] = "docker.io/library/a:latest";
+constexpr char kB[] = "localhost:5000/b:1";
+
+class Archive : public test::ArchiveTest {
+ protected:
+  std::string save(const std::vector<SaveItem>& items,
+                   ArchiveFormat format = ArchiveFormat::dockerArchive) {
+    StringSink sink;
+    saveArchive(layout, items, format, sink);
+    return sink.text;
+  }
+};
+
+std::map<std::string, std::string> membersOf(const std::string& tar) {
+  StringSource source{tar};
+  TarReader reader{source, "test"};
+  std::map<std::string, std::string> members;
+  while (const TarEntry* entry = reader.next()) {
+    EXPECT_EQ(entry->mtimeSeconds, 0);
+    std::string& content = members[entry->path];
+    std::byte buffer[4096];
+    while (const size_t count = reader.read(buffer)) content += asText(std::span{buffer, count});
+  }
+  return members;
+}
+
+TEST_F(Archive, IsAtTheSameTimeADockerArchiveAndAnOciLayout) {
+  const Image image = makeImage("1", {kA});
+  const auto members = membersOf(save({{image, {kA, kB}}}));
+  EXPECT_EQ(members.at("oci-layout"), R"({"imageLayoutVersion":"1.0.0"})");
+  const Json docker = parseJson(members.at("manifest.json"), "manifest.json");
+  EXPECT_EQ(docker[0]["RepoTags"], (Json{"a:latest", "localhost:5000/b:1"}));
+  EXPECT_EQ(Digest::of(members.at(docker[0]["Config"])), image.id);
+  EXPECT_EQ(Digest::of(members.at(docker[0]["Layers"][0])), image.config.diffIds[0]);
+  const Index index = parseIndex(members.at("index.json"), "index.json");
+  ASSERT_EQ(index.manifests.size(), 2U);
+  EXPECT_EQ(index.manifests[1].annotations.at(kRefName), kB);
+  EXPECT_EQ(index.manifests[0].digest, image.manifestDescriptor.digest);
+}
+
+TEST_F(Archive, OfTheSameImagesHasTheSameBytes) {
+  const Image first = makeImage("1", {kA});
+  const Image second = makeImage("2", {kB});
+  const std::vector<SaveItem> items = {{first, {kA}}, {second, {kB}}};
+  EXPECT_EQ(save(items), save(items));
+}
+
+TEST_F(Archive, BringsAnImageToAnotherStoreWithItsDigestAndNames) {
+  const Image first = makeImage("1", {kA});
+  const Image second = makeImage("2", {});
+  for (const ArchiveFormat format : {ArchiveFormat::dockerArchive, ArchiveFormat::ociArchive}) {
+    const Layout other =
+        Layout::open(folder.path() + (format == ArchiveFormat::ociArchive ? "/o" : "/d"));
+    const auto loaded = load(other, save({{first, {kA, kB}}, {second, {}}}, format));
+    EXPECT_EQ(loaded.front().id, first.id);
+    EXPECT_EQ(loaded.back().id, second.id);
+    EXPECT_TRUE(loaded.back().names.empty());
+    EXPECT_EQ(Images{other}.get("a").manifestDescriptor.digest, first.manifestDescriptor.digest);
+    EXPECT_EQ(Images{other}.get("localhost:5000/b:1").id, first.id);
+    EXPECT_EQ(Images{other}.list().size(), 3U);
+    EXPECT_TRUE(fs::list(other.ingest()).empty());
+  }
+}
+
+TEST_F(Archive, MayBeCompressed) {
+  const std::string tar = save({{makeImage("1", {kA}), {kA}}});
+  for (const char* program : {"gzip", "zstd", "xz", "bzip2"}) {
+    Output output;
+    output = runProgram({program, "-c"}, tar);
+    if (output.status.code == 127) continue;
+    const Layout other = Layout::open(folder.path() + "/" + program);
+    EXPECT_EQ(load(other, output.out).size(), 1U) << program;
+  }
+}
+
+TEST_F(Archive, AsAFolderIsWrittenAndReadLikewise) {
+  const Image image = makeImage("1", {kA});
+  const std::string path = folder.path() + "/oci";
+  saveDirectory(layout, {{image, {kA}}}, path);
+  EXPECT_EQ(errorOf([&] { saveDirectory(layout, {{image, {kA}}}, path); }).kind(), Kind::exists);
+  const Layout other = Layout::open(folder.path() + "/other");
+  const auto loaded = loadDirectory(other, sys::openDirectory(AT_FDCWD, path).get(), path);
+  ASSERT_EQ(loaded.size(), 1U);
+  EXPECT_EQ(loaded[0].names, Strings{kA});
+  EXPECT_EQ(Images{other}.get("a").id, image.id);
+}
+
+TEST_F(Archive, OfAnotherStoreFolderIsReadAsItLies) {
+  makeImage("1", {kA});
+  const Layout other = Layout::open(folder.path() + "/other");
+  EXPECT_EQ(loadDirectory(other, layout.fd(), "store")[0].names, Strings{kA});
+}
+
+TEST_F(Archive, LoadedTwiceChangesNothing) {
+  const std::string tar = save({{makeImage("1", {kA}), {kA}}});
+  const auto before = sys::fstatat(layout.fd(), "index.json");
+  EXPECT_TRUE(load(layout, tar)[0].moved.empty());
+  EXPECT_EQ(sys::fstatat(layout.fd(), "index.json").st_ino, before.st_ino);
+}
+
+TEST_F(Archive, ThatMovesANameSaysWhatItPointedTo) {
+  const Image old = makeImage("old", {});
+  const std::string tar = save({{makeImage("new", {}), {kA}}});
+  Images{layout}.publish(old.manifestDescriptor, {kA});
+  const auto loaded = load(layout, tar);
+  ASSERT_EQ(loaded[0].moved.size(), 1U);
+  EXPECT_EQ(loaded[0].moved[0], std::make_pair(std::string{kA}, old.id));
+}
+
+// What docker before version 25 writes: layers as <id>/layer.tar, one of them a link to another
+// image's.
+TEST_F(Archive, OfOldDockerIsRead) {
+  const std::string layer = makeTar({{"file", "x"}});
+  const std::string config = configFor({Digest::of(layer), Digest::of(layer)});
+  const std::string name = Digest::of(config).hex() + ".json";
+  const auto loaded = load(
+      layout, makeTar({{"aaa/layer.tar", layer},
+                       {"aaa/VERSION", "1.0"},
+                       {"bbb/layer.tar", "", TarEntry::Type::symlink, "../aaa/layer.tar"},
+                       {name, config},
+                       {"manifest.json", dockerManifest(name, {"aaa/layer.tar", "bbb/layer.tar"},
+                                                        R"(["old:1","old:2"])")},
+                       {"repositories", "{}"}}));
+  ASSERT_EQ(loaded.size(), 1U);
+  EXPECT_EQ(loaded[0].id, Digest::of(config));
+  EXPECT_EQ(loaded[0].names, (Strings{"docker.io/library/old:1", "docker.io/library/old:2"}));
+  const Image image = Images{layout}.get("old:1");
+  EXPECT_EQ(image.manifest.layers[1].digest, Digest::of(layer));
+  EXPECT_EQ(image.manifest.layers[0].mediaType, media::kLayer);
+}
+
+TEST_F(Archive, MembersMayComeInAnyOrderAndWithADotInFront) {
+  const std::string layer = makeTar({{"file", "x"}});
+  const std::string config = configFor({Digest::of(layer)});
+  EXPECT_EQ(load(layout, makeTar({{"manifest.json", dockerManifest("c.json", {"l.tar"}, "null")},
+                                  {"./c.json", config},
+                                  {"./l.tar", layer}}))[0]
+                .id,
+            Digest::of(config));
+}
+
+TEST_F(Archive, WithCompressedLayersKeepsThemAsTheyAre) {
+  const std::string layer = makeTar({{"file", "x"}});
+  const std::string zipped = runProgram({"gzip", "-nc"}, layer).out;
+  const std::string config = configFor({Digest::of(layer)});
+  load(layout, makeTar({{"c.json", config},
+                        {"l", zipped},
+                        {"manifest.json", dockerManifest("c.json", {"l"}, R"(["z"])")}}));
+  const Image image = Images{layout}.get("z");
+  EXPECT_EQ(image.manifest.layers[0].mediaType, media::kLayerGzip);
+  EXPECT_EQ(image.manifest.layers[0].digest, Digest::of(zipped));
+}
+
+TEST_F(Archive, OfSeveralPlatformsKeepsTheIndexAndWhatIsThere) {
+  const Image own = makeImage("own", {});
+  Index index;
+  index.manifests = {own.manifestDescriptor, own.manifestDescriptor};
+  index.manifests[0].platform = Platform::host();
+  index.manifests[1].platform = Platform{"linux", "pdp11", "", ""};
+  index.manifests[1].digest = Digest::of("left out");
+  const std::string nested = toJson(index);
+  auto members = ociMembers(own);
+  members.push_back({"blobs/sha256/" + Digest::of(nested).hex(), nested});
+  Descriptor top{media::kIndex, Digest::of(nested), nested.size(), {{kRefName, "multi"}}, {}, {}};
+  members.push_back({"index.json", toJson(Index{{top}, {}})});
+  const Layout other = Layout::open(folder.path() + "/other");
+  const auto loaded = load(other, makeTar(members));
+  EXPECT_EQ(loaded[0].id, own.id);
+  EXPECT_EQ(loaded[0].manifest.mediaType, media::kIndex);
+  EXPECT_EQ(Images{other}.get("multi").id, own.id);
+}
+
+TEST_F(Archive, ImportMakesAnImageOfOneLayer) {
+  if (!test::isRoot()) GTEST_SKIP() << "unpacking with owners needs root";
+  const std::string tar = makeTar({{"bin", "", TarEntry::Type::directory}, {"bin/sh", "#!"}});
+  StringSource source{runProgram({"gzip", "-c"}, tar).out};
+  ImageConfig config;
+  config.cmd = Strings{"sh"};
+  const Image image = importTar(layout, source, "base.tar.gz", config);
+  EXPECT_EQ(image.config.diffIds, std::vector<Digest>{Digest::of(tar)});
+  EXPECT_EQ(image.manifest.layers[0].digest, Digest::of(tar));
+  EXPECT_EQ(image.config.history[0].comment, "Imported from base.tar.gz");
+  EXPECT_EQ(image.config.cmd, Strings{"sh"});
+  EXPECT_EQ(image.config.platform.os, "linux");
+  EXPECT_TRUE(Layers{layout}.has(Digest::of(tar)));
+  Images{layout}.publish(image.manifestDescriptor, {kA});
+  EXPECT_EQ(Images{layout}.get("a").id, image.id);
+}
+
+TEST_F(Archive, ImportOfSomethingElseLeavesNothing) {
+  for (const std::string& text : {std::string{}, std::string(3000, 'x'), std::string{"short"}}) {
+    StringSource source{text};
+    const Error error = errorOf([&] { importTar(layout, source, "file", {}); });
+    EXPECT_EQ(error.kind(), Kind::corrupt);
+  }
+  EXPECT_EQ(countIn("blobs/sha256") + countIn("ingest") + countIn("layers"), 0U);
+}
+
+}  // namespace
+}  // namespace img::store
