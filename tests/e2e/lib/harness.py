@@ -144,7 +144,7 @@ class Img:
         kwargs.setdefault("env", {})
         kwargs["env"] = {**self.env, **kwargs["env"]}
         link = self.path("img" + command)
-        argv = self.argv(command, *args) if os.path.exists(link) else [
+        argv = self.argv(command, *args) if os.path.exists(link) and command != "volume" else [
             self.path(), "--root", str(self.store), command, *map(os.fspath, args)]
         return run(argv, **kwargs)
 

@@ -63,7 +63,7 @@ class BadInput(harness.TestCase):
 
     def test_unknown_instruction(self):
         shown = self.fails("FROM busybox\nRUNN echo hi\n")
-        self.error(shown, "(?i)unknown instruction.*RUNN", 2)
+        self.error(shown, "[Uu]nknown instruction.*RUNN", 2)
         self.hint(shown, "RUN")
         self.leaves_nothing()
 
@@ -85,8 +85,8 @@ class BadInput(harness.TestCase):
         self.leaves_nothing()
 
     def test_run_killed_by_a_signal(self):
-        # In a child: pid 1 of a container is immune to its own signals.
-        shown = self.fails("FROM busybox\nRUN sh -c 'kill -9 $$'\n", code=137)
+        # In a child, and not as the last command, which the shell would become: pid 1 is immune to its own signals.
+        shown = self.fails("FROM busybox\nRUN sh -c 'kill -9 $$'; exit $?\n", code=137)
         self.error(shown, "", 2)
         self.leaves_nothing()
 
@@ -304,8 +304,8 @@ class BadInput(harness.TestCase):
     def test_hostile_archives_are_refused_by_add(self):
         untouched = self.canary()
         for name, entries in self.hostile_layers().items():
-            if name in ("root-is-a-link",):
-                continue
+            if name == "nul-name":
+                continue  # no archive at all then, and copied as a file
             with self.subTest(name):
                 data = self.tar(entries).read_bytes()
                 self.error(self.fails("FROM busybox\nADD x.tar /into/\n", {"x.tar": data}), "", 2)
