@@ -1,20 +1,14 @@
 #include "parser/checks.h"
 
-#include "base/error.h"
 #include "base/text.h"
 #include "parser/chars.h"
+#include "parser/fault.h"
 #include "parser/value_checks.h"
 
 namespace img::parser {
 namespace {
 
 constexpr size_t kMaxParts = 3;
-
-Error bad(std::string message) {
-  Error error{Kind::failed, std::move(message)};
-  error.code("parse");
-  return error;
-}
 
 void readRules(std::string_view value, std::vector<std::string>& rules, bool& all) {
   for (const std::string& part : text::split(value, ',')) {
@@ -32,12 +26,12 @@ void readRules(std::string_view value, std::vector<std::string>& rules, bool& al
 CheckConfig parseCheckConfig(std::string_view text) {
   CheckConfig config;
   const std::vector<std::string> parts = text::split(text, ';');
-  if (parts.size() > kMaxParts) throw bad("more than three options");
+  if (parts.size() > kMaxParts) throw badValue("more than three options");
   for (const std::string& part : parts) {
     const size_t equals = part.find('=');
     const std::string_view name = trimSpace(std::string_view{part}.substr(0, equals));
     if (equals == std::string::npos) {
-      throw bad(fmt::format("{} has no \"=\"", text::quote(trimSpace(part))));
+      throw badValue(fmt::format("{} has no \"=\"", text::quote(trimSpace(part))));
     }
     const std::string_view value = trimSpace(std::string_view{part}.substr(equals + 1));
     if (name == "skip") {
@@ -46,10 +40,11 @@ CheckConfig parseCheckConfig(std::string_view text) {
       readRules(value, config.experimental, config.experimentalAll);
     } else if (name == "error") {
       const auto on = parseBool(value);
-      if (!on) throw bad(fmt::format("error must be true or false, got {}", text::quote(value)));
+      if (!on)
+        throw badValue(fmt::format("error must be true or false, got {}", text::quote(value)));
       config.error = *on;
     } else {
-      throw bad(fmt::format("unknown option {}", text::quote(name)));
+      throw badValue(fmt::format("unknown option {}", text::quote(name)));
     }
   }
   return config;

@@ -3,9 +3,9 @@
 #include <optional>
 #include <utility>
 
-#include "base/error.h"
 #include "base/text.h"
 #include "parser/chars.h"
+#include "parser/fault.h"
 #include "parser/pattern.h"
 
 namespace img::parser {
@@ -98,7 +98,7 @@ class Expander {
       checkSize(into.size());
     }
     if (stop != '\0') {
-      throw failure(fmt::format("missing \"{}\" in {}", stop, text::quote(text_)));
+      throw badValue(fmt::format("missing \"{}\" in {}", stop, text::quote(text_)));
     }
   }
 
@@ -182,7 +182,7 @@ class Expander {
     if (pos_ < text_.size() && text_[pos_] == '{') {
       ++pos_;
       if (++depth_ > kMaxDepth) {
-        throw failure(fmt::format("substitutions nested too deeply in {}", text::quote(text_)));
+        throw badValue(fmt::format("substitutions nested too deeply in {}", text::quote(text_)));
       }
       std::string result = readBraces(start, rawEscapes);
       --depth_;
@@ -200,11 +200,11 @@ class Expander {
     const std::string_view name = readName();
     if (name.empty()) {
       if (pos_ == text_.size())
-        throw failure(fmt::format("missing \"}}\" in {}", text::quote(text_)));
-      throw failure(fmt::format("bad substitution {}", text::quote(text_)));
+        throw badValue(fmt::format("missing \"}}\" in {}", text::quote(text_)));
+      throw badValue(fmt::format("bad substitution {}", text::quote(text_)));
     }
     if (pos_ == text_.size())
-      throw failure(fmt::format("missing \"}}\" in {}", text::quote(text_)));
+      throw badValue(fmt::format("missing \"}}\" in {}", text::quote(text_)));
     const std::string* found = get(name);
     // A copy, because the words below look up other names.
     const std::optional<std::string> value =
@@ -235,7 +235,7 @@ class Expander {
     const bool colon = text_[pos_] == ':';
     if (colon) ++pos_;
     if (pos_ == text_.size())
-      throw failure(fmt::format("missing \"}}\" in {}", text::quote(text_)));
+      throw badValue(fmt::format("missing \"}}\" in {}", text::quote(text_)));
     const char op = text_[pos_++];
     if (op != '-' && op != '+' && op != '?') throw unsupported(operatorAt, 2);
 
@@ -247,7 +247,7 @@ class Expander {
     if (present) return *value;
     if (op == '-') return word;
     if (word.empty()) word = value ? "must not be empty" : "must be set";
-    throw failure(fmt::format("{}: {}", name, text::escape(word)));
+    throw badValue(fmt::format("{}: {}", name, text::escape(word)));
   }
 
   std::string applyTrim(char op, std::string_view name, const std::optional<std::string>& value) {
@@ -299,22 +299,17 @@ class Expander {
 
   void checkSize(size_t size) const {
     if (size > kMaxResult) {
-      throw failure(
+      throw badValue(
           fmt::format("the value of {} is longer than {} bytes", text::quote(text_), kMaxResult));
     }
   }
 
-  static Error failure(std::string message) {
-    Error error{Kind::failed, std::move(message)};
-    error.code("parse");
-    return error;
-  }
   Error unclosed(char quote) const {
-    return failure(fmt::format("missing closing {} in {}", quote, text::quote(text_)));
+    return badValue(fmt::format("missing closing {} in {}", quote, text::quote(text_)));
   }
   Error unsupported(size_t at, size_t length) const {
-    return failure(fmt::format("unsupported modifier {} in {}",
-                               text::quote(text_.substr(at, length)), text::quote(text_)));
+    return badValue(fmt::format("unsupported modifier {} in {}",
+                                text::quote(text_.substr(at, length)), text::quote(text_)));
   }
 
   std::string_view text_;

@@ -45,6 +45,12 @@ Error parseFault(const SourceText& source, LineRange lines, std::string message,
   return error;
 }
 
+Error badValue(std::string message) {
+  Error error{Kind::failed, std::move(message)};
+  error.code("parse");
+  return error;
+}
+
 std::string didYouMean(std::string_view suggestion) {
   return "did you mean " + text::quote(suggestion) + "?";
 }

@@ -25,6 +25,9 @@ Position positionOf(const SourceText& source, LineRange lines, std::string_view 
 Error parseFault(const SourceText& source, LineRange lines, std::string message,
                  std::string_view token = {});
 
+// The same without a place, for values whose origin only the caller knows.
+Error badValue(std::string message);
+
 // The hint of dockerfile.md 0.4: `did you mean "x"?`.
 std::string didYouMean(std::string_view suggestion);
 

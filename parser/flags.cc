@@ -12,6 +12,14 @@ const FlagSpec* findSpec(std::span<const FlagSpec> specs, std::string_view name)
   return nullptr;
 }
 
+Error withSuggestion(Error error, std::string_view flag, std::span<const FlagSpec> specs) {
+  std::vector<std::string> names;
+  names.reserve(specs.size());
+  for (const FlagSpec& spec : specs) names.push_back("--" + std::string{spec.name});
+  if (const auto near = text::suggest(flag, names)) error.hint(didYouMean(*near));
+  return error;
+}
+
 }  // namespace
 
 Flags::Flags(const Instruction& instruction, const SourceText& source,
@@ -28,11 +36,7 @@ Flags::Flags(const Instruction& instruction, const SourceText& source,
 
     const FlagSpec* spec = findSpec(specs, std::string_view{flag}.substr(2));
     if (spec == nullptr) {
-      Error error = fault("unknown flag " + text::quote(flag));
-      std::vector<std::string> names;
-      for (const FlagSpec& candidate : specs) names.push_back("--" + std::string{candidate.name});
-      if (const auto near = text::suggest(flag, names)) error.hint(didYouMean(*near));
-      throw error;
+      throw withSuggestion(fault("unknown flag " + text::quote(flag)), flag, specs);
     }
     if (spec->kind != FlagSpec::Kind::list && find(spec->name) != nullptr) {
       throw fault(fmt::format("flag {} given twice", text::quote(flag)));

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <bit>
 
-#include "base/error.h"
 #include "base/text.h"
 #include "parser/chars.h"
+#include "parser/fault.h"
 
 namespace img::parser {
 namespace {
@@ -133,9 +133,7 @@ class Glob::Compiler {
   }
 
   Error bad(std::string_view detail) const {
-    Error error = Error::make(Kind::failed, "bad pattern {}: {}", text::quote(text_), detail);
-    error.code("parse");
-    return error;
+    return badValue(fmt::format("bad pattern {}: {}", text::quote(text_), detail));
   }
 
   std::string_view text_;

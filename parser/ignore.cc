@@ -2,9 +2,8 @@
 
 #include <algorithm>
 
-#include "base/error.h"
-#include "base/text.h"
 #include "parser/chars.h"
+#include "parser/fault.h"
 #include "parser/glob.h"
 #include "parser/paths.h"
 
@@ -35,7 +34,7 @@ void IgnorePatterns::Impl::add(std::string_view text, int line) {
     pattern.exception = true;
     text = trimSpace(text.substr(1));
     if (text.empty()) {
-      throw Error::make(Kind::failed, "\"!\" needs a pattern").code("parse");
+      throw badValue("\"!\" needs a pattern");
     }
   }
   std::string cleaned = cleanPath(text);

@@ -1,8 +1,8 @@
 // --chmod, declared in value_checks.h.
 #include <sys/stat.h>
 
-#include "base/error.h"
 #include "base/text.h"
+#include "parser/fault.h"
 #include "parser/value_checks.h"
 
 namespace img::parser {
@@ -54,40 +54,46 @@ std::optional<mode_t> parseOctal(std::string_view text) {
   return mode <= kAllBits ? std::optional{mode} : std::nullopt;
 }
 
+Error badMode(std::string_view text) {
+  return badValue(fmt::format("--chmod {}: use octal 0-7777 or a symbolic mode such as u=rwX,go=rX",
+                              text::quote(text)));
+}
+
 }  // namespace
 
 ModeChange ModeChange::parse(std::string_view text) {
   ModeChange change;
   change.octal_ = parseOctal(text);
   if (change.octal_) return change;
-
-  Error bad = Error::make(Kind::failed,
-                          "--chmod {}: use octal 0-7777 or a symbolic mode such as u=rwX,go=rX",
-                          text::quote(text));
-  bad.code("parse");
   for (const std::string& part : text::split(text, ',')) {
-    size_t pos = 0;
-    mode_t affected = 0;
-    while (pos < part.size() && affectedBy(part[pos]) != 0) affected |= affectedBy(part[pos++]);
-    if (affected == 0) affected = kAllBits;  // umask 0
-    if (pos == part.size()) throw bad;
-    while (pos < part.size()) {
-      if (!isOp(part[pos])) throw bad;
-      Clause clause;
-      clause.affected = affected;
-      clause.op = part[pos++];
-      if (pos < part.size() && isClass(part[pos])) {
-        clause.copyFrom = part[pos++];
-      } else {
-        for (; pos < part.size() && (bitsOf(part[pos]) != 0 || part[pos] == 'X'); ++pos) {
-          clause.bits |= bitsOf(part[pos]);
-          clause.conditionalX = clause.conditionalX || part[pos] == 'X';
-        }
-      }
-      change.clauses_.push_back(clause);
-    }
+    if (!change.addClauses(part)) throw badMode(text);
   }
   return change;
+}
+
+// `ug+r-w`: who, then one or more operations on the same bits.
+bool ModeChange::addClauses(std::string_view part) {
+  size_t pos = 0;
+  mode_t affected = 0;
+  while (pos < part.size() && affectedBy(part[pos]) != 0) affected |= affectedBy(part[pos++]);
+  if (affected == 0) affected = kAllBits;  // umask 0
+  if (pos == part.size()) return false;
+  while (pos < part.size()) {
+    if (!isOp(part[pos])) return false;
+    Clause clause;
+    clause.affected = affected;
+    clause.op = part[pos++];
+    if (pos < part.size() && isClass(part[pos])) {
+      clause.copyFrom = part[pos++];
+    } else {
+      for (; pos < part.size() && (bitsOf(part[pos]) != 0 || part[pos] == 'X'); ++pos) {
+        clause.bits |= bitsOf(part[pos]);
+        clause.conditionalX = clause.conditionalX || part[pos] == 'X';
+      }
+    }
+    clauses_.push_back(clause);
+  }
+  return true;
 }
 
 mode_t ModeChange::applyClause(const Clause& clause, mode_t mode, bool isDirectory) const {

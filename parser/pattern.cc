@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <limits>
 
-#include "base/error.h"
 #include "base/text.h"
 #include "parser/chars.h"
+#include "parser/fault.h"
 
 namespace img::parser {
 namespace {
@@ -80,17 +80,15 @@ Pattern Pattern::compile(std::string_view text) {
     if (c == U'\\') {
       c = pos < text.size() ? nextChar(text, pos) : U'\0';
       if (std::u32string_view{U"*?\\}/"}.find(c) == std::u32string_view::npos) {
-        throw Error::make(Kind::failed, "bad pattern {}: unknown escape {}", text::quote(text),
-                          text::quote(text.substr(start, pos - start)))
-            .code("parse");
+        throw badValue(fmt::format("bad pattern {}: unknown escape {}", text::quote(text),
+                                   text::quote(text.substr(start, pos - start))));
       }
     }
     pattern.tokens_.push_back({what, c});
   }
   if (pattern.tokens_.size() > kMaxTokens) {
-    throw Error::make(Kind::failed, "bad pattern {}: longer than {} characters", text::quote(text),
-                      kMaxTokens)
-        .code("parse");
+    throw badValue(
+        fmt::format("bad pattern {}: longer than {} characters", text::quote(text), kMaxTokens));
   }
   return pattern;
 }

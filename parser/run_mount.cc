@@ -4,7 +4,6 @@
 #include <limits>
 #include <utility>
 
-#include "base/error.h"
 #include "base/text.h"
 #include "parser/chars.h"
 #include "parser/fault.h"
@@ -75,20 +74,12 @@ constexpr std::array<OptionName, 19> kOptions{{
 constexpr std::array<std::string_view, 5> kTypeNames{"bind", "cache", "tmpfs", "secret", "ssh"};
 constexpr std::array<std::string_view, 3> kSharingNames{"shared", "private", "locked"};
 
-Error bad(std::string message) {
-  Error error{Kind::failed, std::move(message)};
-  error.code("parse");
-  return error;
-}
-
 template <class Names>
-[[noreturn]] void throwUnknown(std::string_view what, std::string_view word, const Names& names) {
-  Error error = bad(fmt::format("unknown {} {}", what, text::quote(word)));
+Error unknown(std::string_view what, std::string_view word, const Names& names) {
+  Error error = badValue(fmt::format("unknown {} {}", what, text::quote(word)));
   const auto near = word.empty() ? std::nullopt : text::suggest(word, {names.begin(), names.end()});
-  if (near) {
-    error.hint(didYouMean(*near));
-  }
-  throw error;
+  if (near) error.hint(didYouMean(*near));
+  return error;
 }
 
 struct Setting {
@@ -125,7 +116,7 @@ class MountParser {
 
   RunMount run(std::string_view text) {
     const auto fields = splitCsv(text);
-    if (!fields) throw bad("bad quoting in mount " + text::quote(text));
+    if (!fields) throw badValue("bad quoting in mount " + text::quote(text));
     for (const std::string& field : *fields) readField(field);
     for (const Setting& setting : settings_) {
       if (setting.option->option == Option::type) setType(*setting.value);
@@ -148,14 +139,16 @@ class MountParser {
       const bool mayBeBare = found != nullptr && (found->option == Option::readOnly ||
                                                   found->option == Option::readWrite ||
                                                   found->option == Option::required);
-      if (!mayBeBare) throw bad(fmt::format("mount option {} needs a value", text::quote(field)));
+      if (!mayBeBare)
+        throw badValue(fmt::format("mount option {} needs a value", text::quote(field)));
       settings_.push_back({found, std::nullopt});
       return;
     }
     if (found == nullptr) {
       std::vector<std::string_view> names;
+      names.reserve(kOptions.size());
       for (const OptionName& option : kOptions) names.push_back(option.name);
-      throwUnknown("mount option", key, names);
+      throw unknown("mount option", key, names);
     }
     std::string value = field.substr(equals + 1);
     if (found->option == Option::from) {
@@ -168,7 +161,7 @@ class MountParser {
 
   static void checkFrom(std::string_view value) {
     if (value.substr(0, value.empty() ? 0 : value.size() - 1).find('$') != std::string_view::npos) {
-      throw bad("mount option from does not take variables; use a stage alias");
+      throw badValue("mount option from does not take variables; use a stage alias");
     }
   }
 
@@ -179,19 +172,19 @@ class MountParser {
       mount_.type = static_cast<Type>(i);
       return;
     }
-    throwUnknown("mount type", value, kTypeNames);
+    throw unknown("mount type", value, kTypeNames);
   }
 
   void apply(const Setting& setting) {
     const std::string_view name = setting.option->name;
     if ((setting.option->types & bit(mount_.type)) == 0) {
-      throw bad(fmt::format("mount option {} is not valid for type {}", text::quote(name),
-                            text::quote(mountTypeName(mount_.type))));
+      throw badValue(fmt::format("mount option {} is not valid for type {}", text::quote(name),
+                                 text::quote(mountTypeName(mount_.type))));
     }
     const std::string value = setting.value.value_or("true");
     const auto orBad = [&](auto parsed) {
       if (!parsed) {
-        throw bad(
+        throw badValue(
             fmt::format("mount option {}: bad value {}", text::quote(name), text::quote(value)));
       }
       return *parsed;
@@ -230,24 +223,25 @@ class MountParser {
   }
 
   void setSharing(std::string_view value) {
-    if (mount_.type != Type::cache) throw bad("sharing is only valid for cache mounts");
+    if (mount_.type != Type::cache) throw badValue("sharing is only valid for cache mounts");
     const std::string name = text::lower(value);
     for (size_t i = 0; i < kSharingNames.size(); ++i) {
       if (kSharingNames[i] != name) continue;
       mount_.sharing = static_cast<RunMount::Sharing>(i);
       return;
     }
-    throwUnknown("sharing mode", value, kSharingNames);
+    throw unknown("sharing mode", value, kSharingNames);
   }
 
   // Defaults, and what must be there.
   void finish() {
     const bool needsTarget = mount_.type != Type::secret && mount_.type != Type::ssh;
     if (needsTarget && mount_.target.empty()) {
-      throw bad(
+      throw badValue(
           fmt::format("mount of type {} needs a target", text::quote(mountTypeName(mount_.type))));
     }
-    if (!mount_.target.empty() && cleanPath(mount_.target) == "/") throw bad("cannot mount over /");
+    if (!mount_.target.empty() && cleanPath(mount_.target) == "/")
+      throw badValue("cannot mount over /");
     if (mount_.type == Type::cache && mount_.id.empty()) mount_.id = cleanPath(mount_.target);
     if (mount_.type == Type::ssh && mount_.id.empty()) mount_.id = "default";
     if (mount_.type == Type::secret) finishSecret();
@@ -255,10 +249,11 @@ class MountParser {
 
   void finishSecret() {
     if (!mount_.id.empty() && !mount_.source.empty()) {
-      throw bad("mount options \"id\" and \"source\" both name the secret; use one");
+      throw badValue("mount options \"id\" and \"source\" both name the secret; use one");
     }
     if (mount_.id.empty()) mount_.id = std::exchange(mount_.source, {});
-    if (mount_.id.empty() && mount_.target.empty()) throw bad("secret mount needs id or target");
+    if (mount_.id.empty() && mount_.target.empty())
+      throw badValue("secret mount needs id or target");
     if (mount_.id.empty()) {
       const std::string path = cleanPath(mount_.target);
       mount_.id = path.substr(path.rfind('/') + 1);

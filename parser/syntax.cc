@@ -189,20 +189,23 @@ Instruction readInstruction(const SourceText& source, LineReader& reader, Logica
   return result;
 }
 
-void checkKeyword(const SourceText& source, const Instruction& instruction) {
-  if (findKnown(instruction.keyword) == nullptr) {
-    Error error =
-        parseFault(source, {instruction.line, instruction.endLine},
-                   "unknown instruction " + text::quote(instruction.written), instruction.written);
-    std::vector<std::string> candidates;
-    for (const Known& known : kKnown) candidates.emplace_back(known.keyword);
-    if (const auto near = text::suggest(instruction.keyword, candidates)) {
-      // In the case the user writes in (0.4).
-      const bool isLower = text::lower(instruction.written) == instruction.written;
-      error.hint(didYouMean(isLower ? text::lower(*near) : *near));
-    }
-    throw error;
+Error unknownInstruction(const SourceText& source, const Instruction& instruction) {
+  Error error =
+      parseFault(source, {instruction.line, instruction.endLine},
+                 "unknown instruction " + text::quote(instruction.written), instruction.written);
+  std::vector<std::string> candidates;
+  candidates.reserve(kKnown.size());
+  for (const Known& known : kKnown) candidates.emplace_back(known.keyword);
+  if (const auto near = text::suggest(instruction.keyword, candidates)) {
+    // In the case the user writes in (0.4).
+    const bool isLower = text::lower(instruction.written) == instruction.written;
+    error.hint(didYouMean(isLower ? text::lower(*near) : *near));
   }
+  return error;
+}
+
+void checkKeyword(const SourceText& source, const Instruction& instruction) {
+  if (findKnown(instruction.keyword) == nullptr) throw unknownInstruction(source, instruction);
   for (const Instruction& child : instruction.child) checkKeyword(source, child);
 }
 

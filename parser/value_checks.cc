@@ -10,18 +10,12 @@
 #include <csignal>
 #include <limits>
 
-#include "base/error.h"
 #include "base/text.h"
 #include "parser/chars.h"
+#include "parser/fault.h"
 
 namespace img::parser {
 namespace {
-
-Error bad(std::string message) {
-  Error error{Kind::failed, std::move(message)};
-  error.code("parse");
-  return error;
-}
 
 std::optional<int> parsePort(std::string_view digits) {
   const auto number = text::parseUnsigned(digits);
@@ -38,8 +32,8 @@ PortRange parsePortRange(std::string_view range, std::string_view word) {
   const size_t dash = range.find('-');
   const auto first = parsePort(range.substr(0, dash));
   const auto last = dash == std::string_view::npos ? first : parsePort(range.substr(dash + 1));
-  if (!first || !last) throw bad("bad port " + text::quote(word));
-  if (*last < *first) throw bad("range " + text::quote(range) + " ends before it starts");
+  if (!first || !last) throw badValue("bad port " + text::quote(word));
+  if (*last < *first) throw badValue("range " + text::quote(range) + " ends before it starts");
   return {*first, *last};
 }
 
@@ -57,13 +51,13 @@ void checkHostPart(std::string_view host, const PortRange& ports, std::string_vi
   const size_t colon = host.rfind(':');
   const std::string_view hostPort = colon == std::string_view::npos ? host : host.substr(colon + 1);
   if (colon != std::string_view::npos && !isAddress(std::string{host.substr(0, colon)})) {
-    throw bad("bad port " + text::quote(word));
+    throw badValue("bad port " + text::quote(word));
   }
   if (hostPort.empty() && colon != std::string_view::npos) return;  // "127.0.0.1::80"
   const PortRange range = parsePortRange(hostPort, word);
   const bool isRange = ports.first != ports.last;
   if (isRange && range.last - range.first != ports.last - ports.first) {
-    throw bad("bad port " + text::quote(word));
+    throw badValue("bad port " + text::quote(word));
   }
 }
 
@@ -197,7 +191,7 @@ ExposeWord parseExposeWord(std::string_view word) {
       slash == std::string_view::npos ? std::string_view{} : word.substr(slash + 1);
   const std::string protocol = written.empty() ? "tcp" : text::lower(written);
   if (protocol != "tcp" && protocol != "udp" && protocol != "sctp") {
-    throw bad("bad protocol " + text::quote(written));
+    throw badValue("bad protocol " + text::quote(written));
   }
   ExposeWord result;
   result.protocolNotLowerCase = !written.empty() && protocol != written;
@@ -229,7 +223,7 @@ std::optional<int> signalNumber(std::string_view name) {
 }
 
 void checkStopSignal(std::string_view name) {
-  if (!signalNumber(name)) throw bad("unknown signal " + text::quote(name));
+  if (!signalNumber(name)) throw badValue("unknown signal " + text::quote(name));
 }
 
 long long parseDuration(std::string_view text) {
@@ -244,8 +238,8 @@ long long parseDuration(std::string_view text) {
     valid = part.has_value();
     total += part.value_or(0);
   }
-  if (!valid) throw bad("not a duration; write it like 30s, 1m30s or 500ms");
-  if (total > kMaxNanoseconds) throw bad("the duration is too long");
+  if (!valid) throw badValue("not a duration; write it like 30s, 1m30s or 500ms");
+  if (total > kMaxNanoseconds) throw badValue("the duration is too long");
   const auto rounded = static_cast<long long>(total + 0.5L);
   return negative ? -rounded : rounded;
 }
@@ -275,7 +269,7 @@ Platform hostPlatform() {
 
 Platform parsePlatform(std::string_view text, const Platform& host) {
   const std::vector<std::string> parts = text::split(text, '/');
-  const auto fault = [&] { return bad("bad platform " + text::quote(text)); };
+  const auto fault = [&] { return badValue("bad platform " + text::quote(text)); };
   if (parts.size() > 3) throw fault();
   Platform platform;
   std::string first = parts[0];

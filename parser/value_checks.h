@@ -39,6 +39,7 @@ class ModeChange {
     bool conditionalX = false;  // X
     char copyFrom = 0;          // u, g or o: copy that class's permissions
   };
+  bool addClauses(std::string_view part);
   mode_t applyClause(const Clause& clause, mode_t mode, bool isDirectory) const;
   std::optional<mode_t> octal_;
   std::vector<Clause> clauses_;
