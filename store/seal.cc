@@ -49,13 +49,17 @@ class Sealer {
   Sealer(TarWriter& tar, const SealOptions& options)
       : tar_(tar), options_(options), exclude_(options.exclude.begin(), options.exclude.end()) {}
 
-  SealResult run(int upper) {
+  SealResult run(int upper) try {
     const Fd root = sys::openDirectory(upper, ".");
     const OpaqueMark mark = opaqueMark(root.get());
     walk(root.get(), mark,
          mark == OpaqueMark::opaque ? LowerFolder{} : LowerFolder::root(options_.lowers), 0);
     tar_.finish();
     return result_;
+  } catch (Error& error) {
+    // The system calls know the last component only.
+    if (!path_.empty()) error.during("sealing {}", text::quote(path_));
+    throw;
   }
 
  private:

@@ -33,6 +33,9 @@ struct SealResult {
 };
 
 // Writes the tar of the change set in `upper` (an overlay upper directory, unmounted) to `sink`.
+// The upper's root itself has no entry: a layer changes what is in "/", never "/" itself. Larger
+// layers use a second thread for the sink. Throws Kind::unsupported for names that a layer cannot
+// hold (".wh." at the begin), Kind::failed when a file changes while it is read.
 SealResult writeLayerTar(int upper, Sink& sink, const SealOptions& options);
 
 // The same straight into a blob: the descriptor's digest is the diff ID (layers are stored
