@@ -95,12 +95,15 @@ std::string layerTypeOf(const Bundle& bundle, const Member& member) {
 }
 
 void checkPlatform(const Platform& platform, const std::string& origin) {
+  if (platform.os.empty() || platform.os == "linux") return;
+  throw Error::make(Kind::unsupported,
+                    "{}: the image is for the operating system {}, not for linux", origin,
+                    text::quote(platform.os));
+}
+
+// M11: kept, as it may be there to be copied or run by an emulator.
+void warnOfOtherArchitecture(const Platform& platform, const std::string& origin) {
   const Platform host = Platform::host();
-  if (!platform.os.empty() && platform.os != "linux") {
-    throw Error::make(Kind::unsupported,
-                      "{}: the image is for the operating system {}, not for linux", origin,
-                      text::quote(platform.os));
-  }
   if (platform.architecture.empty() || platform.architecture == host.architecture) return;
   log::warn("{}: the image is for the architecture {}, this machine is {}", origin,
             text::escape(platform.architecture), host.architecture);
@@ -138,7 +141,7 @@ class Loader {
     return bundle_.read(Bundle::blobMember(descriptor.digest));
   }
 
-  void planManifest(const Descriptor& descriptor, Found& found) {
+  void planManifest(const Descriptor& descriptor, bool isPartOfIndex, Found& found) {
     const std::string bytes = takeDocument(descriptor);
     const std::string origin = descriptor.digest.str();
     const Manifest manifest = parseManifest(bytes, origin);
@@ -154,6 +157,7 @@ class Loader {
         parseConfig(takeDocument(manifest.config), manifest.config.digest.str());
     planLayers(manifest, config);
     checkPlatform(config.platform, origin);
+    if (!isPartOfIndex) warnOfOtherArchitecture(config.platform, origin);
     if (found.anyId.isZero()) found.anyId = manifest.config.digest;
     if (config.platform.architecture == Platform::host().architecture && found.hostId.isZero()) {
       found.hostId = manifest.config.digest;
@@ -183,7 +187,9 @@ class Loader {
     if (!visited_.insert(descriptor.digest).second) return;
     if (visited_.size() > kMaxNodes)
       throw Error::make(Kind::corrupt, "{}: too many documents", bundle_.name());
-    if (isManifestType(descriptor.mediaType)) return planManifest(descriptor, found);
+    if (isManifestType(descriptor.mediaType)) {
+      return planManifest(descriptor, nesting > 0, found);
+    }
     if (!isIndexType(descriptor.mediaType)) {
       log::info("{}: skipping {} of type {}", bundle_.name(), descriptor.digest.str(),
                 text::quote(descriptor.mediaType));
@@ -191,8 +197,9 @@ class Loader {
     }
     for (const Descriptor& child :
          parseIndex(takeDocument(descriptor), descriptor.digest.str()).manifests) {
-      const bool isAttestation = child.platform && child.platform->os == "unknown";
-      if (!isAttestation && bundle_.hasBlob(child.digest)) planNode(child, nesting + 1, found);
+      // Other systems, and attestations, whose platform is "unknown".
+      const bool isForeign = child.platform && child.platform->os != "linux";
+      if (!isForeign && bundle_.hasBlob(child.digest)) planNode(child, nesting + 1, found);
     }
   }
 
@@ -288,6 +295,7 @@ class Loader {
     } else {
       const ImageConfig config = parseConfig(bundle_.read(configName), configName);
       checkPlatform(config.platform, bundle_.name());
+      warnOfOtherArchitecture(config.platform, bundle_.name());
       image.manifest = makeManifest(member, config, layers);
     }
     for (const std::string& tag : entry.stringsOf("RepoTags")) image.names.push_back(nameOf(tag));

@@ -171,12 +171,15 @@ TEST_F(Archive, WithCompressedLayersKeepsThemAsTheyAre) {
 TEST_F(Archive, OfSeveralPlatformsKeepsTheIndexAndWhatIsThere) {
   const Image own = makeImage("own", {});
   Index index;
-  index.manifests = {own.manifestDescriptor, own.manifestDescriptor};
+  index.manifests = {own.manifestDescriptor, own.manifestDescriptor, own.manifestDescriptor};
   index.manifests[0].platform = Platform::host();
   index.manifests[1].platform = Platform{"linux", "pdp11", "", ""};
   index.manifests[1].digest = Digest::of("left out");
+  index.manifests[2].platform = Platform{"windows", "amd64", "", "10"};
+  index.manifests[2].digest = Digest::of("{}");  // there, but not for us
   const std::string nested = toJson(index);
   auto members = ociMembers(own);
+  members.push_back({"blobs/sha256/" + Digest::of("{}").hex(), "{}"});
   members.push_back({"blobs/sha256/" + Digest::of(nested).hex(), nested});
   Descriptor top{media::kIndex, Digest::of(nested), nested.size(), {{kRefName, "multi"}}, {}, {}};
   members.push_back({"index.json", toJson(Index{{top}, {}})});

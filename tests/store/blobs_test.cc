@@ -1,5 +1,8 @@
 #include "store/blobs.h"
 
+#include <sched.h>
+#include <sys/mount.h>
+
 #include <cstdlib>
 
 #include "base/process.h"
@@ -92,6 +95,26 @@ TEST_F(Blobs, OfAProcessKilledBeforeTheRenameAreLitterOnly) {
   EXPECT_EQ(countIn("ingest"), 0U);
   putBlob(again, "lost", media::kConfig);
   EXPECT_TRUE(hasBlob(again, Digest::of("lost")));
+}
+
+TEST_F(Blobs, OnAFullDiskFailWithAHintAndGiveTheSpaceBack) {
+  if (!test::isRoot()) GTEST_SKIP() << "mounting needs root";
+  Child::fork([this] {
+    const std::string disk = folder.path() + "/disk";
+    sys::mkdirat(AT_FDCWD, disk, 0755);
+    sys::unshare(CLONE_NEWNS);
+    sys::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+    sys::mount("tmpfs", disk, "tmpfs", 0, "size=256k");
+    const Layout small = Layout::open(disk);
+    const Error error = errorOf([&] {
+      BlobWriter writer{small};
+      writer.write(asBytes(std::string(1 << 20, 'x')));
+      writer.commit(media::kLayer);
+    });
+    if (error.code() != "no-space" || error.hints().empty()) throw Error{error};
+    if (!fs::list(small.ingest()).empty()) throw Error{Kind::failed, "litter is left"};
+    return putBlob(small, "small", media::kLayer).digest.str();
+  }).finish();
 }
 
 TEST_F(Blobs, AreNotTakenForLitterWhileTheyAreWritten) {
