@@ -141,12 +141,8 @@ class Img:
         return [self.path("img" + command), "--root", str(self.store), *map(os.fspath, args)]
 
     def __call__(self, command, *args, **kwargs):
-        kwargs.setdefault("env", {})
-        kwargs["env"] = {**self.env, **kwargs["env"]}
-        link = self.path("img" + command)
-        argv = self.argv(command, *args) if os.path.exists(link) and command != "volume" else [
-            self.path(), "--root", str(self.store), command, *map(os.fspath, args)]
-        return run(argv, **kwargs)
+        kwargs["env"] = {**self.env, **kwargs.get("env", {})}
+        return run(self.argv(command, *args), **kwargs)
 
     def start(self, command, *args, **kwargs):
         """The same in the background, in a process group of its own."""

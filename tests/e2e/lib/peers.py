@@ -97,7 +97,7 @@ class Podman:
         return run(["podman", *self.options, *args], **kwargs)
 
     def run(self, image, *command):
-        return self("run", "--rm", "--network", "none", "--cgroups", "disabled", "--ulimit", "nofile=1024:1024",
+        return self("run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024",
                     "--ulimit", "nproc=1024:1024", image, *command)
 
 

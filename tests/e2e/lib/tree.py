@@ -53,14 +53,16 @@ def _entry(path):
 
 def scan(root, one_filesystem=False):
     """{path as bytes, starting with /: fields}. Other file systems mounted inside are listed but not entered."""
-    root = os.fsencode(root).rstrip(b"/") or b"/"
+    # With a slash at its end, so that the root may be a link itself (/proc/PID/root).
+    root = os.fsencode(root).rstrip(b"/") + b"/"
     device = os.lstat(root).st_dev
-    tree, pending = {}, [root]
+    tree, pending = {}, [b""]
     while pending:
-        path = pending.pop()
-        tree[path[len(root):] or b"/"] = entry = _entry(path)
+        name = pending.pop()
+        path = root + name
+        tree[b"/" + name] = entry = _entry(path)
         if entry["type"] == "directory" and not (one_filesystem and os.lstat(path).st_dev != device):
-            pending.extend(os.path.join(path, name) for name in os.listdir(path))
+            pending.extend(os.path.join(name, child) for child in os.listdir(path))
     groups = {}
     for path, entry in tree.items():
         if entry["inode"]:

@@ -141,6 +141,15 @@ class Interfaces(harness.TestCase):
             self.assertTrue(os.path.exists(self.program(name)), name)
             self.assertEqual(run([self.program(name), "--help"]).code, 0)
 
+    def test_global_options_stand_before_and_after_the_command(self):
+        img = self.img()
+        for argv in (["img", "--root", img.store, "images", "-q"], ["img", "images", "-q", "--root", img.store],
+                     ["imgimages", "--root", img.store, "-q"], ["img", "--root", img.store, "volume", "create", "one"],
+                     ["img", "volume", "create", "two", "--root", img.store], ["imgvolume", "--root", img.store, "ls", "-q"],
+                     ["img", "image", "ls", "--root", img.store], ["img", "--root", img.store, "container", "ls", "-a"]):
+            with self.subTest(" ".join(map(str, argv))):
+                self.assertEqual(run([self.program(argv[0]), *argv[1:]]).code, 0)
+
     def test_unknown_flags_and_commands_are_usage_errors(self):
         for argv, expected in ((["imgrun", "--forse", "x"], "unknown flag: --forse"), (["imgbuild", "--no-cahe", "."], "--no-cache"),
                                (["img", "frobnicate"], "unknown command")):

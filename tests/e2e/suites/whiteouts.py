@@ -75,7 +75,8 @@ class Whiteouts(harness.TestCase):
         self.assertEqual(img.image("case").id, other.image("case").id)
         moved = self.tree_of(other)
         # Time of every file too: a layer directory that was renamed into place and one that was unpacked are the same.
-        self.agree(moved, built, "loaded", "built", fields=tree.FIELDS + ("mtime",))
+        # Only the root's own time is the container's, whose upper directory lies over it.
+        self.agree(moved, built, "loaded", "built", fields=tree.FIELDS + ("mtime",), skip={"/": ("mtime",)})
         unpacked = tree.scan(peers.unpack(other.store, "case", self.dir / "umoci"))
         skip = {"/*": ("same_file",)} if name == "hard-links" else None
         self.agree(moved, unpacked, "loaded", "umoci", skip=skip)
