@@ -176,9 +176,25 @@ bool TreeWriter::mustChown(const Meta& meta) const {
   return meta.uid != ownUid_ || meta.gid != ownGid_ || currentIsSetgid_;
 }
 
+void TreeWriter::giveTo(int dir, const std::string& name, const Meta& meta) const try {
+  if (name.empty()) {
+    sys::fchown(dir, meta.uid, meta.gid);
+  } else {
+    sys::lchownat(dir, name, meta.uid, meta.gid);
+  }
+} catch (Error& error) {
+  if (error.errnum() == EINVAL) {
+    error.hint(
+        fmt::format("owner {}:{} has no place in this user namespace; give the user more "
+                    "subordinate ids in /etc/subuid and /etc/subgid",
+                    meta.uid, meta.gid));
+  }
+  throw;
+}
+
 // The order matters: chown clears setuid bits and capabilities, everything clears times (T12).
 void TreeWriter::setMeta(int fd, const Meta& meta) {
-  if (mustChown(meta)) sys::fchown(fd, meta.uid, meta.gid);
+  if (mustChown(meta)) giveTo(fd, "", meta);
   sys::fchmod(fd, meta.mode);
   if (!meta.xattrs.empty()) noteXattrs(writeXattrs(fd, meta.xattrs));
   sys::futimens(fd, kKeepTime, meta.mtime);
@@ -214,7 +230,7 @@ void TreeWriter::putFolder(const std::string& path, const Meta& meta) {
     if (defaultAclBytes_ > kMaxDeferred) refuse(path, "too many folders with a default ACL");
     defaultAcls_.emplace_back(path, acl.mapped());
   }
-  if (!isNew) sys::fchown(folder.get(), now.uid, now.gid);
+  if (!isNew) giveTo(folder.get(), "", now);
   setMeta(folder.get(), now);
 }
 
@@ -278,7 +294,7 @@ void TreeWriter::putSymlink(const std::string& path, const Meta& meta, const std
     if (errno != EEXIST) throw Error::fromErrno(errno, "create symbolic link " + text::quote(path));
     return false;
   });
-  if (mustChown(meta)) sys::lchownat(dir, place.name, meta.uid, meta.gid);
+  if (mustChown(meta)) giveTo(dir, place.name, meta);
   sys::utimensat(dir, place.name, kKeepTime, meta.mtime);
 }
 
@@ -298,7 +314,7 @@ void TreeWriter::putNode(const std::string& path, const Meta& meta, mode_t type,
     if (errno != EEXIST) throw Error::fromErrno(errno, "create " + text::quote(path));
     return false;
   });
-  if (mustChown(meta)) sys::lchownat(dir, place.name, actual.uid, actual.gid);
+  if (mustChown(meta)) giveTo(dir, place.name, meta);
   // Devices and FIFOs are never opened; their O_PATH descriptor's name in /proc stands for exactly
   // this inode.
   const Fd node = sys::openat(dir, place.name, O_PATH | O_NOFOLLOW);

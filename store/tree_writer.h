@@ -68,8 +68,9 @@ class TreeWriter {
   bool create(int dir, const std::string& name, const std::function<bool()>& make);
   void writeData(int file, const TarEntry& entry, TarReader& data);
   bool mustChown(const Meta& meta) const;
+  void giveTo(int dir, const std::string& name,
+              const Meta& meta) const;  // "": the descriptor itself
   void setMeta(int fd, const Meta& meta);
-  void setXattrs(int fd, const std::string& path, const Meta& meta);
   void noteXattrs(bool complete);
   void checkSpace(std::uint64_t written);
 
