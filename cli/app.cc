@@ -70,7 +70,7 @@ std::string mainHelp(const CommandTable& table) {
     std::string lines;
     for (const Command& command : table.all()) {
       if (command.group != group.group) continue;
-      lines += fmt::format("  {:<16}{}\n", firstName(command), command.help);
+      lines += fmt::format("  {:<20}{}\n", firstName(command), command.help);
     }
     if (!lines.empty()) out += fmt::format("\n{}:\n{}", group.title, lines);
   }

@@ -4,12 +4,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <ctime>
 
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/config_step.h"
 #include "cli/commands.h"
-#include "cli/human.h"
 #include "cli/image_facts.h"
 #include "cli/options.h"
 #include "store/archive.h"
@@ -174,7 +174,11 @@ store::Platform parsePlatform(const std::string& text) {
 std::string creationTime() {
   const char* epoch =
       std::getenv("SOURCE_DATE_EPOCH");  // NOLINT(concurrency-mt-unsafe): nothing sets variables
-  if (epoch == nullptr || *epoch == '\0') return text::formatTime(nowSeconds());
+  if (epoch == nullptr || *epoch == '\0') {
+    struct timespec now {};
+    sys::check([&] { return ::clock_gettime(CLOCK_REALTIME, &now); }, "read the clock");
+    return text::formatTime(now.tv_sec, now.tv_nsec);
+  }
   const auto seconds = text::parseUnsigned(epoch);
   constexpr unsigned long long kYear9999 = 253402300799;
   if (!seconds || *seconds > kYear9999) {

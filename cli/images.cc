@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <tuple>
 
 #include "base/text.h"
 #include "cli/commands.h"
@@ -133,7 +134,8 @@ void sortRows(std::vector<Row>& rows, const store::Layout& layout, const std::st
   std::stable_sort(rows.begin(), rows.end(), byName);
   if (key == "created") {
     std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
-      return a.createdSeconds > b.createdSeconds;
+      // The text decides within a second; it differs there in its fraction only.
+      return std::tie(a.createdSeconds, a.created) > std::tie(b.createdSeconds, b.created);
     });
   } else if (key == "size") {
     std::stable_sort(rows.begin(), rows.end(), [&](const Row& a, const Row& b) {

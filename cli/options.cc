@@ -55,6 +55,7 @@ struct Options::Impl {
   std::string groupTitle = kOptionsGroup;
   bool stopAtPositional = false;
   bool helpAsked = false;
+  bool hasGlobals = false;
   size_t least = 0, most = kAnyNumber;
   std::vector<std::string> line;  // the words as given, for the excerpt of an error
 
@@ -101,6 +102,7 @@ void Options::Impl::add(const std::string& names, Arity arity, std::string bare,
 
 // Options of the command itself win: `-v` and `-h` of run are not the global ones.
 void Options::Impl::addGlobals() {
+  if (std::exchange(hasGlobals, true)) return;
   groupTitle = kGlobalGroup;
   for (const GlobalOption& option : kGlobalOptions) {
     const std::string names{option.names};
@@ -110,8 +112,9 @@ void Options::Impl::addGlobals() {
         std::string{option.help},
         [this, apply = option.apply](const std::string& value) { apply(context, value); });
   }
-  const bool hasShortHelp = !byName.contains("-h");
-  add(hasShortHelp ? "-h,--help" : "--help", Arity::flag, "true", "", "Show this text",
+  if (byName.contains("--help")) return;
+  const bool isShortFree = !byName.contains("-h");
+  add(isShortFree ? "-h,--help" : "--help", Arity::flag, "true", "", "Show this text",
       [this](const std::string& value) { helpAsked = parseBool(value, "--help"); });
 }
 
@@ -308,7 +311,7 @@ Options& Options::positionals(size_t least, size_t most) {
 
 bool Options::parse(const std::vector<std::string>& args) {
   Impl& impl = *impl_;
-  if (!impl.byName.contains("--help")) impl.addGlobals();
+  impl.addGlobals();
   impl.line = args;
 
   std::vector<std::string> plain;
@@ -361,12 +364,15 @@ bool Options::isGiven(const std::string& name) const {
 
 std::string Options::help() const {
   Impl& impl = *impl_;
-  if (!impl.byName.contains("--help")) impl.addGlobals();
+  impl.addGlobals();
   const std::string usage =
       impl.commandName() + " [OPTIONS]" + (impl.usage.empty() ? "" : " " + impl.usage);
   impl.app.formatter(std::make_shared<HelpFormatter>(usage));
   std::string text = impl.app.help();
-  while (text.ends_with("\n\n")) text.pop_back();
+  while (text.ends_with('\n')) text.pop_back();
+  text += '\n';
+  // CLI11 sets two blank lines between groups.
+  for (size_t at; (at = text.find("\n\n\n")) != std::string::npos;) text.erase(at, 1);
   return text;
 }
 

@@ -129,11 +129,18 @@ std::string renderExcerpt(const Position& position, const ReportStyle& style, si
   return out;
 }
 
+// FILE:LINE:COL; a column that is not known is that of the first word.
 std::string placeOf(const Position& position) {
   std::string place = text::escape(position.file);
-  if (position.line > 0) place += fmt::format(":{}", position.line);
-  if (position.line > 0 && position.column > 0) place += fmt::format(":{}", position.column);
-  return place;
+  if (position.line < 1) return place;
+  int column = position.column;
+  if (column < 1) {
+    const std::vector<std::string> lines = text::split(position.text, '\n');
+    const auto line = static_cast<size_t>(position.line - 1);
+    const size_t blanks = line < lines.size() ? lines[line].find_first_not_of(" \t") : 0;
+    column = blanks == std::string::npos ? 1 : static_cast<int>(blanks) + 1;
+  }
+  return place + fmt::format(":{}:{}", position.line, column);
 }
 
 // Lines after the first stand under the text of the first.
@@ -152,9 +159,8 @@ std::string renderNotes(const Error& error, const ReportStyle& style, size_t gut
   std::string out;
   const std::string indent(gutter + 1, ' ');
   if (const auto& tail = error.logTail(); !tail.empty()) {
-    const std::string head = tail.size() == 1
-                                 ? "= last line of its output:"
-                                 : fmt::format("= last {} lines of its output:", tail.size());
+    const std::string head =
+        fmt::format("= last {} line{} of its output:", tail.size(), tail.size() == 1 ? "" : "s");
     out += indent + paint(style, Tone::note, head) + "\n";
     for (const std::string& line : tail) out += indent + "  " + printable(line) + "\n";
   }
