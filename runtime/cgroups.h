@@ -23,7 +23,7 @@ class Cgroup {
   std::vector<std::string> folders;
   bool isUnified = false;  // version 2 alone, as on current distributions
 
-  bool outOfMemory() const;
+  [[nodiscard]] bool outOfMemory() const;
   // Kills what is left in them. Throws Kind::busy when they do not become empty.
   void remove();
 };
@@ -35,18 +35,18 @@ class CgroupTree {
 
   // nullopt when no hierarchy can be written to. A limit that was asked for and cannot be set: an
   // Error with code "cgroup" (cli.md 10.5).
-  std::optional<Cgroup> create(const std::string& name, const Limits& limits) const;
+  [[nodiscard]] std::optional<Cgroup> create(const std::string& name, const Limits& limits) const;
   // The existing groups of that name; no folders: there are none.
-  Cgroup find(const std::string& name) const;
+  [[nodiscard]] Cgroup find(const std::string& name) const;
 
   void freeze(const std::string& name) const;
   void thaw(const std::string& name) const;
   void killAll(const std::string& name) const;
-  std::vector<pid_t> processesOf(const std::string& name) const;
+  [[nodiscard]] std::vector<pid_t> processesOf(const std::string& name) const;
 
  private:
-  std::string folderOf(const std::string& hierarchy, const std::string& name) const;
-  std::string controllerHome(const std::string& controller) const;
+  [[nodiscard]] std::string folderOf(const std::string& hierarchy, const std::string& name) const;
+  [[nodiscard]] std::string controllerHome(const std::string& controller) const;
   std::string enter(Cgroup& group, const std::string& home, const std::string& name) const;
   void addController(Cgroup& group, const std::string& name, const std::string& controller,
                      bool isAsked, const Limits& limits) const;

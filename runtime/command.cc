@@ -116,7 +116,9 @@ std::string findCommand(const std::string& name, const std::vector<std::string>&
   std::optional<Error> refusal;
   for (const std::string& folder : text::split(path, ':')) {
     // As execvp(3): an empty part is the working folder.
-    const std::string candidate = folder.empty() ? "./" + name : folder + "/" + name;
+    std::string candidate = folder.empty() ? "." : folder;
+    candidate += '/';
+    candidate += name;
     const Found found = name.empty() ? Found::nothing : look(candidate);
     if (found == Found::program) {
       checkInterpreter(candidate);

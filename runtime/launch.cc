@@ -87,11 +87,13 @@ class SignalsBlocked {
   SignalsBlocked() {
     sigset_t all;
     ::sigfillset(&all);
-    ::sigprocmask(SIG_SETMASK, &all, &old_);
+    ::pthread_sigmask(SIG_SETMASK, &all, &old_);
   }
   SignalsBlocked(const SignalsBlocked&) = delete;
   SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-  ~SignalsBlocked() { ::sigprocmask(SIG_SETMASK, &old_, nullptr); }
+  SignalsBlocked(SignalsBlocked&&) = delete;
+  SignalsBlocked& operator=(SignalsBlocked&&) = delete;
+  ~SignalsBlocked() { ::pthread_sigmask(SIG_SETMASK, &old_, nullptr); }
 
  private:
   sigset_t old_;
@@ -112,6 +114,8 @@ struct CgroupHolder {
   }
   CgroupHolder(const CgroupHolder&) = delete;
   CgroupHolder& operator=(const CgroupHolder&) = delete;
+  CgroupHolder(CgroupHolder&&) = delete;
+  CgroupHolder& operator=(CgroupHolder&&) = delete;
   ~CgroupHolder() {
     if (group) removeQuietly(*group);
   }

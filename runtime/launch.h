@@ -17,17 +17,20 @@ class [[nodiscard]] Container {
  public:
   struct Impl;
   explicit Container(std::unique_ptr<Impl> impl);
+  Container(const Container&) = delete;
+  Container& operator=(const Container&) = delete;
   Container(Container&&) noexcept;
   Container& operator=(Container&&) = delete;
   ~Container();
 
-  pid_t pid() const;  // PID 1 of the container, as the host sees it
-  int pidfd() const;  // readable when it has ended
-  Fd takeTerminal();  // the pty master (spec.tty)
+  [[nodiscard]] pid_t pid() const;  // PID 1 of the container, as the host sees it
+  [[nodiscard]] int pidfd() const;  // readable when it has ended
+  Fd takeTerminal();                // the pty master (spec.tty)
   void kill(int signal) const;
   // Waits for PID 1 to end and for the pid namespace to be empty; removes the cgroup.
   ExitStatus wait();
-  bool outOfMemory() const;  // the kernel's OOM killer struck in its cgroup (after wait())
+  [[nodiscard]] bool outOfMemory()
+      const;  // the kernel's OOM killer struck in its cgroup (after wait())
 
  private:
   std::unique_ptr<Impl> impl_;

@@ -42,14 +42,23 @@ struct Scratch {
   }
 };
 
+void cover(int target, int scratch, int devices) {
+  const bool isFolder = S_ISDIR(sys::fstat(target).st_mode);
+  const Fd mask = isFolder ? cloneMount(scratch, "empty") : cloneMount(devices, "null");
+  if (isFolder) sys::mountSetattr(mask.get(), "", 0, MOUNT_ATTR_RDONLY, 0);
+  sys::moveMount(mask.get(), target, "");
+}
+
 // Covers one path of a pseudo file system of ours; a path that is not there needs no cover.
 void maskPath(int instance, const char* path, int scratch, int devices) {
   const std::optional<Fd> target = sys::tryOpenat(instance, path, O_PATH | O_NOFOLLOW);
-  if (!target) return;
-  const bool isFolder = S_ISDIR(sys::fstat(target->get()).st_mode);
-  const Fd cover = isFolder ? cloneMount(scratch, "empty") : cloneMount(devices, "null");
-  if (isFolder) sys::mountSetattr(cover.get(), "", 0, MOUNT_ATTR_RDONLY, 0);
-  sys::moveMount(cover.get(), target->get(), "");
+  if (target) cover(target->get(), scratch, devices);
+}
+
+// A path the caller named, anywhere in the container.
+void maskInRoot(int root, const std::string& path, int scratch, int devices) {
+  const std::optional<Fd> target = sys::tryOpenInRoot(root, path, O_PATH);
+  if (target) cover(target->get(), scratch, devices);
 }
 
 void maskThermalThrottles(int sysfs, int scratch, int devices) {
@@ -66,6 +75,40 @@ void makeReadOnly(int instance, const char* path) {
   const Fd tree = cloneMount(target->get(), "", true);
   sys::mountSetattr(tree.get(), "", AT_RECURSIVE, MOUNT_ATTR_RDONLY, 0);
   sys::moveMount(tree.get(), target->get(), "");
+}
+
+bool isLeftOpen(const Spec& spec, std::string_view top, std::string_view path) {
+  return std::any_of(spec.unmaskedPaths.begin(), spec.unmaskedPaths.end(),
+                     [&](const std::string& open) {
+                       return open == "ALL" || cleanPath(open) == fmt::format("/{}/{}", top, path);
+                     });
+}
+
+// Settings of namespaces that are the container's own; any other would change the host.
+bool isOwnSysctl(const Spec& spec, std::string_view key) {
+  constexpr std::string_view kIpc[] = {
+      "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni",          "kernel/sem",
+      "kernel/shmall", "kernel/shmmax", "kernel/shm_rmid_forced", "kernel/shmmni"};
+  if (key.substr(0, 4) == "net/") return spec.network == Network::none;
+  return key.substr(0, 10) == "fs/mqueue/" ||
+         std::find(std::begin(kIpc), std::end(kIpc), key) != std::end(kIpc);
+}
+
+void applySysctls(int proc, const Spec& spec) {
+  for (const auto& [name, value] : spec.sysctls) {
+    std::string key = name;
+    std::replace(key.begin(), key.end(), '.', '/');
+    if (!isOwnSysctl(spec, key)) {
+      throw Error::make(Kind::usage, "cannot set sysctl {}", text::quote(name))
+          .why("it is not one of the container's own namespaces");
+    }
+    try {
+      writeAll(sys::openBeneath(proc, "sys/" + key, O_WRONLY).get(), value, name);
+    } catch (Error& error) {
+      error.during("setting sysctl {}", name);
+      throw;
+    }
+  }
 }
 
 // Our own network namespace has no privileged ports to guard, and ping works without CAP_NET_RAW
@@ -85,9 +128,14 @@ void mountProc(int root, const Spec& spec, int scratch, int devices) {
   const Fd proc = makeMount("proc", kInert, {{"source", "proc"}});
   sys::moveMount(proc.get(), openRealFolder(root, "proc").get(), "");
   if (spec.network == Network::none) relaxNetworkSysctls(proc.get());
+  applySysctls(proc.get(), spec);
   if (spec.privileged) return;
-  for (const char* path : kReadOnlyProc) makeReadOnly(proc.get(), path);
-  for (const char* path : kMaskedProc) maskPath(proc.get(), path, scratch, devices);
+  for (const char* path : kReadOnlyProc) {
+    if (!isLeftOpen(spec, "proc", path)) makeReadOnly(proc.get(), path);
+  }
+  for (const char* path : kMaskedProc) {
+    if (!isLeftOpen(spec, "proc", path)) maskPath(proc.get(), path, scratch, devices);
+  }
 }
 
 void mountSys(int root, const Spec& spec, int scratch, int devices) {
@@ -95,7 +143,9 @@ void mountSys(int root, const Spec& spec, int scratch, int devices) {
   const Fd sysfs = makeMount("sysfs", kInert | readOnly, {{"source", "sysfs"}});
   sys::moveMount(sysfs.get(), openRealFolder(root, "sys").get(), "");
   if (spec.privileged) return;
-  for (const char* path : kMaskedSys) maskPath(sysfs.get(), path, scratch, devices);
+  for (const char* path : kMaskedSys) {
+    if (!isLeftOpen(spec, "sys", path)) maskPath(sysfs.get(), path, scratch, devices);
+  }
   maskThermalThrottles(sysfs.get(), scratch, devices);
 }
 
@@ -191,6 +241,7 @@ Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts
   if (showCgroups) mountCgroups(root, spec);
   attachMounts(root, spec, mounts);
   bindFiles(root, spec, scratch.mount.get());
+  for (const std::string& path : spec.maskedPaths) maskInRoot(root, path, scratch.mount.get(), dev);
   makeWorkingFolder(root, spec.cwd);
   restrictRoot(root, spec);
   return devices;

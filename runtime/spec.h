@@ -33,7 +33,7 @@ enum class Seccomp { standard, unconfined };
 struct Limits {
   std::optional<std::int64_t> memory, memorySwap, cpuShares, cpuQuota, cpuPeriod, pids;
   std::string cpusetCpus;
-  bool any() const;
+  [[nodiscard]] bool any() const;
 };
 
 struct ResourceLimit {
@@ -70,6 +70,11 @@ struct Spec {
   // Small files bound over the root, from a private tmpfs: {"/etc/hosts", text}.
   std::vector<std::pair<std::string, std::string>> files;
   bool filesReadOnly = false;
+  // Beyond the standard masked and read-only paths of /proc and /sys (security.md N5, N6): hidden
+  // as well, and left open ("ALL": every one).
+  std::vector<std::string> maskedPaths, unmaskedPaths;
+  // {"net.core.somaxconn", "1024"}: of the container's own namespaces only.
+  std::vector<std::pair<std::string, std::string>> sysctls;
 
   std::string cgroupName;  // "" : no cgroup of its own
   Limits limits;

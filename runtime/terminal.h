@@ -17,6 +17,8 @@ class [[nodiscard]] RawMode {
   explicit RawMode(int fd);
   RawMode(const RawMode&) = delete;
   RawMode& operator=(const RawMode&) = delete;
+  RawMode(RawMode&&) = delete;
+  RawMode& operator=(RawMode&&) = delete;
   ~RawMode() { restore(); }
   void restore() noexcept;  // may be called more than once
 
@@ -47,7 +49,7 @@ class DetachKeys {
   // What of `typed` goes on to the container; isDetached() tells whether the keys were completed
   // (the rest is dropped).
   std::string filter(std::string_view typed);
-  bool isDetached() const { return isDetached_; }
+  [[nodiscard]] bool isDetached() const { return isDetached_; }
 
  private:
   std::string keys_;

@@ -159,7 +159,7 @@ TEST_F(MadeUpTree, HasNoSwapLimitWhenUnlimited) {
   limits.memory = 64 << 20;
   limits.memorySwap = -1;
   limits.pids = -1;
-  CgroupTree{tree_.path()}.create("c", limits);
+  std::ignore = CgroupTree{tree_.path()}.create("c", limits);
   EXPECT_EQ(get("img/c/memory.swap.max"), "max");
   EXPECT_EQ(get("img/c/pids.max"), "max");
 }
@@ -170,7 +170,7 @@ TEST_F(MadeUpTree, RefusesALimitWithoutItsController) {
   Limits limits;
   limits.memory = 64 << 20;
   try {
-    CgroupTree{tree_.path()}.create("c", limits);
+    std::ignore = CgroupTree{tree_.path()}.create("c", limits);
     FAIL() << "the limit was dropped silently";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), "cgroup");

@@ -74,6 +74,37 @@ TEST_F(Rootfs, MasksWhatTellsAboutTheHost) {
   EXPECT_NE(result.out.find("closed"), std::string::npos);
 }
 
+TEST_F(Rootfs, MasksAndUnmasksWhatTheCallerNames) {
+  write("etc/secret", "secret");
+  Spec one = shell(
+      "cat /etc/secret; ls /etc/folder; [ -s /proc/interrupts ] || head -c 1 /proc/interrupts | wc "
+      "-c");
+  sys::mkdirat(root(), "etc/folder", 0755);
+  write("etc/folder/file", "x");
+  one.maskedPaths = {"/etc/secret", "/etc/folder", "/no/such/path"};
+  one.unmaskedPaths = {"/proc/interrupts"};
+  EXPECT_EQ(run(one).out, "1\n");
+  one.unmaskedPaths = {"ALL"};
+  one.argv.back() = "ls /sys/firmware | wc -l; grep -c ' /proc/' /proc/self/mountinfo";
+  EXPECT_NE(run(one).out.find("\n0\n"), std::string::npos);
+}
+
+TEST_F(Rootfs, SetsSysctlsOfItsOwnNamespacesOnly) {
+  Spec one = shell("cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax");
+  one.sysctls = {{"net.ipv4.ip_forward", "1"}, {"kernel.msgmax", "4096"}};
+  EXPECT_EQ(run(one).out, "1\n4096\n");
+  for (const char* name :
+       {"vm.swappiness", "kernel.hostname", "net/../vm/swappiness", "kernel.sem/../panic"}) {
+    Spec bad = shell("true");
+    bad.sysctls = {{name, "1"}};
+    EXPECT_NE(failure(bad).kind(), Kind::internal) << name;
+  }
+  Spec host = shell("true");
+  host.network = Network::host;
+  host.sysctls = {{"net.ipv4.ip_forward", "1"}};
+  EXPECT_EQ(failure(host).kind(), Kind::usage);
+}
+
 TEST_F(Rootfs, MakesKernelSettingsReadOnly) {
   const Result result = run(
       "for f in /proc/sys/kernel/hostname /proc/sys/vm/swappiness; do (echo 1 > $f) 2>/dev/null && "
