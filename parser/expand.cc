@@ -113,7 +113,8 @@ class Expander {
     out.add(text_.substr(start, pos_ - start), false);
   }
 
-  // "<< EOF" is one word: the blanks after the operator belong to the marker (1.9).
+  // "<< EOF" is one word: the blanks after the operator belong to the marker (1.9). Not so after
+  // "<<-", where BuildKit's lexer sees two words, and no heredoc.
   void readPossibleHeredoc(const Out& out) {
     if (text_.substr(pos_, 2) != "<<") {
       ++pos_;
@@ -121,8 +122,10 @@ class Expander {
     }
     const size_t start = pos_;
     pos_ += 2;
-    if (pos_ < text_.size() && text_[pos_] == '-') ++pos_;
-    while (pos_ < text_.size() && isBlank(text_[pos_])) ++pos_;
+    while (pos_ < text_.size() &&
+           (text_[pos_] == ' ' || text_[pos_] == '\t' || text_[pos_] == '\r')) {
+      ++pos_;
+    }
     out.add(text_.substr(start, pos_ - start), true);
   }
 
