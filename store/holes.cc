@@ -91,7 +91,7 @@ class Scanner {
         unit += (count + kUnit - 1) / kUnit;
         continue;
       }
-      while (isZeroUnit(unit)) ++unit;
+      while (unit < units_ && isZeroUnit(unit)) ++unit;
       return unit;
     }
     return units_;
