@@ -92,8 +92,26 @@ std::string statusText(const store::ContainerState& state, long long now) {
 }
 
 std::string commandText(const std::vector<std::string>& argv, bool noTrunc) {
-  const std::string command = text::join(argv, " ");
-  return "\"" + (noTrunc ? command : ellipsis(command, kCommandColumns)) + "\"";
+  // As docker writes it: words with blanks in single quotes, and the whole as a Go string.
+  std::string command;
+  for (const std::string& word : argv) {
+    if (!command.empty()) command += ' ';
+    command +=
+        word.find(' ') == std::string::npos || &word == &argv.front() ? word : "'" + word + "'";
+  }
+  if (!noTrunc) command = ellipsis(command, kCommandColumns);
+  std::string quoted = "\"";
+  for (const char c : command) {
+    if (c == '\n') {
+      quoted += "\\n";
+    } else if (c == '\t') {
+      quoted += "\\t";
+    } else {
+      if (c == '"' || c == '\\') quoted += '\\';
+      quoted += c;
+    }
+  }
+  return quoted + "\"";
 }
 
 std::string portsText(const std::vector<std::string>& exposed) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <climits>
 
+#include "base/digest.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/sys.h"
@@ -101,7 +102,39 @@ void addFiles(const store::ContainerConfig& config, runtime::Spec& spec) {
   });
 }
 
+std::string sharedInitPath(const store::ContainerConfig& config) {
+  Hasher hasher;
+  for (const Digest& diffId : config.diffIds) hasher.field(diffId.hex());
+  return "cache/init/" + hasher.finish().hex();
+}
+
+std::string ownInitPath(const store::ContainerConfig& config) {
+  return "containers/" + config.id + "/init";
+}
+
+Fd openInit(const store::Layout& layout, const store::ContainerConfig& config, bool mayShare) {
+  if (mayShare) {
+    auto shared = sys::tryOpenat(layout.fd(), sharedInitPath(config), O_RDONLY | O_DIRECTORY);
+    if (shared) return std::move(*shared);
+  }
+  sys::tryMkdirat(layout.fd(), ownInitPath(config), 0755);
+  return sys::openDirectory(layout.fd(), ownInitPath(config));
+}
+
 }  // namespace
+
+std::string initPath(const store::Layout& layout, const store::ContainerConfig& config) {
+  const bool hasOwn = sys::tryFstatat(layout.fd(), ownInitPath(config)).has_value();
+  return hasOwn || !config.autoRemove ? ownInitPath(config) : sharedInitPath(config);
+}
+
+void shareInit(const store::Layout& layout, const store::ContainerConfig& config) {
+  const auto own = sys::tryOpenat(layout.fd(), ownInitPath(config), O_RDONLY | O_DIRECTORY);
+  // An image that has every mount point needs none.
+  if (!own || fs::list(own->get()).empty()) return;
+  sys::tryMkdirat(layout.fd(), "cache/init", 0700);
+  sys::renameNoReplace(layout.fd(), ownInitPath(config), layout.fd(), sharedInitPath(config));
+}
 
 std::string hostnameOf(const store::ContainerConfig& config) {
   if (!config.hostname.empty()) return config.hostname;
@@ -170,7 +203,7 @@ PreparedContainer prepareContainer(const store::Layout& layout,
   prepared.folder = store::Containers{layout}.folder(config.id);
   prepared.upper = sys::openDirectory(prepared.folder.get(), "upper");
   prepared.work = sys::openDirectory(prepared.folder.get(), "work");
-  prepared.init = sys::openDirectory(prepared.folder.get(), "init");
+  prepared.init = openInit(layout, config, isThrowaway);
 
   runtime::Spec& spec = prepared.spec;
   spec.argv = config.argv;

@@ -25,6 +25,13 @@ struct PreparedContainer {
 PreparedContainer prepareContainer(const store::Layout& layout,
                                    const store::ContainerConfig& config, bool isThrowaway);
 
+// The init layer (store/rootfs.h) depends on the image alone and is never written to: --rm
+// containers of one image share one in cache/init/, so that they neither make nor remove its files.
+std::string initPath(const store::Layout& layout,
+                     const store::ContainerConfig& config);  // below layout.fd()
+// Keeps the init layer of a container that goes, for the next ones of its image.
+void shareInit(const store::Layout& layout, const store::ContainerConfig& config);
+
 // The capabilities, filters and limits alone: for exec too. Throws Kind::usage for unknown names.
 void applyRights(const store::ContainerConfig& config, runtime::Spec& spec);
 // PATH and HOSTNAME where missing, TERM with a terminal.

@@ -139,7 +139,7 @@ Json configOf(const store::ContainerConfig& config) {
 
 Json driverFacts(const store::Layout& layout, const store::ContainerConfig& config) {
   const std::string folder = layout.root() + "/containers/" + config.id;
-  std::string lower = folder + "/init";
+  std::string lower = layout.root() + "/" + initPath(layout, config);
   for (auto diffId = config.diffIds.rbegin(); diffId != config.diffIds.rend(); ++diffId) {
     lower += ":" + layout.root() + "/" + layout.layerPath(*diffId) + "/fs";
   }

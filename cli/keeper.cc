@@ -179,6 +179,7 @@ void Keeper::letWaitersRead() {
 }
 
 void Keeper::removeRecord() {
+  shareInit(layout_, config_);
   containers_.remove(config_.id);
   removeAnonymousVolumes(layout_, config_);
 }

@@ -185,7 +185,7 @@ Containers::Held Containers::createHeld(ContainerConfig config) const try {
   try {
     claimName(config);
     names.reset();
-    for (const char* folder : {"init", "upper", "work"}) sys::mkdirat(dir.get(), folder, 0755);
+    for (const char* folder : {"upper", "work"}) sys::mkdirat(dir.get(), folder, 0755);
     sys::fchmodat(dir.get(), "upper", 0755);  // whatever the umask: it is the container's "/"
     writeNew(dir.get(), "config.json", toJson(config), durable);
     sys::renameat(root, part, root, recordPath(config.id));
@@ -317,8 +317,10 @@ bool Containers::isHeld(const std::string& id) const {
 
 void Containers::markAutoRemove(const std::string& id) const {
   const int root = layout_.fd();
-  if (sys::tryFstatat(root, under(kAuto, id))) return;
-  makeIn(root, kAuto, [&] { sys::symlinkat(id, root, under(kAuto, id)); });
+  makeIn(root, kAuto, [&] {
+    // An empty file: a link to an id is too long to lie in its inode, and costs a block.
+    sys::openat(root, under(kAuto, id), O_WRONLY | O_CREAT, 0600).reset();
+  });
 }
 
 void Containers::remove(const std::string& id) const {

@@ -1,4 +1,4 @@
-// Container records: containers/<id>/{config.json,state.json,lock,init/,upper/,work/,log}. The lock
+// Container records: containers/<id>/{config.json,state.json,lock,upper/,work/,init/,log}. The lock
 // is held by the process that keeps the container (imgrun, or the monitor) for as long as it lives:
 // a free lock means that nobody keeps it, and a running state is then shown as exited
 // (reliability.md S-5, 9).

@@ -61,7 +61,7 @@ TEST_F(ContainersTest, ARecordHasAnIdANameFoldersAndATime) {
   EXPECT_TRUE(isValidContainerName(config.name));
   EXPECT_NE(config.name.find('_'), std::string::npos);
   EXPECT_EQ(config.createdAt.substr(0, 2), "20");
-  for (const char* folder : {"init", "upper", "work"}) {
+  for (const char* folder : {"upper", "work"}) {
     const struct stat st = sys::fstatat(containers_.folder(config.id).get(), folder);
     EXPECT_TRUE(S_ISDIR(st.st_mode)) << folder;
   }
