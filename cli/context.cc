@@ -39,7 +39,9 @@ bool writeWhole(int fd, std::string_view text) {
     } else if (errno == EPIPE) {
       return false;
     } else if (errno != EINTR) {
-      throw Error::fromErrno(errno, fd == 2 ? "write to stderr" : "write to stdout");
+      // Without the hint of ENOSPC, which is about the store's disk.
+      const Error error = Error::fromErrno(errno, "write to stdout");
+      throw Error{error.kind(), error.cause()};
     }
   }
   return true;
