@@ -265,6 +265,7 @@ std::optional<Image> Images::findById(std::string_view argument) const {
   if (found.empty()) return std::nullopt;
   if (found.size() == 1) return load(found.begin()->second);
   std::vector<std::string> candidates;
+  candidates.reserve(found.size());
   for (const auto& [id, descriptor] : found) candidates.push_back(id.str());
   throw Error::make(Kind::failed, "the image id {} is ambiguous", argument)
       .why("it may be " + text::join(candidates, ", "))

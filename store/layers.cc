@@ -241,6 +241,7 @@ void runInChildren(const std::vector<std::function<void()>>& tasks) {
       ++next;
     }
     std::vector<pollfd> polls;
+    polls.reserve(running.size());
     for (const Child& child : running) polls.push_back({child.pidfd(), POLLIN, 0});
     sys::check([&] { return ::poll(polls.data(), polls.size(), -1); }, "wait for workers");
     for (size_t i = polls.size(); i-- > 0;) {

@@ -68,6 +68,13 @@ TEST_F(Blobs, ThatSomebodyChangedAreCorrupt) {
   EXPECT_EQ(errorOf([&] { readBlob(layout, digest); }).code(), "digest-mismatch");
 }
 
+TEST_F(Blobs, ThatSomebodyChangedAreReplacedByTheNextWriter) {
+  const Digest digest = putBlob(layout, "genuine", media::kConfig).digest;
+  fs::replaceFile(layout.blobs(), digest.hex(), "altered", 0444, fs::Sync::none);
+  putBlob(layout, "genuine", media::kConfig);
+  EXPECT_EQ(readBlob(layout, digest), "genuine");
+}
+
 TEST_F(Blobs, OfADocumentHaveALimit) {
   const Digest digest = putBlob(layout, std::string(100, ' '), media::kConfig).digest;
   EXPECT_EQ(errorOf([&] { readBlob(layout, digest, 99); }).kind(), Kind::corrupt);
