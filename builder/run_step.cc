@@ -11,7 +11,6 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/layer_step.h"
-#include "parser/words.h"
 #include "runtime/launch.h"
 #include "runtime/security.h"
 #include "store/rootfs.h"
@@ -28,38 +27,13 @@ struct RunCommand {
   std::string script;  // not empty: a file with a #! line that argv runs
 };
 
-std::string withoutLeadingTabs(std::string_view content) {
-  std::string out;
-  while (!content.empty()) {
-    const size_t end = std::min(content.find('\n'), content.size() - 1) + 1;
-    std::string_view line = content.substr(0, end);
-    line.remove_prefix(std::min(line.find_first_not_of('\t'), line.size()));
-    out += line;
-    content.remove_prefix(end);
-  }
-  return out;
-}
-
 RunCommand resolveCommand(const parser::RunInstruction& run, const store::ImageConfig& config) {
-  if (run.command.exec || run.heredocs.empty()) return {commandLine(run.command, config), {}};
-  const std::string& written = run.command.words.front();
-  const parser::Heredoc& first = run.heredocs.front();
-  parser::Command shell{false, {}};
-  if (run.heredocs.size() == 1 && parser::parseHeredocMarker(written)) {
-    std::string content = first.chomp ? withoutLeadingTabs(first.content) : first.content;
-    if (content.starts_with("#!")) {
-      shell.words = {kScriptPath};
-      return {commandLine(shell, config), std::move(content)};
-    }
-    shell.words = {std::move(content)};
-    return {commandLine(shell, config), {}};
+  if (run.command.exec) return {run.command.words, {}};
+  std::string text = parser::shellText(run);
+  if (run.isHeredocScript && text.starts_with("#!")) {
+    return {commandLine({false, {kScriptPath}}, config), std::move(text)};
   }
-  // Otherwise the shell of the image reads the heredocs itself.
-  std::string command = written;
-  for (const parser::Heredoc& heredoc : run.heredocs)
-    command += "\n" + heredoc.content + heredoc.name;
-  shell.words = {std::move(command)};
-  return {commandLine(shell, config), {}};
+  return {commandLine({false, {std::move(text)}}, config), {}};
 }
 
 bool isProxyName(std::string_view name) {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "base/text.h"
+#include "parser/paths.h"
 
 namespace img::builder {
 
@@ -127,17 +127,8 @@ void recordHistory(StageState& stage, std::string createdBy, LayerRef layer) {
 }
 
 std::string joinPath(std::string_view base, std::string_view path) {
-  std::string whole = path.starts_with('/') ? std::string{path} : fmt::format("{}/{}", base, path);
-  std::vector<std::string> parts;
-  for (std::string& part : text::split(whole, '/')) {
-    if (part.empty() || part == ".") continue;
-    if (part != "..") {
-      parts.push_back(std::move(part));
-    } else if (!parts.empty()) {
-      parts.pop_back();
-    }
-  }
-  return "/" + text::join(parts, "/");
+  return parser::cleanPath(path.starts_with('/') ? std::string{path}
+                                                 : fmt::format("/{}/{}", base, path));
 }
 
 }  // namespace img::builder
