@@ -1,7 +1,6 @@
 """The interfaces that other programs drive (X1 to X8): output to the byte."""
 import json
 import os
-import pathlib
 import re
 
 from lib import harness

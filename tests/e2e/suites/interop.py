@@ -1,9 +1,8 @@
 """Other people's tools read our store and our archives, and we read theirs."""
 import json
-import pathlib
 import shutil
 
-from lib import harness, peers, tree
+from lib import harness, peers
 from lib.harness import run
 
 DOCKERFILE = """FROM busybox

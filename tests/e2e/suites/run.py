@@ -1,7 +1,5 @@
 """imgrun and its family: processes, exit codes, users, volumes, exec, logs, stop, commit."""
 import os
-import pathlib
-import signal
 import time
 
 from lib import harness
