@@ -50,11 +50,15 @@ std::vector<LogChunk> LogView::take() {
 }
 
 std::vector<LogChunk> LogView::finish() {
-  while (filter_.tail && !lineOf_.empty() && lineOf_.front() + *filter_.tail < lines_) {
-    chunks_.pop_front();
-    lineOf_.pop_front();
+  if (filter_.tail) {
+    // The end of an older line may stand behind the beginning of a newer one of the other stream.
+    std::deque<LogChunk> kept;
+    for (size_t i = 0; i < chunks_.size(); ++i) {
+      if (lineOf_[i] + *filter_.tail >= lines_) kept.push_back(std::move(chunks_[i]));
+    }
+    chunks_ = std::move(kept);
+    filter_.tail.reset();
   }
-  filter_.tail.reset();
   return take();
 }
 
