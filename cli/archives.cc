@@ -129,8 +129,12 @@ int runLoad(Context& context, std::vector<std::string> args) {
   Options options{context, "", "Read images from an archive or an OCI directory"};
   options.text("-i,--input", file, "FILE", "Read FILE instead of stdin")
       .flag("-q,--quiet", quiet, "No progress (there is none)")
-      .positionals(0, 0);
+      .positionals(0, 1);
   if (!options.parse(args)) return 0;
+  if (!options.words().empty() && options.words().front() != "-") {
+    throw Error::make(Kind::usage, "unexpected argument {}", text::quote(options.words().front()))
+        .hint("name the archive with -i FILE");
+  }
 
   const store::Layout& layout = context.store();
   const store::StoreUse use{layout};

@@ -54,7 +54,11 @@ bool isSwitchedOn(const std::string& value) {
 }  // namespace
 
 const store::Layout& Context::store() {
-  if (!store_) store_ = store::Layout::open(globals.root.empty() ? defaultRoot() : globals.root);
+  if (!store_) {
+    store_ = store::Layout::open(globals.root.empty() ? defaultRoot() : globals.root);
+    store_->recover();  // what killed commands left (reliability.md 9); two folders read when there
+                        // is nothing
+  }
   return *store_;
 }
 

@@ -37,6 +37,7 @@ struct Request {
 struct Filters {
   std::optional<bool> dangling;
   std::vector<std::string> labels, references;
+  std::optional<std::string> argument;  // NAME[:TAG] of the command line
   std::optional<long long> before, since, until;
 };
 
@@ -117,6 +118,7 @@ bool passes(const Row& row, const Filters& filters) {
   if (filters.before && row.createdSeconds >= *filters.before) return false;
   if (filters.since && row.createdSeconds <= *filters.since) return false;
   if (filters.until && row.createdSeconds >= *filters.until) return false;
+  if (filters.argument && !matchesReference(*filters.argument, row.name)) return false;
   const bool hasLabels =
       std::all_of(filters.labels.begin(), filters.labels.end(),
                   [&](const std::string& label) { return matchesLabel(label, row.image.config); });
@@ -214,7 +216,7 @@ int runImages(Context& context, std::vector<std::string> args) {
   if (!options.parse(args)) return 0;
 
   Filters filters = readFilters(context, request.filters);
-  if (!options.words().empty()) filters.references = {options.words().front()};
+  if (!options.words().empty()) filters.argument = options.words().front();
   std::vector<Row> rows = readRows(context);
   std::erase_if(rows, [&](const Row& row) { return !passes(row, filters); });
   sortRows(rows, context.store(), request.sort);

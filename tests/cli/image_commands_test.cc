@@ -132,6 +132,7 @@ TEST_F(ImageCommands, ListOnlyWhatTheFiltersLetThrough) {
   EXPECT_EQ(tags({"app"}), "2\n1\n");
   EXPECT_EQ(tags({"app:1"}), "1\n");
   EXPECT_EQ(tags({"none"}), "");
+  EXPECT_EQ(tags({"-f", "reference=*:2", "app"}), "2\n");
   EXPECT_EQ(tags({"--sort", "tag", "app"}), "1\n2\n");
   EXPECT_EQ(run({"images", "-f", "size=1"}).status, 125);
   EXPECT_EQ(run({"images", "--sort", "beauty"}).status, 125);
@@ -143,6 +144,24 @@ TEST_F(ImageCommands, ListAsJsonOneObjectALine) {
   EXPECT_EQ(row.at("Repository"), "app");
   EXPECT_EQ(row.at("ID"), id.substr(7, 12));
   for (const auto& [key, value] : row.items()) EXPECT_TRUE(value.is_string()) << key;
+}
+
+TEST_F(ImageCommands, ListWarnsOfAnImageThatCannotBeReadAndShowsTheOthers) {
+  const std::string id = makeImage("broken");
+  makeImage("whole", 1'000'000'000, {"-m", "another config"});
+  sys::unlinkat(AT_FDCWD, folder_.path() + "/store/blobs/sha256/" + id.substr(7), 0);
+  const CommandResult result = run({"images", "--format", "{{.Repository}}"});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_EQ(result.out, "whole\n");
+  EXPECT_TRUE(result.err.starts_with("warning: ")) << result.err;
+}
+
+TEST_F(ImageCommands, EveryCommandRemovesWhatAKilledOneLeft) {
+  makeImage("app");
+  const std::string litter = folder_.path() + "/store/ingest/left-behind";
+  fs::replaceFile(AT_FDCWD, litter, "half a blob", 0600, fs::Sync::none);
+  outOf({"images"});
+  EXPECT_FALSE(sys::tryFstatat(AT_FDCWD, litter));
 }
 
 TEST_F(ImageCommands, TagGivesNamesAndMovesThem) {
@@ -350,6 +369,7 @@ TEST_F(ImageCommands, LoadRefusesWhatIsNoArchive) {
   fs::replaceFile(AT_FDCWD, file, "not a tar at all", 0644, fs::Sync::none);
   EXPECT_EQ(run({"load", "-i", file}).status, 1);
   EXPECT_EQ(run({"load", "-i", folder_.path() + "/nothing"}).status, 1);
+  EXPECT_EQ(run({"load", file}).status, 125);
   EXPECT_EQ(outOf({"images", "-q"}), "");
 }
 
