@@ -1,14 +1,18 @@
 // The only program of ours that is ever executed inside a container: it replaces `img` in the process before the
 // container's command is started, so that /proc/PID/exe and "#!/proc/self/exe" lead to this sealed copy and not to the
 // binary of the host (CVE-2019-5736, security.md F3). It has no libc and no state.
-//   argv: MODE PATH ARGV...     MODE "exec": become the command. "init": run it as a child, reap, forward signals.
-//   descriptor 3: the error pipe, to be closed by execve; 'X' and the errno (4 bytes) when the command cannot be executed.
+//   argv: MODE PATH ARGV...
+//     "exec": become the command. "init": run it as a child, reap, forward signals.
+//     "join": leave the command behind as a child of the parent, which is then the first process of ours that the
+//     container it joined can see; "terminal": the same, with descriptor 0 as its controlling terminal.
+//   descriptor 3: the error pipe, to be closed by execve. Records of 5 bytes: 'X' and the errno when the command cannot
+//   be executed, 'P' and the pid of the process left behind.
 // The signal mask, handlers, user, limits and filters are set already.
 
 typedef unsigned long word;
 
 #if defined(__x86_64__)
-enum { NR_write = 1, NR_close = 3, NR_ioctl = 16, NR_fcntl = 72, NR_fork = 57, NR_execve = 59, NR_exit = 60,
+enum { NR_write = 1, NR_close = 3, NR_ioctl = 16, NR_setsid = 112, NR_ppoll = 271, NR_clone = 56, NR_fcntl = 72, NR_execve = 59, NR_exit = 60,
        NR_wait4 = 61, NR_kill = 62, NR_setpgid = 109, NR_getpid = 39, NR_prctl = 157, NR_sigprocmask = 14, NR_sigtimedwait = 128 };
 static long call(word number, word a, word b, word c, word d) {
   long result;
@@ -19,10 +23,9 @@ static long call(word number, word a, word b, word c, word d) {
                    : "rcx", "r11", "memory");
   return result;
 }
-static long forkProcess(void) { return call(NR_fork, 0, 0, 0, 0); }
 __asm__(".globl _start\n_start:\n  mov %rsp, %rdi\n  and $-16, %rsp\n  call run\n");
 #elif defined(__aarch64__)
-enum { NR_write = 64, NR_close = 57, NR_ioctl = 29, NR_fcntl = 25, NR_clone = 220, NR_execve = 221, NR_exit = 93,
+enum { NR_write = 64, NR_close = 57, NR_ioctl = 29, NR_setsid = 157, NR_ppoll = 73, NR_fcntl = 25, NR_clone = 220, NR_execve = 221, NR_exit = 93,
        NR_wait4 = 260, NR_kill = 129, NR_setpgid = 154, NR_getpid = 172, NR_prctl = 167, NR_sigprocmask = 135,
        NR_sigtimedwait = 137 };
 static long call(word number, word a, word b, word c, word d) {
@@ -34,12 +37,13 @@ static long call(word number, word a, word b, word c, word d) {
   __asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3) : "memory");
   return (long)x0;
 }
-static long forkProcess(void) { return call(NR_clone, 17 /* SIGCHLD */, 0, 0, 0); }
 __asm__(".globl _start\n_start:\n  mov x0, sp\n  bl run\n");
 #else
 #error "no system call numbers for this architecture"
 #endif
 
+enum { kCloneParent = 0x8000, kSigKill = 9, kPrSetDeathSignal = 1, kPollOut = 4, kPollError = 8,
+       kTiocsctty = 0x540E };
 enum { kErrorPipe = 3, kSigChld = 17, kSigTtin = 21, kSigTtou = 22 };
 enum { kPrSetDumpable = 4, kTiocspgrp = 0x5410, kBlock = 0, kSetMask = 2, kNoHang = 1, kNoSuchEntry = 2, kSetFdFlags = 2,
        kCloseOnExec = 1 };
@@ -48,12 +52,18 @@ static void quit(int status) {
   for (;;) call(NR_exit, (word)status, 0, 0, 0);
 }
 
+static long forkProcess(word flags) { return call(NR_clone, flags | kSigChld, 0, 0, 0); }
+
+static void report(char kind, int value) {
+  char record[5] = {kind};
+  for (int i = 0; i < 4; ++i) record[1 + i] = (char)((unsigned)value >> (8 * i));
+  call(NR_write, kErrorPipe, (word)record, sizeof record, 0);
+}
+
 static void executeCommand(char** words, char** environment) {
   const long result = call(NR_execve, (word)words[0], (word)(words + 1), (word)environment, 0);
   const int errnum = (int)-result;
-  char report[5] = {'X'};
-  for (int i = 0; i < 4; ++i) report[1 + i] = (char)((unsigned)errnum >> (8 * i));
-  call(NR_write, kErrorPipe, (word)report, sizeof report, 0);
+  report('X', errnum);
   quit(errnum == kNoSuchEntry ? 127 : 126);
 }
 
@@ -67,7 +77,7 @@ static void runAsInit(char** words, char** environment) {
   const word all = ~0UL;
   const word none = 0;
   call(NR_sigprocmask, kBlock, (word)&all, 0, sizeof all);
-  const long child = forkProcess();
+  const long child = forkProcess(0);
   if (child < 0) quit(126);
   if (child == 0) {
     call(NR_setpgid, 0, 0, 0, 0);
@@ -93,6 +103,28 @@ static void runAsInit(char** words, char** environment) {
   }
 }
 
+// A process cannot enter a pid namespace itself, only its children do (setns(2)).
+static void leaveBehind(char** words, char** environment, int hasTerminal) {
+  const long child = forkProcess(kCloneParent);
+  if (child < 0) {
+    report('X', (int)-child);
+    quit(126);
+  }
+  if (child > 0) {
+    report('P', (int)child);
+    quit(0);
+  }
+  call(NR_prctl, kPrSetDeathSignal, kSigKill, 0, 0);
+  // The parent may have died before that: then nobody reads the pipe any more.
+  struct { int fd; short wanted, got; } reader = {kErrorPipe, kPollOut, 0};
+  const long noTime[2] = {0, 0};
+  call(NR_ppoll, (word)&reader, 1, (word)noTime, 0);
+  if (reader.got & kPollError) quit(126);
+  call(NR_setsid, 0, 0, 0, 0);
+  if (hasTerminal) call(NR_ioctl, 0, kTiocsctty, 0, 0);
+  executeCommand(words, environment);
+}
+
 __attribute__((used, noreturn)) void run(word* stack) {
   const word count = stack[0];
   char** words = (char**)(stack + 1);
@@ -102,6 +134,7 @@ __attribute__((used, noreturn)) void run(word* stack) {
   call(NR_fcntl, kErrorPipe, kSetFdFlags, kCloseOnExec, 0);
   if (count < 3) quit(126);
   if (words[0][0] == 'i') runAsInit(words + 1, environment);
+  if (words[0][0] == 'j' || words[0][0] == 't') leaveBehind(words + 1, environment, words[0][0] == 't');
   executeCommand(words + 1, environment);
   __builtin_unreachable();
 }

@@ -22,18 +22,23 @@ constexpr int kNamespaces =
     CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP;
 constexpr int kSetupFailed = 125;
 
-// Runs inside; everything of the container may be hostile here.
-[[noreturn]] void runInside(const Spec& spec, ChildSide side, int null) {
+// Joins everything but the pid namespace, which only children enter: this program is never among
+// the processes that the container can see, so not even one with CAP_SYS_PTRACE gets hold of the
+// binary (security.md F3).
+[[noreturn]] void joinContainer(const Spec& spec, ChildSide side, int pidfd, int null) {
   Stage stage;
   stage.null = null;
   stage.isFurther = true;
   try {
     dieWithParent();
     if (!hasReader(side.errors.get())) ::_exit(kSetupFailed);
+    sys::prctl(PR_SET_DUMPABLE, 0, "hide this process");
+    for (const Fd& procs : side.cgroups) writeAll(procs.get(), "0", "cgroup.procs");
+    sys::setns(pidfd, kNamespaces, "the namespaces of the container");
     if (spec.tty) {
       const Fd root = sys::openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
-      stage.terminal =
-          openTerminal(sys::openBeneath(root.get(), "dev/pts", O_PATH | O_DIRECTORY).get());
+      const Fd pts = sys::openBeneath(root.get(), "dev/pts", O_PATH | O_DIRECTORY);
+      stage.terminal = openTerminal(pts.get());
     }
   } catch (...) {
     reportAndExit(side.errors.get(), "entering the container");
@@ -41,38 +46,11 @@ constexpr int kSetupFailed = 125;
   becomeCommand(spec, std::move(side), std::move(stage));
 }
 
-// The process in between: joins everything and leaves behind the command as a child of *its*
-// parent, because a process that calls setns(2) for a pid namespace stays outside of it itself.
-[[noreturn]] void joinAndClone(int pidfd, const Cgroup& group, int answer, int errors,
-                               const std::function<void()>& inside) {
-  try {
-    dieWithParent();
-    if (!hasReader(errors)) ::_exit(kSetupFailed);
-    // Unreadable for the container's processes from the moment they can see it (security.md F3).
-    sys::prctl(PR_SET_DUMPABLE, 0, "hide this process");
-    for (const Fd& procs : group.entries) writeAll(procs.get(), "0", "cgroup.procs");
-    sys::setns(pidfd, kNamespaces, "the namespaces of the container");
-    clone_args args{};
-    args.flags = CLONE_PARENT;  // clone3(2): such a child has the exit signal of its maker
-    if (group.into) {
-      args.flags |= CLONE_INTO_CGROUP;
-      args.cgroup = static_cast<std::uint64_t>(group.into.get());
-    }
-    const pid_t pid = sys::clone3(args);
-    if (pid == 0) inside();
-    writeAll(answer, std::to_string(pid), "the answer pipe");
-  } catch (...) {
-    reportAndExit(errors, "joining the container");
-  }
-  ::_exit(0);
-}
-
 }  // namespace
 
 Container execute(int pidfd, pid_t pid, const Spec& spec) {
   checkCommand(spec);
   Pipe errors = Pipe::make();
-  Pipe answer = Pipe::make();
   std::pair<Fd, Fd> terminal;
   ChildSide side;
   side.program = makeContainerInit();
@@ -84,30 +62,30 @@ Container execute(int pidfd, pid_t pid, const Spec& spec) {
   // The host's, opened before anything of the container is in view: its own /dev/null may be
   // anything by now.
   const Fd null = sys::openat(AT_FDCWD, "/dev/null", O_RDWR);
-  const Cgroup group = CgroupTree{}.find(cgroupNameOf(pid));
+  Cgroup group = CgroupTree{}.find(cgroupNameOf(pid));
 
-  const Launched helper = cloneChild({}, [&] {
+  clone_args args{};
+  if (group.into) {
+    args.flags = CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<std::uint64_t>(group.into.get());
+  }
+  side.cgroups = std::move(group.entries);
+  const Launched helper = cloneChild(args, [&] {
     errors.read.reset();
-    answer.read.reset();
-    const int errorPipe = side.errors.get();
-    joinAndClone(pidfd, group, answer.write.get(), errorPipe,
-                 [&] { runInside(spec, std::move(side), null.get()); });
+    joinContainer(spec, std::move(side), pidfd, null.get());
   });
   side = {};
-  answer.write.reset();
-  const std::string pidText = readAll(answer.read.get(), "the pid of the new process");
+  const ExecReport report = readReport(errors.read, spec.argv.front());
   waitFor(helper.pid);
-  const auto child = text::parseUnsigned(pidText);
-  if (!child) {
-    awaitExec(errors.read, spec.argv.front());
+  if (report.pid == 0) {
+    if (report.error) throw Error{*report.error};
     throw Error{Kind::internal, "the process that joins the container ended without an answer"};
   }
-  // A child of ours that nobody has waited for: its pid cannot have been given away.
-  const auto childPid = static_cast<pid_t>(*child);
-  auto held = std::make_unique<Container::Impl>(Launched{childPid, sys::pidfdOpen(childPid)});
+  // A child of ours (CLONE_PARENT) that nobody has waited for: its pid cannot have been given away.
+  auto held = std::make_unique<Container::Impl>(Launched{report.pid, sys::pidfdOpen(report.pid)});
   Container::Impl& impl = *held;
   Container container{std::move(held)};
-  awaitExec(errors.read, spec.argv.front());
+  if (report.error) throw Error{*report.error};
   if (spec.tty) impl.terminal = sys::receiveFd(terminal.first.get());
   return container;
 }

@@ -63,7 +63,7 @@ void giveStreamsTo(const Identity& identity, bool hasTerminal) {
   }
 }
 
-void takeTerminal(const Spec& spec, const Terminal& terminal) {
+void takeTerminal(const Spec& spec, const Terminal& terminal, bool isFurther) {
   const int fd = terminal.slave.get();
   if (spec.ttyRows != 0 || spec.ttyColumns != 0) {
     winsize size{};
@@ -71,7 +71,7 @@ void takeTerminal(const Spec& spec, const Terminal& terminal) {
     size.ws_col = spec.ttyColumns;
     sys::ioctl(fd, TIOCSWINSZ, &size, "set the size of the terminal");
   }
-  sys::check([&] { return ::ioctl(fd, TIOCSCTTY, 0); }, "take the terminal");
+  if (!isFurther) sys::check([&] { return ::ioctl(fd, TIOCSCTTY, 0); }, "take the terminal");
 }
 
 // From here on 0-2 are the container's and 3 the error pipe; everything else but `program` is
@@ -124,6 +124,11 @@ std::vector<std::string> completeEnvironment(const Spec& spec, const Identity& i
   return env;
 }
 
+InitMode initMode(const Spec& spec, bool isFurther) {
+  if (isFurther) return spec.tty ? InitMode::joinWithTerminal : InitMode::join;
+  return spec.init ? InitMode::supervise : InitMode::replace;
+}
+
 }  // namespace
 
 bool hasReader(int pipe) {
@@ -152,7 +157,7 @@ void becomeCommand(const Spec& spec, ChildSide side, Stage stage) {
       return resolveUser(root.get(), spec.user, spec.groupAdd);
     }();
     if (stage.terminal) {
-      takeTerminal(spec, *stage.terminal);
+      takeTerminal(spec, *stage.terminal, stage.isFurther);
       sys::sendFd(side.terminalSocket.get(), stage.terminal->master.get());
     }
     const bool hasTerminal = stage.terminal.has_value();
@@ -181,7 +186,7 @@ void becomeCommand(const Spec& spec, ChildSide side, Stage stage) {
     step = "starting the command";
     const std::vector<std::string> env = completeEnvironment(spec, identity);
     const std::string path = findCommand(spec.argv.front(), env);
-    enterContainerInit(kFirstFree, spec.init, path, spec.argv, env);
+    enterContainerInit(kFirstFree, initMode(spec, stage.isFurther), path, spec.argv, env);
   } catch (...) {
     reportAndExit(errors, step);
   }

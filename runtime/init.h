@@ -34,7 +34,9 @@ struct ChildSide {
 struct Stage {
   int null = -1;
   std::optional<Terminal> terminal;
-  bool isFurther = false;  // exec: a bad working folder counts as a command that cannot be run
+  // A further process in a container: this one stays outside its pid namespace and leaves the
+  // command behind there. A bad working folder counts as a command that cannot be run.
+  bool isFurther = false;
 };
 [[noreturn]] void becomeCommand(const Spec& spec, ChildSide side, Stage stage);
 

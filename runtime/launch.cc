@@ -156,15 +156,23 @@ Launched cloneChild(clone_args args, const std::function<void()>& child) {
   return {pid, Fd{pidfd}};
 }
 
-void awaitExec(const Fd& errors, const std::string& name) {
-  const std::string report = readAll(errors.get(), "the error pipe", size_t{1} << 20);
-  if (report.empty()) return;
-  if (report[0] != 'X' || report.size() != 5) throw Error::fromJson(report);
-  int errnum = 0;
-  for (size_t i = 0; i < 4; ++i) {
-    errnum |= static_cast<int>(static_cast<unsigned char>(report[1 + i])) << (8 * i);
+ExecReport readReport(const Fd& errors, const std::string& name) {
+  const std::string text = readAll(errors.get(), "the error pipe", size_t{1} << 20);
+  ExecReport report;
+  constexpr size_t kRecord = 5;  // container_init.c
+  if (!text.empty() && text[0] != 'X' && text[0] != 'P') {
+    report.error = Error::fromJson(text);
+    return report;
   }
-  throw explainExecFailure(errnum, name);
+  for (size_t at = 0; at + kRecord <= text.size(); at += kRecord) {
+    std::uint32_t value = 0;
+    for (size_t i = kRecord - 1; i > 0; --i) {
+      value = value << 8 | static_cast<unsigned char>(text[at + i]);
+    }
+    if (text[at] == 'P') report.pid = static_cast<pid_t>(value);
+    if (text[at] == 'X') report.error = explainExecFailure(static_cast<int>(value), name);
+  }
+  return report;
 }
 
 void checkCommand(const Spec& spec) {
@@ -215,7 +223,8 @@ Container start(const Spec& spec) {
   // The child holds its own copies; the end of the pipe and the end of the mounts depend on it
   // alone.
   side = {};
-  awaitExec(errors.read, spec.argv.front());
+  const ExecReport report = readReport(errors.read, spec.argv.front());
+  if (report.error) throw Error{*report.error};
   if (spec.tty) impl.terminal = sys::receiveFd(terminal.first.get());
   return container;
 }

@@ -37,8 +37,12 @@ Launched cloneChild(clone_args args, const std::function<void()>& child);
 
 void checkCommand(const Spec& spec);
 
-// Returns when the command has been executed; throws the Error that stopped it. `name` is for the
-// message.
-void awaitExec(const Fd& errors, const std::string& name);
+// What came over the error pipe up to its end, which is when the command is executed or has failed.
+struct ExecReport {
+  std::optional<Error> error;
+  pid_t pid = 0;  // of a process left behind by the one that was cloned
+};
+// `name` of the command is for the message.
+ExecReport readReport(const Fd& errors, const std::string& name);
 
 }  // namespace img::runtime

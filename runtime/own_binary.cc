@@ -29,6 +29,16 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
   return raw;
 }
 
+const char* modeWord(InitMode mode) {
+  switch (mode) {
+    case InitMode::replace: return "exec";
+    case InitMode::supervise: return "init";
+    case InitMode::join: return "join";
+    case InitMode::joinWithTerminal: return "terminal";
+  }
+  return "exec";
+}
+
 }  // namespace
 
 Fd makeContainerInit() {
@@ -49,9 +59,9 @@ Fd makeContainerInit() {
   return program;
 }
 
-void enterContainerInit(int program, bool isInit, const std::string& path,
+void enterContainerInit(int program, InitMode mode, const std::string& path,
                         const std::vector<std::string>& argv, const std::vector<std::string>& env) {
-  std::vector<std::string> words{isInit ? "init" : "exec", path};
+  std::vector<std::string> words{modeWord(mode), path};
   words.insert(words.end(), argv.begin(), argv.end());
   const std::vector<char*> rawArgv = pointers(words);
   const std::vector<char*> rawEnv = pointers(env);

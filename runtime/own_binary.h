@@ -10,12 +10,17 @@
 
 namespace img::runtime {
 
+// How it runs the command: in its own place; as a child, staying as PID 1; as a child of its
+// parent, in the pid namespace this process has joined (with the terminal at descriptor 0 as its
+// controlling one).
+enum class InitMode { replace, supervise, join, joinWithTerminal };
+
 // The sealed program. One is enough for any number of containers.
 Fd makeContainerInit();
 
-// Replaces this process by it, which then runs `path` with argv and env: as itself, or as a child
-// with isInit. Does not return; throws when execve(2) of the program itself fails.
-[[noreturn]] void enterContainerInit(int program, bool isInit, const std::string& path,
+// Replaces this process by it, which then runs `path` with argv and env. Does not return; throws
+// when execve(2) of the program itself fails.
+[[noreturn]] void enterContainerInit(int program, InitMode mode, const std::string& path,
                                      const std::vector<std::string>& argv,
                                      const std::vector<std::string>& env);
 

@@ -1,12 +1,17 @@
 #include "runtime/exec.h"
 
 #include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <span>
 #include <tuple>
 
 #include "base/sys.h"
 #include "base/text.h"
+#include "runtime/security.h"
 #include "tests/runtime/sandbox.h"
 
 namespace img::runtime::test {
@@ -108,6 +113,62 @@ TEST_F(Exec, GivesATerminal) {
   }
   EXPECT_EQ(out, "/dev/pts/0\r\n10 20\r\n");
   EXPECT_EQ(inside.wait().code, 0);
+}
+
+TEST_F(Exec, IsNeverSeenAsOurOwnProgram) {
+  // A container that may trace looks at the program of every process it can see, as fast as it can.
+  Spec one = shell("while true; do readlink /proc/[0-9]*/exe; done");
+  one.capabilities |= parseCapability("SYS_PTRACE");
+  Pipe out = Pipe::make();
+  one.standardOutput = out.write.get();
+  Container container = start(one);
+  out.write.reset();
+  std::string seen;
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_EQ(execIn(container, spec({"/bin/true"})).code, 0);
+    char some[512];
+    seen.append(some, readFull(out.read.get(), std::as_writable_bytes(std::span{some}), "output"));
+  }
+  container.kill(9);
+  container.wait();
+  EXPECT_NE(seen.find("/bin/busybox"), std::string::npos);
+  const std::string ours = sys::readlinkat(AT_FDCWD, "/proc/self/exe");
+  EXPECT_EQ(seen.find(ours.substr(ours.rfind('/'))), std::string::npos) << seen;
+}
+
+TEST_F(Exec, HasItsOwnSessionAndTerminal) {
+  const Container container = keeper();
+  Spec one = shell("read line < /dev/tty; echo got $line");
+  one.tty = true;
+  Container inside = execute(container.pidfd(), container.pid(), one);
+  const Fd master = inside.takeTerminal();
+  writeAll(master.get(), std::string_view{"hello\n"}, "terminal");
+  std::string out;
+  char buffer[512];
+  for (ssize_t n; (n = ::read(master.get(), buffer, sizeof buffer)) > 0;) {
+    out.append(buffer, static_cast<size_t>(n));
+  }
+  EXPECT_NE(out.find("got hello"), std::string::npos) << out;
+  EXPECT_EQ(inside.wait().code, 0);
+}
+
+TEST_F(Exec, DiesWithItsParent) {
+  // The orphan comes to us: a pid namespace cannot end before its last zombie is reaped.
+  ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+  Pipe alive = Pipe::make();
+  const Container container = keeper();
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    Spec one = spec({"/bin/sleep", "100"});
+    one.standardOutput = alive.write.get();
+    const Container inside = execute(container.pidfd(), container.pid(), one);
+    ::kill(::getpid(), SIGKILL);
+  }
+  ::waitpid(parent, nullptr, 0);
+  alive.write.reset();
+  EXPECT_EQ(readAll(alive.read.get(), "pipe"), "");
+  ::waitpid(-1, nullptr, 0);
+  ::prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
 }
 
 TEST_F(Exec, EndsWithTheContainer) {
