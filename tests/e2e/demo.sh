@@ -82,7 +82,8 @@ runTheApplication() {
   chapter "2. The image, running"
   port=$(freePort)
   show imgrun -d --net host --name web -e HOST=127.0.0.1 -e "PORT=$port" -e NAME=Layers helloworld
-  show fetch "$port"
+  printf '$ curl http://127.0.0.1:%s/\n' "$port"
+  fetch "$port"
   fetch "$port" | grep -q 'Hello Layers!' || fail "the page does not greet Layers"
   show img ps
   show img top web
