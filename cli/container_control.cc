@@ -8,10 +8,12 @@
 
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "cli/container_config.h"
 #include "cli/container_mounts.h"
 #include "cli/keeper.h"
+#include "runtime/cgroups.h"
 #include "store/container_json.h"
 
 namespace img::cli {
@@ -26,6 +28,11 @@ void pauseMs(long milliseconds) {
 
 Error notRunning(const store::ContainerRecord& record) {
   return Error::make(Kind::failed, "container {} is not running", record.config.name);
+}
+
+// A frozen process gets no signal, not even SIGKILL with version 1 control groups.
+void thawIfPaused(const store::ContainerRecord& record) {
+  if (record.state.status == Status::paused) runtime::thaw(record.config.id);
 }
 
 int stopSignalOf(const store::ContainerConfig& config) {
@@ -95,6 +102,29 @@ store::ContainerState waitForEnd(const store::Containers& containers,
 void signalContainer(const store::ContainerRecord& record, int signal) {
   const auto pidfd = openProcess(record.state);
   if (!pidfd || !sys::pidfdSendSignal(pidfd->get(), signal)) throw notRunning(record);
+  if (signal == SIGKILL) thawIfPaused(record);
+}
+
+void setPaused(const store::Containers& containers, const store::ContainerRecord& record,
+               bool paused) {
+  if (!openProcess(record.state)) throw notRunning(record);
+  const Status wanted = paused ? Status::paused : Status::running;
+  if (record.state.status == wanted) {
+    throw Error::make(Kind::failed, "container {} is {}", record.config.name,
+                      paused ? "paused already" : "not paused");
+  }
+  paused ? runtime::freeze(record.config.id) : runtime::thaw(record.config.id);
+  store::ContainerState state = record.state;
+  state.status = wanted;
+  containers.setState(record.config.id, state);
+}
+
+void dropCgroup(const std::string& id) {
+  try {
+    runtime::removeCgroup(id);
+  } catch (const Error& error) {
+    log::info("the control group of {}: {}", id.substr(0, 12), error.cause());
+  }
 }
 
 bool stopContainer(const store::Containers& containers, const store::ContainerRecord& record,
@@ -104,6 +134,7 @@ bool stopContainer(const store::Containers& containers, const store::ContainerRe
   if (pidfd) {
     const long long seconds = request.timeoutSeconds.value_or(record.config.stopTimeout);
     sys::pidfdSendSignal(pidfd->get(), request.signal.value_or(stopSignalOf(record.config)));
+    thawIfPaused(record);
     if (!waitForProcess(*pidfd, seconds < 0 ? -1 : seconds * 1000)) {
       isKilled = sys::pidfdSendSignal(pidfd->get(), SIGKILL);
       waitForProcess(*pidfd, -1);
@@ -121,6 +152,7 @@ void removeContainer(const store::Layout& layout, const store::ContainerRecord& 
   if (request.force) {
     if (const auto pidfd = openProcess(record.state)) {
       sys::pidfdSendSignal(pidfd->get(), SIGKILL);
+      thawIfPaused(record);
       waitForProcess(*pidfd, -1);
     }
     lock = waitForKeeper(containers, id);
@@ -133,12 +165,14 @@ void removeContainer(const store::Layout& layout, const store::ContainerRecord& 
         .code("container-running")
         .hint(fmt::format("stop it first (img stop {0}), or img rm -f {0}", record.config.name));
   }
+  if (!record.state.error.empty()) dropCgroup(id);
   containers.remove(id);
   if (request.volumes) removeAnonymousVolumes(layout, record.config);
 }
 
 void recoverContainers(const store::Layout& layout) {
   for (const store::ContainerConfig& config : store::Containers{layout}.recover()) {
+    dropCgroup(config.id);
     removeAnonymousVolumes(layout, config);
   }
 }

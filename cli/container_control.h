@@ -30,6 +30,13 @@ store::ContainerState waitForEnd(const store::Containers& containers,
 // Throws Kind::failed when it is not running. A frozen container is thawed for a deadly signal.
 void signalContainer(const store::ContainerRecord& record, int signal);
 
+// Freezes or thaws it.
+void setPaused(const store::Containers& containers, const store::ContainerRecord& record,
+               bool paused);
+
+// The control group that a keeper which was killed left behind.
+void dropCgroup(const std::string& id);
+
 struct StopRequest {
   std::optional<int> signal;                // else the container's own
   std::optional<long long> timeoutSeconds;  // -1: for ever; else the container's own

@@ -155,6 +155,18 @@ int restartContainers(Context& context, std::vector<std::string> args) {
   });
 }
 
+template <bool Paused>
+int pauseContainers(Context& context, std::vector<std::string> args) {
+  Options options{context, "CONTAINER...",
+                  Paused ? "Freeze all processes of containers" : "Let frozen containers go on"};
+  options.positionals(1, kAnyNumber);
+  if (!options.parse(args)) return 0;
+  const store::Containers containers{context.store()};
+  return forEach(context, options.words(), false, [&](const store::ContainerRecord& record) {
+    setPaused(containers, record, Paused);
+  });
+}
+
 int renameContainer(Context& context, std::vector<std::string> args) {
   Options options{context, "CONTAINER NEW-NAME", "Give a container another name"};
   options.positionals(2, 2);
@@ -195,6 +207,10 @@ void addLifecycleCommands(CommandTable& table) {
   table.add({"rm,remove,container rm", group, "Remove containers", removeContainers});
   table.add({"wait,container wait", group, "Wait for the end of containers", waitContainers});
   table.add({"rename,container rename", group, "Give a container another name", renameContainer});
+  table.add({"pause,container pause", group, "Freeze all processes of containers",
+             pauseContainers<true>});
+  table.add(
+      {"unpause,container unpause", group, "Let frozen containers go on", pauseContainers<false>});
   table.add({"container prune", group, "Remove all containers that do not run", pruneContainers});
 }
 

@@ -134,6 +134,7 @@ int startOne(Context& context, const std::string& name, const StartOptions& opti
   auto lock = containers.tryHold(record.config.id);
   if (!lock)
     throw Error::make(Kind::busy, "container {} is being started or stopped", record.config.name);
+  if (!record.state.error.empty()) dropCgroup(record.config.id);
   Keeper keeper{context.store(), record.config, std::move(*lock)};
   lock.reset();
   KeepOptions keep;
