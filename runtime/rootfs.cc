@@ -249,7 +249,17 @@ Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts
 
 void pivotInto(int root) {
   sys::fchdir(root);
-  sys::pivotRoot(".", ".");
+  try {
+    sys::pivotRoot(".", ".");
+  } catch (Error& error) {
+    // pivot_root(2): EINVAL when the root is the initial ramfs. A chroot there leaves the host's
+    // mounts in reach.
+    if (error.errnum() == EINVAL) {
+      error.hint(
+          "containers cannot start on an initramfs root; switch to a real root or mount one");
+    }
+    throw;
+  }
   sys::umount2(".", MNT_DETACH);  // the old root, which lies on top of the new one now
   sys::chdir("/");
   const struct stat wanted = sys::fstat(root);
