@@ -48,14 +48,12 @@ std::vector<fs::Entry> listIfPresent(int root, const char* folder) {
   return dir ? fs::list(dir->get()) : std::vector<fs::Entry>{};
 }
 
+// The lock file of a record holds its id, and its name is a hard link to that file: no inode of its
+// own to allocate and free, which is what making and removing a small file costs on ext4.
 std::optional<std::string> readName(int root, const std::string& name) {
-  if (!sys::tryFstatat(root, under(kNames, name))) return std::nullopt;
-  try {
-    return sys::readlinkat(root, under(kNames, name));
-  } catch (const Error& error) {
-    if (error.errnum() == ENOENT) return std::nullopt;  // given back in between
-    throw;
-  }
+  auto id = fs::tryReadFile(root, under(kNames, name), 4096);
+  if (id && !isContainerId(*id)) id.emplace();  // the power went before the id was written
+  return id;
 }
 
 // Somebody else may be removing the same tree (recovery of two commands at once).
@@ -139,7 +137,7 @@ std::string sortableTime(const std::string& rfc3339) {
   return rfc3339.substr(0, rfc3339.find_first_of(".Z")) + fraction;
 }
 
-void Containers::claimName(ContainerConfig& config) const {
+void Containers::claimName(ContainerConfig& config, const std::string& folder) const {
   const bool generated = config.name.empty();
   for (int attempt = 0;; ++attempt) {
     if (generated) {
@@ -149,13 +147,15 @@ void Containers::claimName(ContainerConfig& config) const {
     }
     const auto holder = readName(layout_.fd(), config.name);
     // A link to a record that is nowhere was left by a process that died.
-    const bool taken = holder && (sys::tryFstatat(layout_.fd(), recordPath(*holder)) ||
-                                  sys::tryFstatat(layout_.fd(), under(kParts, *holder)));
+    const bool taken = holder && !holder->empty() &&
+                       (sys::tryFstatat(layout_.fd(), recordPath(*holder)) ||
+                        sys::tryFstatat(layout_.fd(), under(kParts, *holder)));
     if (taken && generated && attempt < 100) continue;
     if (taken) throw nameInUse(config.name, *holder);
     if (holder) sys::tryUnlinkat(layout_.fd(), under(kNames, config.name), 0);
-    makeIn(layout_.fd(), kNames,
-           [&] { sys::symlinkat(config.id, layout_.fd(), under(kNames, config.name)); });
+    makeIn(layout_.fd(), kNames, [&] {
+      sys::linkat(layout_.fd(), folder + "/lock", layout_.fd(), under(kNames, config.name), 0);
+    });
     return;
   }
 }
@@ -180,10 +180,11 @@ Containers::Held Containers::createHeld(ContainerConfig config) const try {
   makeIn(root, kParts, [&] { sys::mkdirat(root, part, 0700); });
   const Fd dir = sys::openDirectory(root, part);
   FileLock lock = FileLock::acquire(dir.get(), "lock", FileLock::Mode::exclusive);
+  writeAll(lock.fd(), config.id, "lock");
   // A --rm container does not outlive its keeper, let alone a power cut.
   const bool durable = !config.autoRemove && isDurable();
   try {
-    claimName(config);
+    claimName(config, part);
     names.reset();
     for (const char* folder : {"upper", "work"}) sys::mkdirat(dir.get(), folder, 0755);
     sys::fchmodat(dir.get(), "upper", 0755);  // whatever the umask: it is the container's "/"
@@ -297,7 +298,7 @@ void Containers::rename(const ContainerRecord& record, const std::string& name) 
   const FileLock names = FileLock::acquire(layout_.fd(), kLock, FileLock::Mode::exclusive);
   ContainerConfig config = record.config;
   config.name = name;
-  claimName(config);
+  claimName(config, recordPath(config.id));
   fs::replaceFile(folder(config.id).get(), "config.json", toJson(config), 0600, fs::Sync::full);
   sys::tryUnlinkat(layout_.fd(), under(kNames, record.config.name), 0);
 }
@@ -317,10 +318,9 @@ bool Containers::isHeld(const std::string& id) const {
 
 void Containers::markAutoRemove(const std::string& id) const {
   const int root = layout_.fd();
-  makeIn(root, kAuto, [&] {
-    // An empty file: a link to an id is too long to lie in its inode, and costs a block.
-    sys::openat(root, under(kAuto, id), O_WRONLY | O_CREAT, 0600).reset();
-  });
+  if (sys::tryFstatat(root, under(kAuto, id))) return;
+  makeIn(root, kAuto,
+         [&] { sys::linkat(root, recordPath(id) + "/lock", root, under(kAuto, id), 0); });
 }
 
 void Containers::remove(const std::string& id) const {

@@ -3,9 +3,10 @@
 // a free lock means that nobody keeps it, and a running state is then shown as exited
 // (reliability.md S-5, 9).
 //
-// Beside the records lie, all derived and repairable: containers/.names/<name> (a link to the id:
-// names are found and claimed without reading every record), .auto/<id> (remove this one as soon as
-// its lock is free: --rm) and .part/<id> (records half made or half removed).
+// Beside the records lie, all derived and repairable: containers/.names/<name> (a hard link to the
+// lock, which holds the id: names are found and claimed without reading every record), .auto/<id>
+// (remove this one as soon as its lock is free: --rm) and .part/<id> (records half made or half
+// removed).
 #pragma once
 
 #include <sys/types.h>
@@ -125,7 +126,7 @@ class Containers {
 
  private:
   void recoverParts() const;
-  void claimName(ContainerConfig& config) const;
+  void claimName(ContainerConfig& config, const std::string& folder) const;
   std::optional<ContainerRecord> load(const std::string& id, bool withImage) const;
   std::vector<std::string> ids() const;
 
