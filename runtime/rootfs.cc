@@ -211,7 +211,10 @@ void attachMounts(int root, const Spec& spec, const std::vector<Fd>& trees) {
 // Made while the root can still be written to. /proc/self/fd/N as a working folder would be a
 // descriptor of ours (CVE-2024-21626, security.md F5).
 void makeWorkingFolder(int root, const std::string& path) {
-  if (isOnProcOrSys(makeDirsInRoot(root, path).get())) {
+  const std::string clean = cleanPath(path);
+  // The spelling first, for a message that says it; what links lead to, by the folder itself.
+  const bool isBelowProc = clean == "/proc" || clean.substr(0, 6) == "/proc/";
+  if (isBelowProc || isOnProcOrSys(makeDirsInRoot(root, path).get())) {
     throw Error::make(Kind::usage, "the working folder {} is part of /proc or /sys",
                       text::quote(path));
   }
