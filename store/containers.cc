@@ -1,6 +1,8 @@
 #include "store/containers.h"
 
+#include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 
 #include <algorithm>
@@ -31,6 +33,22 @@ std::string recordPath(const std::string& id) {
   return under("containers", id);
 }
 
+// ext4 does not give an inode number out again for a minute or more after a deletion, and looks at
+// each such number on the way to a free one (recently_deleted() in fs/ext4/ialloc.c): many
+// short-lived containers in one block group make every new file slower. As the top of a hierarchy
+// (chattr +T) a folder has its children spread over the groups.
+void spreadChildren(int root, const char* folder) {
+  const Fd dir = sys::openDirectory(root, folder);
+  try {
+    int flags = 0;
+    sys::ioctl(dir.get(), FS_IOC_GETFLAGS, &flags, folder);
+    flags |= FS_TOPDIR_FL;
+    sys::ioctl(dir.get(), FS_IOC_SETFLAGS, &flags, folder);
+  } catch (const Error& error) {
+    log::debug("{}: {}", folder, error.cause());  // a file system without this flag, or without any
+  }
+}
+
 // The helper folders are made when they are first needed.
 template <class Make>
 void makeIn(int root, const char* folder, Make&& make) {
@@ -39,6 +57,7 @@ void makeIn(int root, const char* folder, Make&& make) {
   } catch (const Error& error) {
     if (error.errnum() != ENOENT) throw;
     sys::tryMkdirat(root, folder, 0700);
+    if (folder == kParts) spreadChildren(root, folder);
     make();
   }
 }
