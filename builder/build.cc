@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <ctime>
 
+#include "base/fs.h"
+#include "base/sys.h"
 #include "base/text.h"
 #include "builder/config_step.h"
 #include "builder/layer_step.h"
@@ -217,6 +219,7 @@ class Build {
     }
     if (!hit) return nullptr;
     state.snapshot.key = stateAfter(job, hit->state, state.snapshot.key);
+    state.init = nullptr;  // what the stored layer touched is not looked at
     ++result_.cachedSteps;
     progress_.stepCached(label);
     return hit->layer;
@@ -234,9 +237,30 @@ class Build {
     job.execute(*layer, state.snapshot);
     layer->created = currentTime();
     progress_.stepDone(label);
+    keepInit(state, layer);
     sealer_.add(layer, state.snapshot, std::move(keys), key, label);
     state.snapshot.key = stateAfter(job, key, state.snapshot.key);
     return layer;
+  }
+
+  // The mount points that the image lacks stay the same until a layer touches a folder they lie in;
+  // until then the init layer of the first RUN serves the later ones, too.
+  static void keepInit(StageState& state, const LayerRef& layer) {
+    if (!state.init && sys::tryFstatat(layer->work->fd(), "init")) state.init = layer;
+    for (const char* name : {"proc", "sys", "dev", "etc"}) {
+      if (sys::tryFstatat(layer->folder.get(), name)) state.init = nullptr;
+    }
+    if (state.init && !holdsOnlyUsualFolders(*state.init)) state.init = nullptr;
+  }
+
+  // False when a link of the image leads one of the mount points elsewhere.
+  static bool holdsOnlyUsualFolders(const Layer& owner) {
+    const Fd init = sys::openDirectory(owner.work->fd(), "init");
+    const std::vector<fs::Entry> entries = fs::list(init.get());
+    return std::all_of(entries.begin(), entries.end(), [](const fs::Entry& entry) {
+      return entry.name == "proc" || entry.name == "sys" || entry.name == "dev" ||
+             entry.name == "etc";
+    });
   }
 
   void warnAboutUnusedArgs() const {

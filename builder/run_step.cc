@@ -54,7 +54,9 @@ void addProxies(std::vector<std::string>& env, const Scope& scope, const StageSt
 
 struct RunSettings {
   RunCommand command;
-  std::vector<std::string> env;  // without proxies
+  std::vector<std::string> env;     // what counts for the key
+  std::vector<std::string> runEnv;  // with proxies
+  LayerRef init;                    // see StageState
   std::string cwd, user, hostname, network;
   bool isInsecure = false;
 };
@@ -173,9 +175,8 @@ std::string hostsFile(const Scope& scope, const std::string& hostname) {
 
 class RunExecution {
  public:
-  RunExecution(Workshop& shop, const RunSettings& settings, std::vector<std::string> env,
-               const StepLabel& label)
-      : shop_(shop), settings_(settings), env_(std::move(env)), label_(label) {}
+  RunExecution(Workshop& shop, const RunSettings& settings, const StepLabel& label)
+      : shop_(shop), settings_(settings), label_(label) {}
 
   void run(Layer& layer, const Snapshot& below) {
     runtime::Spec spec = makeSpec(layer, below);
@@ -193,7 +194,7 @@ class RunExecution {
   runtime::Spec makeSpec(const Layer& layer, const Snapshot& below) {
     runtime::Spec spec;
     spec.argv = settings_.command.argv;
-    spec.env = env_;
+    spec.env = settings_.runEnv;
     spec.cwd = settings_.cwd;
     spec.user = settings_.user;
     spec.hostname = settings_.hostname;
@@ -213,10 +214,17 @@ class RunExecution {
     rootfs.isVolatile = true;
     folders_.push_back(sys::openDirectory(layer.work->fd(), "work"));
     rootfs.work = folders_.back().get();
-    folders_.push_back(sys::openDirectory(layer.work->fd(), "init"));
+    folders_.push_back(openInit(layer));
     rootfs.init = folders_.back().get();
     spec.mountRootfs = [rootfs] { return store::mountRootfs(rootfs); };
     return spec;
+  }
+
+  // The init layer of an earlier step, when the image still lacks the same mount points.
+  Fd openInit(const Layer& layer) const {
+    const Layer& owner = settings_.init ? *settings_.init : layer;
+    sys::tryMkdirat(owner.work->fd(), "init", 0755);
+    return sys::openDirectory(owner.work->fd(), "init");
   }
 
   // The script lies beside the upper, so it is never part of the layer.
@@ -299,7 +307,6 @@ class RunExecution {
 
   Workshop& shop_;
   const RunSettings& settings_;
-  std::vector<std::string> env_;
   const StepLabel& label_;
   std::vector<Fd> folders_;
   OutputTail tail_;
@@ -310,13 +317,14 @@ class RunExecution {
 LayerStep prepareRun(Workshop& shop, const PlannedStage&, const parser::Step& step,
                      const StageState& stage, const StepLabel& label) {
   auto settings = std::make_shared<RunSettings>(settingsOf(shop, step, stage));
-  std::vector<std::string> env = settings->env;
-  addProxies(env, shop.scope, stage);
+  settings->runEnv = settings->env;
+  addProxies(settings->runEnv, shop.scope, stage);
+  settings->init = stage.init;
   LayerStep job;
   job.key = keyOf(shop, *settings, stage);
   job.createdBy = createdBy(*settings, stage);
-  job.execute = [&shop, settings, env, label](Layer& layer, const Snapshot& below) {
-    RunExecution{shop, *settings, env, label}.run(layer, below);
+  job.execute = [&shop, settings, label](Layer& layer, const Snapshot& below) {
+    RunExecution{shop, *settings, label}.run(layer, below);
   };
   return job;
 }

@@ -37,7 +37,7 @@ LayerRef newLayer(const store::Layout& layout) {
   auto layer = std::make_shared<Layer>();
   layer->isNew = true;
   layer->work = std::make_unique<store::IngestDir>(layout);
-  for (const char* name : {"fs", "work", "init"}) sys::mkdirat(layer->work->fd(), name, 0755);
+  for (const char* name : {"fs", "work"}) sys::mkdirat(layer->work->fd(), name, 0755);
   layer->folder = sys::openDirectory(layer->work->fd(), "fs");
   return layer;
 }

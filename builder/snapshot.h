@@ -39,7 +39,7 @@ std::vector<int> openFolders(const store::Layout& layout, const Snapshot& snapsh
 // A read-only union of the snapshot, detached; an empty snapshot gives an empty folder.
 Fd mountReadOnly(const store::Layout& layout, const Snapshot& snapshot);
 
-// A fresh layer in ingest/ with folders fs (the upper), work and init.
+// A fresh layer in ingest/ with folders fs (the upper) and work.
 LayerRef newLayer(const store::Layout& layout);
 
 }  // namespace img::builder

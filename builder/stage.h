@@ -26,6 +26,9 @@ struct StageState {
   store::ImageConfig config;  // without diffIds and history, which follow from the two below
   Snapshot snapshot;
   std::vector<HistoryItem> history;
+  // The step whose work folder holds the init layer that fits the snapshot; null: the next RUN
+  // makes one.
+  LayerRef init;
   Variables variables;
   std::vector<std::string> args;  // declared ARG names, first declaration first
   bool hasCmd = false;            // a CMD of this stage (dockerfile.md 3.16, reset rule)

@@ -172,6 +172,14 @@ TEST_F(BuildTest, RunsHeredocsAsCommandAndAsScript) {
   EXPECT_EQ(inTop(file, "f"), "n=1\n");
 }
 
+TEST_F(BuildTest, ShowsTheImagesOwnMetadataOfFoldersThatAlsoHoldMountPoints) {
+  const store::Image image = fixture_.build(kWithShell +
+                                            "RUN true\nRUN chmod 700 /etc && echo x > /etc/f\n"
+                                            "RUN stat -c %a /etc > /mode && ls /etc > /list\n");
+  EXPECT_EQ(inTop(image, "mode"), "700\n");
+  EXPECT_EQ(inTop(image, "list"), "f\nhostname\nhosts\nresolv.conf\n");
+}
+
 TEST_F(BuildTest, CreatesAWorkdirForTheUser) {
   const store::Image image = fixture_.build(kWithShell + "USER 12:34\nWORKDIR /a/b\n");
   const Fd layer = store::Layers{fixture_.layout}.open(image.config.diffIds.back());
