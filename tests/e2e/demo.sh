@@ -34,9 +34,9 @@ fail() {
 # A Debian file system from Debian's own packages, made once.
 debianBase() {
   local tar=$CACHE/debian-flask.tar
-  if [ ! -s "$tar" ]; then
+  if [ ! -f "$tar" ]; then
     tell "Making a Debian base with python3 and Flask from Debian's packages (once; it is kept in build/cache) ..."
-    mmdebstrap --quiet --variant=minbase --include=python3-flask bookworm "$tar.new"
+    mmdebstrap --quiet --format=tar --variant=minbase --include=python3-flask bookworm "$tar.new"
     mv "$tar.new" "$tar"
   fi
   show imgimport "$tar" debian-flask
