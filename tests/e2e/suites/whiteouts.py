@@ -144,6 +144,16 @@ class Whiteouts(harness.TestCase):
             self.assertIn(path, moved)
         self.agree(moved, self.tree_of(img, "committed"), "loaded", "committed")
 
+    def test_the_same_layer_twice_is_no_loop(self):
+        # overlayfs refuses one folder as two lowers (ELOOP), and steps that change nothing are equal layers.
+        img = self.img()
+        dockerfile = "FROM busybox\nRUN true\nRUN true\nRUN echo x > /x\nRUN rm /x\nRUN echo x > /x\n"
+        img.build(self.dir / "twice", "twice", dockerfile=dockerfile)
+        self.assertEqual(img("run", "--rm", "--net", "none", "twice", "cat", "/x").out, "x\n")
+        img.build(self.dir / "twice", "twice", dockerfile=dockerfile + "RUN cat /x > /y\n")
+        img.build(self.dir / "on-top", "on-top", dockerfile="FROM twice\nRUN cat /x /y > /z\nCOPY --from=twice /x /w\n")
+        self.assertEqual(img("run", "--rm", "--net", "none", "on-top", "cat", "/z", "/w").out, "x\nx\nx\n")
+
     def test_all_archive_forms_carry_the_same_image(self):
         img = self.build_case("whiteout-opaque")
         for form in ("docker-archive", "oci-archive"):
