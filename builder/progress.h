@@ -28,8 +28,7 @@ class Progress {
 
   virtual void stepStarted(const StepLabel& step) = 0;
   virtual void stepCached(const StepLabel& step) = 0;
-  // Why the cache had nothing ("first build", "src/a.c changed"), and bytes that a RUN step wrote.
-  virtual void stepReason(const StepLabel& step, std::string_view reason) = 0;
+  // Bytes that a RUN step wrote.
   virtual void stepOutput(const StepLabel& step, std::string_view bytes) = 0;
   virtual void stepDone(const StepLabel& step) = 0;
   virtual void stepFailed(const StepLabel& step, std::string_view what) = 0;

@@ -19,7 +19,6 @@ class PlainProgress final : public builder::Progress {
 
   void stepStarted(const builder::StepLabel& step) override;
   void stepCached(const builder::StepLabel& step) override;
-  void stepReason(const builder::StepLabel& step, std::string_view reason) override;
   void stepOutput(const builder::StepLabel& step, std::string_view bytes) override;
   void stepDone(const builder::StepLabel& step) override;
   void stepFailed(const builder::StepLabel& step, std::string_view what) override;
