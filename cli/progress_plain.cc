@@ -50,10 +50,6 @@ void PlainProgress::stepCached(const builder::StepLabel& step) {
   show(fmt::format("#{} CACHED", step.number));
 }
 
-void PlainProgress::stepReason(const builder::StepLabel& step, std::string_view reason) {
-  show(fmt::format("#{} reason: {}", step.number, reason));
-}
-
 std::string PlainProgress::timedLine(const builder::StepLabel& step, const Running& running,
                                      std::string_view line) const {
   return fmt::format("#{} {:.3f} {}", step.number, secondsSince(running.startedMs),

@@ -27,7 +27,6 @@ class RecordingProgress final : public Progress {
  public:
   void stepStarted(const StepLabel& step) override { started.push_back(step.text); }
   void stepCached(const StepLabel& step) override { cached.push_back(step.text); }
-  void stepReason(const StepLabel&, std::string_view) override {}
   void stepOutput(const StepLabel&, std::string_view bytes) override { output += bytes; }
   void stepDone(const StepLabel&) override {}
   void stepFailed(const StepLabel&, std::string_view what) override { failed = what; }
