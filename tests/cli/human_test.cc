@@ -15,10 +15,14 @@ struct AgeCase {
   long long seconds;
   std::string_view expected;
 };
-void PrintTo(const AgeCase& c, std::ostream* out) { *out << c.seconds << " s"; }
+void PrintTo(const AgeCase& c, std::ostream* out) {
+  *out << c.seconds << " s";
+}
 
 class Age : public testing::TestWithParam<AgeCase> {};
-TEST_P(Age, IsSaidAsDockerSaysIt) { EXPECT_EQ(formatAge(GetParam().seconds), GetParam().expected); }
+TEST_P(Age, IsSaidAsDockerSaysIt) {
+  EXPECT_EQ(formatAge(GetParam().seconds), GetParam().expected);
+}
 constexpr AgeCase kAges[] = {
     {-5, "Less than a second"},
     {0, "Less than a second"},
@@ -49,7 +53,9 @@ struct SizeCase {
   int digits;
   std::string_view expected;
 };
-void PrintTo(const SizeCase& c, std::ostream* out) { *out << c.bytes << " B"; }
+void PrintTo(const SizeCase& c, std::ostream* out) {
+  *out << c.bytes << " B";
+}
 
 class HumanSize : public testing::TestWithParam<SizeCase> {};
 TEST_P(HumanSize, HasFewDigitsAndNoExponent) {

@@ -12,7 +12,9 @@ TEST(Table, PadsToTheWidestCellWithThreeBlanks) {
             "1       long name\n");
 }
 
-TEST(Table, IsEmptyWithoutRows) { EXPECT_EQ(layoutTable({}), ""); }
+TEST(Table, IsEmptyWithoutRows) {
+  EXPECT_EQ(layoutTable({}), "");
+}
 
 TEST(Table, CountsCharactersNotBytes) {
   EXPECT_EQ(layoutTable({{"ä…", "x"}, {"abc", "y"}}), "ä…    x\nabc   y\n");

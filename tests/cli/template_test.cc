@@ -25,7 +25,9 @@ const Json& sample() {
 struct Case {
   std::string_view source, expected;
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << c.source; }
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.source;
+}
 
 class TemplateText : public testing::TestWithParam<Case> {};
 TEST_P(TemplateText, Prints) {
@@ -38,10 +40,12 @@ constexpr Case kValues[] = {
     {"{{.Name}}", "/web"},
     {"{{ .State.Pid }}", "77"},
     {"a{{.Pid}}b{{.Pid}}c", "a1234b1234c"},
-    {"{{.}}x", "map[Big:12345678901 Empty: Env:[A=1 B=2] Half:1.5 Html:<a href='x'>&\" "
-               "Labels:map[com.example/x:y tier:web] Name:/web Nested:[[1 2] [3] <nil>] Nil:<nil> NilList:<nil> "
-               "NoLabels:map[] None:[] Off:false On:true Pid:1234 Ports:map[80/tcp:[map[HostPort:8080]]] "
-               "State:map[Pid:77 Running:true] Tags:[x:1 y:2] Whole:3 Zero:0]x"},
+    {"{{.}}x",
+     "map[Big:12345678901 Empty: Env:[A=1 B=2] Half:1.5 Html:<a href='x'>&\" "
+     "Labels:map[com.example/x:y tier:web] Name:/web Nested:[[1 2] [3] <nil>] Nil:<nil> "
+     "NilList:<nil> "
+     "NoLabels:map[] None:[] Off:false On:true Pid:1234 Ports:map[80/tcp:[map[HostPort:8080]]] "
+     "State:map[Pid:77 Running:true] Tags:[x:1 y:2] Whole:3 Zero:0]x"},
     {"{{.Nil}}", "<no value>"},
     {"{{.Env}} {{.None}} {{.NoLabels}}", "[A=1 B=2] [] map[]"},
     {"{{.Big}} {{.Half}} {{.Whole}}", "12345678901 1.5 3"},
@@ -51,7 +55,9 @@ constexpr Case kValues[] = {
     {"{{(index (index .Ports \"80/tcp\") 0).HostPort}}", "8080"},
     {"{{.Labels.tier}}", "web"},
     // Literals.
-    {"{{\"a\\tb\\n\\u00e4\\x41\\\"\"}}", "a\tb\nä" "A\""},
+    {"{{\"a\\tb\\n\\u00e4\\x41\\\"\"}}",
+     "a\tb\nä"
+     "A\""},
     {"{{`raw \\t`}}", "raw \\t"},
     {"{{1}} {{-2}} {{0x10}} {{1.25}} {{1e3}} {{'a'}}", "1 -2 16 1.25 1000 97"},
     {"{{true}} {{false}}", "true false"},
@@ -91,14 +97,17 @@ constexpr Case kFunctions[] = {
     {"{{and .On .Pid}} {{and .Zero .Pid}} {{or .Zero .Pid}} {{or .Zero .Empty}}", "1234 0 1234 "},
     {"{{and .Nil .Nil.Field}}", "<no value>"},  // lazy: the second is not looked at
     {"{{not .On}}{{not .Nil}}", "falsetrue"},
-    {"{{eq .Pid 1234}} {{eq .Pid 1 2 1234}} {{ne .Name \"x\"}} {{eq .Nil nil}}", "true true true true"},
+    {"{{eq .Pid 1234}} {{eq .Pid 1 2 1234}} {{ne .Name \"x\"}} {{eq .Nil nil}}",
+     "true true true true"},
     {"{{lt 1 2}}{{le 2 2}}{{gt 1 2}}{{ge 1.5 2}}{{lt \"a\" \"b\"}}", "truetruefalsefalsetrue"},
     {"{{len .Env}} {{len .Name}} {{len .Labels}} {{len .Nil}}", "2 4 2 0"},
-    {"{{index .Labels \"com.example/x\"}}|{{index .Labels \"no\"}}|{{index .NoLabels \"no\"}}", "y||"},
+    {"{{index .Labels \"com.example/x\"}}|{{index .Labels \"no\"}}|{{index .NoLabels \"no\"}}",
+     "y||"},
     {"{{index .Nested 0 1}}", "2"},
     {"{{slice .Name 1}} {{slice .Name 1 3}} {{slice .Env 1}}", "web we [B=2]"},
     {"{{print 1 2 \"x\" 3 4}}|{{println \"a\" 1}}", "1 2x3 4|a 1\n"},
-    {"{{printf \"%s-%d-%5.1f|%-5s|%05d|%x|%q|%t|%v%%\" .Name .Pid 2.25 \"ab\" 7 255 \"q\" true .Env}}",
+    {"{{printf \"%s-%d-%5.1f|%-5s|%05d|%x|%q|%t|%v%%\" .Name .Pid 2.25 \"ab\" 7 255 \"q\" true "
+     ".Env}}",
      "/web-1234-  2.2|ab   |00007|ff|\"q\"|true|[A=1 B=2]%"},
     {"{{html .Html}}", "&lt;a href=&#39;x&#39;&gt;&amp;&#34;"},
     {"{{js \"it's <b>\"}}", "it\\'s \\u003Cb\\u003E"},

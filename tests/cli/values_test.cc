@@ -15,7 +15,9 @@ struct NumberCase {
   std::string_view text;
   std::optional<long long> expected;  // nullopt: refused
 };
-void PrintTo(const NumberCase& c, std::ostream* out) { *out << '"' << c.text << '"'; }
+void PrintTo(const NumberCase& c, std::ostream* out) {
+  *out << '"' << c.text << '"';
+}
 
 template <class Parse>
 void check(const NumberCase& c, Parse&& parse) {
@@ -37,16 +39,26 @@ TEST_P(Size, IsReadAsBytes) {
   check(GetParam(), [](std::string_view text) { return parseSize(text, "--x"); });
 }
 constexpr NumberCase kSizes[] = {
-    {"0", 0},          {"7", 7},
-    {"7b", 7},         {"1k", 1024},
-    {"1K", 1024},      {"1kb", 1024},
-    {"1KiB", 1024},    {"512m", 512LL << 20},
-    {"1.5g", 3LL << 29}, {"1tib", 1LL << 40},
-    {".5k", 512},      {"2.k", 2048},
-    {"", {}},          {"-1", {}},
-    {"m", {}},         {"1x", {}},
-    {"1kk", {}},       {"1 m", {}},
-    {"1e3", {}},       {"99999999999t", {}},
+    {"0", 0},
+    {"7", 7},
+    {"7b", 7},
+    {"1k", 1024},
+    {"1K", 1024},
+    {"1kb", 1024},
+    {"1KiB", 1024},
+    {"512m", 512LL << 20},
+    {"1.5g", 3LL << 29},
+    {"1tib", 1LL << 40},
+    {".5k", 512},
+    {"2.k", 2048},
+    {"", {}},
+    {"-1", {}},
+    {"m", {}},
+    {"1x", {}},
+    {"1kk", {}},
+    {"1 m", {}},
+    {"1e3", {}},
+    {"99999999999t", {}},
     {"0x10", {}},
 };
 INSTANTIATE_TEST_SUITE_P(Texts, Size, testing::ValuesIn(kSizes));
@@ -94,7 +106,8 @@ INSTANTIATE_TEST_SUITE_P(Texts, Time, testing::ValuesIn(kTimes));
 
 TEST(Booleans, AreGosSpellings) {
   for (const char* yes : {"1", "t", "T", "true", "TRUE", "True"}) EXPECT_TRUE(parseBool(yes, "x"));
-  for (const char* no : {"0", "f", "F", "false", "FALSE", "False"}) EXPECT_FALSE(parseBool(no, "x"));
+  for (const char* no : {"0", "f", "F", "false", "FALSE", "False"})
+    EXPECT_FALSE(parseBool(no, "x"));
   for (const char* bad : {"", "yes", "tRUE", "2"}) EXPECT_THROW((void)parseBool(bad, "x"), Error);
 }
 
@@ -102,10 +115,14 @@ struct CsvCase {
   std::string_view text;
   std::vector<std::string> expected;
 };
-void PrintTo(const CsvCase& c, std::ostream* out) { *out << c.text; }
+void PrintTo(const CsvCase& c, std::ostream* out) {
+  *out << c.text;
+}
 
 class Csv : public testing::TestWithParam<CsvCase> {};
-TEST_P(Csv, SplitsFields) { EXPECT_EQ(parseCsv(GetParam().text, "--x"), GetParam().expected); }
+TEST_P(Csv, SplitsFields) {
+  EXPECT_EQ(parseCsv(GetParam().text, "--x"), GetParam().expected);
+}
 const CsvCase kCsv[] = {
     {"a", {"a"}},
     {"", {""}},
