@@ -11,7 +11,6 @@ import argparse
 import importlib
 import os
 import pathlib
-import shutil
 import sys
 import time
 import unittest
@@ -104,7 +103,7 @@ def main():
         result = unittest.TextTestRunner(resultclass=Result, stream=sys.stdout, verbosity=2).run(suite)
     finally:
         if not options.keep:
-            shutil.rmtree(harness.scratch(), ignore_errors=True)
+            harness.remove_scratch()
     if result.testsRun == 0 or (result.wasSuccessful() and result.testsRun == len(result.skipped)):
         return SKIPPED if result.wasSuccessful() else 1
     return 0 if result.wasSuccessful() else 1

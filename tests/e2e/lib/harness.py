@@ -29,6 +29,14 @@ def scratch():
     return _settings["scratch"]
 
 
+def remove_scratch():
+    """Peers leave mounts in their folders (podman on its storage): first those, innermost first, then the files."""
+    points = [line.split()[4] for line in open("/proc/self/mountinfo")]
+    for point in reversed([p for p in points if p.startswith(scratch() + "/")]):
+        subprocess.run(["umount", "--lazy", point], stderr=subprocess.DEVNULL, check=False)
+    shutil.rmtree(scratch(), ignore_errors=True)
+
+
 def temp_dir(name="t"):
     return tempfile.mkdtemp(prefix=name + "-", dir=scratch())
 
