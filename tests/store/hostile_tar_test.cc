@@ -302,7 +302,7 @@ TEST_F(HostileTar, BytesBehindTheEndAreRefused) {
 
 // --- The same for ADD ---
 
-class HostileArchive : public HostileTar {
+class HostileAddArchive : public HostileTar {
  protected:
   void refuse(const std::string& tar) {
     StringSource source{tar};
@@ -312,7 +312,7 @@ class HostileArchive : public HostileTar {
   }
 };
 
-TEST_F(HostileArchive, NothingLeavesTheDestination) {
+TEST_F(HostileAddArchive, NothingLeavesTheDestination) {
   sys::mkdirat(AT_FDCWD, at("dest"), 0755);
   writeFile(at("outside"), "o");
   const std::string before = describeCanary(at("outside").substr(0, at("").size()) + "dest");
@@ -327,7 +327,7 @@ TEST_F(HostileArchive, NothingLeavesTheDestination) {
   EXPECT_EQ(readText(at("outside")), "o");
 }
 
-TEST_F(HostileArchive, LinksOfTheRootFileSystemAreFollowedInsideIt) {
+TEST_F(HostileAddArchive, LinksOfTheRootFileSystemAreFollowedInsideIt) {
   sys::mkdirat(AT_FDCWD, at("dest"), 0755);
   sys::symlinkat(canary(), AT_FDCWD, at("dest/out"));
   refuse(RawTar{}.file("out/file", "evil").end());  // dangling inside the root
