@@ -23,4 +23,7 @@ endif()
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   set(CMAKE_INTERPROCEDURAL_OPTIMIZATION ON)
   set(CMAKE_CXX_FLAGS_RELEASE "-O2" CACHE STRING "" FORCE)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    target_link_options(img_options INTERFACE -flto=auto)  # CMake asks for serial jobs at the link
+  endif()
 endif()
