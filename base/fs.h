@@ -47,6 +47,8 @@ std::string randomHex(size_t count);
 class [[nodiscard]] TempDir {
  public:
   explicit TempDir(const std::string& parent = "/tmp");
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
   TempDir(TempDir&& other) noexcept;
   TempDir& operator=(TempDir&&) = delete;
   ~TempDir();

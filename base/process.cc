@@ -68,7 +68,7 @@ Child::~Child() {
   ::waitpid(pid_, nullptr, 0);
 }
 
-Child Child::fork(std::function<std::string()> work) {
+Child Child::fork(const std::function<std::string()>& work) {
   Child child;
   child.result_ = Fd{
       sys::check([] { return ::memfd_create("result", MFD_CLOEXEC); }, "create a result buffer")};
@@ -114,6 +114,7 @@ namespace {
 [[noreturn]] void execProgram(const std::vector<std::string>& argv, int in, int out, int err) {
   if (::dup2(in, 0) < 0 || ::dup2(out, 1) < 0 || ::dup2(err, 2) < 0) ::_exit(126);
   std::vector<char*> raw;
+  raw.reserve(argv.size() + 1);
   for (const std::string& word : argv) raw.push_back(const_cast<char*>(word.c_str()));
   raw.push_back(nullptr);
   ::execvp(raw[0], raw.data());

@@ -25,6 +25,8 @@ struct ExitStatus {
 class [[nodiscard]] Child {
  public:
   Child() = default;
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
   Child(Child&& other) noexcept;
   Child& operator=(Child&& other) noexcept;
   ~Child();
@@ -32,7 +34,7 @@ class [[nodiscard]] Child {
   // Runs `work` in a forked child. What it returns is the child's result(); what it throws comes
   // back out of finish(). The child dies with its parent (PR_SET_PDEATHSIG) and inherits no signal
   // handlers.
-  static Child fork(std::function<std::string()> work);
+  static Child fork(const std::function<std::string()>& work);
 
   explicit operator bool() const { return pid_ > 0; }
   pid_t pid() const { return pid_; }

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <vector>
 
@@ -33,6 +32,25 @@ size_t HashingSource::read(std::span<std::byte> into) {
   const size_t count = inner_.read(into);
   hasher_.update(into.first(count));
   size_ += count;
+  return count;
+}
+
+PeekedSource::PeekedSource(Source& inner, size_t count) : inner_(inner), head_(count, '\0') {
+  size_t have = 0;
+  const std::span<std::byte> room = std::as_writable_bytes(std::span{head_});
+  while (have < count) {
+    const size_t got = inner.read(room.subspan(have));
+    if (got == 0) break;
+    have += got;
+  }
+  head_.resize(have);
+}
+
+size_t PeekedSource::read(std::span<std::byte> into) {
+  if (at_ == head_.size()) return inner_.read(into);
+  const size_t count = std::min(into.size(), head_.size() - at_);
+  std::memcpy(into.data(), head_.data() + at_, count);
+  at_ += count;
   return count;
 }
 
@@ -67,24 +85,7 @@ Compression detectCompression(std::string_view head) {
 namespace {
 
 constexpr size_t kBufferSize = size_t{256} << 10;
-
-// Hands out what was read ahead for the magic, then the rest.
-class PeekedSource final : public Source {
- public:
-  PeekedSource(std::string head, Source& inner) : head_(std::move(head)), inner_(inner) {}
-  size_t read(std::span<std::byte> into) override {
-    if (at_ == head_.size()) return inner_.read(into);
-    const size_t count = std::min(into.size(), head_.size() - at_);
-    std::memcpy(into.data(), head_.data() + at_, count);
-    at_ += count;
-    return count;
-  }
-
- private:
-  std::string head_;
-  size_t at_ = 0;
-  Source& inner_;
-};
+constexpr size_t kMagicSize = 6;  // xz has the longest
 
 struct ArchiveDeleter {
   void operator()(archive* handle) const { archive_read_free(handle); }
@@ -150,16 +151,8 @@ class Decompressor final : public Source {
 }  // namespace
 
 std::unique_ptr<Source> decompress(Source& inner, std::string name) {
-  std::array<std::byte, 6> head;
-  size_t have = 0;
-  while (have < head.size()) {
-    const size_t count = inner.read(std::span{head}.subspan(have));
-    if (count == 0) break;
-    have += count;
-  }
-  const std::string_view magic = asText(std::span{head}.first(have));
-  const Compression compression = detectCompression(magic);
-  auto peeked = std::make_unique<PeekedSource>(std::string{magic}, inner);
+  auto peeked = std::make_unique<PeekedSource>(inner, kMagicSize);
+  const Compression compression = detectCompression(peeked->head());
   if (compression == Compression::none) return peeked;
   return std::make_unique<Decompressor>(std::move(peeked), compression, std::move(name));
 }

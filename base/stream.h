@@ -83,6 +83,20 @@ class HashingSource final : public Source {
   std::uint64_t size_ = 0;
 };
 
+// The first `count` bytes of `inner` (fewer when it ends before) are read at once, to be looked at,
+// and given out again by read(). `inner` outlives it.
+class PeekedSource final : public Source {
+ public:
+  PeekedSource(Source& inner, size_t count);
+  const std::string& head() const { return head_; }
+  size_t read(std::span<std::byte> into) override;
+
+ private:
+  Source& inner_;
+  std::string head_;
+  size_t at_ = 0;
+};
+
 // At most `limit` bytes of `inner`; more is Kind::corrupt ("NAME is longer than N bytes").
 class LimitedSource final : public Source {
  public:

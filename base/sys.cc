@@ -52,12 +52,11 @@ std::optional<Fd> tryOpen(Call&& call, const std::string& path) {
   }
 }
 
-// A path through /proc that reaches the object of an O_PATH descriptor (proc(5), /proc/pid/fd).
+}  // namespace
+
 std::string procPath(int fd) {
   return fmt::format("/proc/self/fd/{}", fd);
 }
-
-}  // namespace
 
 Fd openat(int dir, const std::string& path, int flags, mode_t mode) {
   return Fd{check([&] { return ::openat(dir, path.c_str(), flags | kOpenFlags, mode); }, "open {}",

@@ -48,6 +48,8 @@ std::optional<Fd> tryOpenInRoot(int root, const std::string& path, int flags, mo
 Fd openBeneath(int root, const std::string& path, int flags, mode_t mode = 0);
 Fd openDirectory(int dir, const std::string& path);  // O_RDONLY | O_DIRECTORY
 Fd reopen(int fd, int flags);                        // an O_PATH descriptor, opened for real
+// A path through /proc that reaches the object of a descriptor (proc(5), /proc/pid/fd).
+std::string procPath(int fd);
 
 struct stat fstat(int fd);
 struct stat fstatat(int dir, const std::string& path);  // never follows the last component

@@ -8,15 +8,12 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "builder/root_path.h"
 
 namespace img::builder {
 namespace {
 
 constexpr size_t kBuffer = size_t{256} << 10;
-
-bool isSpecial(mode_t mode) {
-  return !S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode);
-}
 
 void addXattrs(Hasher& hasher, int fd) {
   std::vector<std::string> names = sys::flistxattr(fd);
@@ -58,7 +55,7 @@ std::optional<Digest> ContentDigester::digest(int handle, const std::string& con
   if (!S_ISDIR(st.st_mode)) {
     // By a name in /proc the descriptor can be opened again: the object is the one that was
     // resolved.
-    return digestEntry(AT_FDCWD, fmt::format("/proc/self/fd/{}", handle), contextPath, st);
+    return digestEntry(AT_FDCWD, sys::procPath(handle), contextPath, st);
   }
   const Fd folder = sys::openDirectory(handle, ".");
   const std::string prefix = contextPath.empty() ? "" : contextPath + "/";

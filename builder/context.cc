@@ -79,7 +79,7 @@ Context::Context(const std::string& folder, const IgnoreFile& ignore) : ignoreNa
           .hint("the last argument is the folder with the files to build from, usually \".\"");
     }
     root_ = std::move(*opened);
-    path_ = sys::readlinkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", root_.get()));
+    path_ = sys::readlinkat(AT_FDCWD, sys::procPath(root_.get()));
   }
   if (!ignore.name.empty()) ignore_ = parser::IgnorePatterns::parseFile(ignore.text, ignore.name);
 }

@@ -18,9 +18,7 @@ std::string baseName(const std::string& path) {
 
 // Where an open object lies below the root; both are asked of the kernel, so no link is left in it.
 std::string pathBelow(const SourceRoot& root, const Fd& handle) {
-  const auto link = [](int fd) {
-    return sys::readlinkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", fd));
-  };
+  const auto link = [](int fd) { return sys::readlinkat(AT_FDCWD, sys::procPath(fd)); };
   const std::string base = link(root.fd);
   const std::string path = link(handle.get());
   if (path == base) return "";

@@ -43,10 +43,6 @@ Error changed(const std::string& name) {
   return Error::make(Kind::failed, "file {} changed while it was read", text::quote(name));
 }
 
-bool isSpecial(mode_t mode) {
-  return !S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode);
-}
-
 }  // namespace
 
 NewFolder CopyOptions::newFolder() const {
@@ -219,8 +215,7 @@ bool TreeCopier::linkIfKnown(const struct stat& st, int toDir, const std::string
   const auto known = links_.find({st.st_dev, st.st_ino});
   if (known == links_.end()) return false;
   makeRoom(toDir, toName);
-  sys::linkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", known->second.get()), toDir, toName,
-              AT_SYMLINK_FOLLOW);
+  sys::linkat(AT_FDCWD, sys::procPath(known->second.get()), toDir, toName, AT_SYMLINK_FOLLOW);
   return true;
 }
 

@@ -100,6 +100,10 @@ std::string_view typeName(mode_t mode) {
   return "device";
 }
 
+bool isSpecial(mode_t mode) {
+  return !S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode);
+}
+
 Place resolvePlace(int root, const std::string& path, const NewFolder& missing) {
   return Walker{root, path, missing}.toLast();
 }

@@ -40,5 +40,6 @@ Fd makeFolders(int root, const std::string& path, const NewFolder& missing);
 
 // "file", "symbolic link", "FIFO", ... for messages.
 std::string_view typeName(mode_t mode);
+bool isSpecial(mode_t mode);  // a device, a pipe or a socket
 
 }  // namespace img::builder

@@ -31,7 +31,7 @@ class LogWatch {
  public:
   explicit LogWatch(int folder)
       : inotify_(sys::check([] { return ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK); }, "inotify")) {
-    const std::string path = fmt::format("/proc/self/fd/{}", folder);
+    const std::string path = sys::procPath(folder);
     sys::check(
         [&] {
           return ::inotify_add_watch(inotify_.get(), path.c_str(),

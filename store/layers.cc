@@ -78,36 +78,12 @@ void publishView(const Layout& layout, IngestDir& folder, const Meta& meta) {
   folder.release();
 }
 
-// First bytes looked at, then given out again.
-class PeekedSource final : public Source {
- public:
-  explicit PeekedSource(Source& inner) : inner_(inner) {
-    std::byte buffer[8];
-    while (head_.size() < sizeof buffer) {
-      const size_t count = inner.read(std::span{buffer, sizeof buffer - head_.size()});
-      if (count == 0) break;
-      head_ += asText(std::span{buffer, count});
-    }
-  }
-  const std::string& head() const { return head_; }
-  size_t read(std::span<std::byte> into) override {
-    if (at_ == head_.size()) return inner_.read(into);
-    const size_t count = std::min(into.size(), head_.size() - at_);
-    std::copy_n(asBytes(head_).begin() + static_cast<std::ptrdiff_t>(at_), count, into.begin());
-    at_ += count;
-    return count;
-  }
-
- private:
-  Source& inner_;
-  std::string head_;
-  size_t at_ = 0;
-};
+constexpr size_t kMagicSize = 8;
 
 // Owns the chain of sources of one layer.
 class LayerStream final : public Source {
  public:
-  LayerStream(const Descriptor& blob, Source& raw) : peeked_(raw) {
+  LayerStream(const Descriptor& blob, Source& raw) : peeked_(raw, kMagicSize) {
     checkLayerCompression(blob, peeked_.head());
     if (detectCompression(peeked_.head()) != Compression::none)
       plain_ = decompress(peeked_, blob.digest.str());

@@ -35,10 +35,6 @@ Path splitPath(std::string_view path) {
   return parts;
 }
 
-std::string joinPath(const std::vector<std::string>& parts) {
-  return text::join(parts, "/");
-}
-
 // Where a path of the image leads when its symbolic links are followed inside the tree, also when
 // the end of it is not there (a dangling /etc/resolv.conf is common).
 struct Resolved {
@@ -70,21 +66,21 @@ Resolved resolveInTree(int root, std::string_view path) {
       continue;
     }
     done.push_back(std::move(part));
-    result.st = statInTree(root, joinPath(done));
+    result.st = statInTree(root, text::join(done, "/"));
     if (result.st && !rest.empty() && S_ISREG(result.st->st_mode)) {
-      throw Error::make(Kind::corrupt, "`/{}` in the image is not a folder", joinPath(done));
+      throw Error::make(Kind::corrupt, "`/{}` in the image is not a folder", text::join(done, "/"));
     }
     if (!result.st || !S_ISLNK(result.st->st_mode)) continue;
     if (++links > kMaxLinks) {
       throw Error::make(Kind::corrupt, "`/{}` in the image is a loop of symbolic links", path);
     }
-    const std::string target = readLinkInTree(root, joinPath(done));
+    const std::string target = readLinkInTree(root, text::join(done, "/"));
     done.pop_back();
     if (target.starts_with('/')) done.clear();
     Path parts = splitPath(target);
     rest.insert(rest.begin(), parts.begin(), parts.end());
   }
-  result.path = joinPath(done);
+  result.path = text::join(done, "/");
   if (!result.path.empty()) result.st = statInTree(root, result.path);
   return result;
 }

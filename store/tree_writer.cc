@@ -24,10 +24,6 @@ constexpr int kMaxLinks = 40;  // as the kernel, path_resolution(7)
 
 constexpr timespec kKeepTime{0, UTIME_OMIT};
 
-std::string procPath(int fd) {
-  return fmt::format("/proc/self/fd/{}", fd);
-}
-
 }  // namespace
 
 TreeWriter::TreeWriter(int root, std::string base, Style style, std::string name)
@@ -318,7 +314,7 @@ void TreeWriter::putNode(const std::string& path, const Meta& meta, mode_t type,
   // Devices and FIFOs are never opened; their O_PATH descriptor's name in /proc stands for exactly
   // this inode.
   const Fd node = sys::openat(dir, place.name, O_PATH | O_NOFOLLOW);
-  sys::fchmodat(AT_FDCWD, procPath(node.get()), actual.mode);
+  sys::fchmodat(AT_FDCWD, sys::procPath(node.get()), actual.mode);
   noteXattrs(writeXattrsAt(dir, place.name, actual.xattrs));
   sys::utimensat(dir, place.name, kKeepTime, actual.mtime);
 }
@@ -343,7 +339,7 @@ void TreeWriter::putLink(const std::string& path, const std::string& target) {
   // From the descriptor; where that needs a capability (before Linux 6.10), by the descriptor's
   // name in /proc.
   if (::linkat(file->get(), "", dir, place.name.c_str(), AT_EMPTY_PATH) == 0) return;
-  sys::linkat(AT_FDCWD, procPath(file->get()), dir, place.name, AT_SYMLINK_FOLLOW);
+  sys::linkat(AT_FDCWD, sys::procPath(file->get()), dir, place.name, AT_SYMLINK_FOLLOW);
 }
 
 void TreeWriter::putWhiteout(const std::string& parent, const std::string& name) {
