@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/process.h"
 #include "base/sys.h"
+#include "store/whiteout.h"
 
 namespace img::store {
 namespace {
@@ -64,6 +65,16 @@ void checkSpec(const OverlaySpec& spec) {
     throw Error::make(Kind::unsupported, "the image has {} layers, the kernel mounts at most {}",
                       spec.lowers.size(), kMaxLowers)
         .hint("squash the image");
+  }
+}
+
+// overlayfs honours the opaque mark of every folder but a layer's root (ovl_lookup looks at names,
+// and the root has none): what lies below such a layer is taken out of the union here.
+void dropHiddenLowers(OverlaySpec& spec) {
+  for (size_t i = 0; i + 1 < spec.lowers.size(); ++i) {
+    // Asked of a new descriptor: fgetxattr(2) does not take one of O_PATH.
+    if (opaqueMark(sys::openDirectory(spec.lowers[i], ".").get()) != OpaqueMark::opaque) continue;
+    spec.lowers.resize(i + 1);
   }
 }
 
@@ -156,9 +167,10 @@ Fd mountByCall(const OverlaySpec& spec) {
 
 }  // namespace
 
-Fd mountOverlay(const OverlaySpec& spec, OverlayMethod method) {
+Fd mountOverlay(OverlaySpec spec, OverlayMethod method) {
   checkSpec(spec);
   try {
+    dropHiddenLowers(spec);
     // One lower and no upper: see mountInPrivateNamespace.
     const bool isSingle = spec.lowers.size() == 1 && spec.upper < 0;
     if (method != OverlayMethod::mountCall && !isSingle) {

@@ -27,8 +27,9 @@ enum class OverlayMethod {
 };
 
 // A detached mount of the union. Options: redirect_dir=off, metacopy=off, index=off.
+// A lower that is opaque as a whole hides the lowers after it.
 // Throws with a hint when the store lies on a file system that overlayfs refuses as upper.
 // For single-threaded processes (mountCall forks).
-Fd mountOverlay(const OverlaySpec& spec, OverlayMethod method = OverlayMethod::probe);
+Fd mountOverlay(OverlaySpec spec, OverlayMethod method = OverlayMethod::probe);
 
 }  // namespace img::store

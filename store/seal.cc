@@ -80,6 +80,7 @@ class Sealer {
   void sealSpecial(int dir, const std::string& name, const struct stat& st,
                    const LowerFolder& below);
 
+  bool hidesNothing(const LowerFolder& below, const std::string& name) const;
   Time timeOf(const struct stat& st) const;
   bool isSameMeta(const struct stat& st, const struct stat& lower) const;
   bool isSameFile(int file, const struct stat& st, const Xattrs& xattrs,
@@ -154,7 +155,7 @@ void Sealer::walk(int dir, OpaqueMark mark, const LowerFolder& below, int depth)
     }
     if (item.isWhiteout) {
       path_.resize(parent);
-      emitMark(item.key);
+      if (!hidesNothing(below, std::string{name})) emitMark(item.key);
     } else {
       sealEntry(dir, item, below, depth);
       path_.resize(parent);
@@ -182,8 +183,10 @@ void Sealer::sealFolder(int dir, const std::string& name, const LowerFolder& bel
   const struct stat st = sys::fstat(folder.get());
   TarEntry entry = entryFor(st);
   entry.xattrs = readXattrs(folder.get());
-  const OpaqueMark mark = opaqueMark(folder.get());
+  OpaqueMark mark = opaqueMark(folder.get());
   const bool isOpaque = mark == OpaqueMark::opaque;
+  // overlayfs marks every new folder of a merged one (ovl_create_upper, fs/overlayfs/dir.c).
+  if (isOpaque && hidesNothing(below, name)) mark = OpaqueMark::none;
   const auto lower = below.find(name);
   bool isSame = false;
   if (lower && !isOpaque && S_ISDIR(lower->st.st_mode) && isSameMeta(st, lower->st)) {
@@ -248,6 +251,11 @@ void Sealer::sealSpecial(int dir, const std::string& name, const struct stat& st
   // Symbolic links can have none of the attributes that travel (xattr(7): user.* and ACLs).
   if (entry.type != Type::symlink) entry.xattrs = readXattrsAt(dir, name);
   emit(entry);
+}
+
+// A mark for a name that no layer below has; a layer without lowers is sealed for any.
+bool Sealer::hidesNothing(const LowerFolder& below, const std::string& name) const {
+  return !options_.lowers.empty() && !below.find(name);
 }
 
 Time Sealer::timeOf(const struct stat& st) const {

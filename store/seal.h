@@ -20,8 +20,8 @@ struct SealOptions {
   // Paths (relative, no leading '/') that are left out with all below them: mount stubs.
   std::vector<std::string> exclude;
   // Open folders of the layers below, topmost first. A copied-up file or folder that is the same
-  // there (type, mode, owner, size, mtime, xattrs, content) is left out. Empty: nothing is
-  // compared.
+  // there (type, mode, owner, size, mtime, xattrs, content) is left out, and so is a
+  // whiteout or opaque mark that hides nothing. Empty: nothing is compared.
   std::vector<int> lowers;
   // Sees every regular file's bytes as they are hashed (the secret guard). May be empty.
   std::function<void(const std::string& path, std::span<const std::byte>)> inspect;

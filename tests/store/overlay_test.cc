@@ -4,6 +4,7 @@
 #include <sys/sysmacros.h>
 
 #include "store/rootfs.h"
+#include "store/whiteout.h"
 #include "tests/store/store_fixture.h"
 
 namespace img::store {
@@ -90,6 +91,31 @@ TEST_P(Overlay, WritesGoToTheUpper) {
   EXPECT_EQ(fs::readFile(lower, "file"), "old");
   const struct stat whiteout = sys::fstatat(upper, "gone");
   EXPECT_TRUE(S_ISCHR(whiteout.st_mode) && whiteout.st_rdev == makedev(0, 0));
+}
+
+TEST_P(Overlay, AnOpaqueLayerHidesAllBelowIt) {
+  const int top = makeFolder("top");
+  const int middle = makeFolder("middle");
+  const int bottom = makeFolder("bottom");
+  write(top, "top", "x");
+  write(middle, "middle", "x");
+  write(bottom, "bottom", "x");
+  markOpaque(sys::openDirectory(middle, ".").get());
+  const Fd root = mountOverlay({.lowers = {top, middle, bottom}}, GetParam());
+  EXPECT_TRUE(has(root, "top"));
+  EXPECT_TRUE(has(root, "middle"));
+  EXPECT_FALSE(has(root, "bottom"));
+}
+
+TEST_F(UnionTest, AnOpaqueTopmostLayerIsAlone) {
+  const int top = makeFolder("top");
+  const int bottom = makeFolder("bottom");
+  write(top, "top", "x");
+  write(bottom, "bottom", "x");
+  markOpaque(sys::openDirectory(top, ".").get());
+  const Fd root = mountOverlay({.lowers = {top, bottom}});
+  EXPECT_TRUE(has(root, "top"));
+  EXPECT_FALSE(has(root, "bottom"));
 }
 
 TEST_P(Overlay, AFolderThatIsRenamedIsCopiedAndNotRedirected) {

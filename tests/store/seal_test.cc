@@ -476,6 +476,29 @@ TEST_F(SealOverLowers, AnOpaqueUpperFolderIsWhollyNew) {
   EXPECT_EQ(sealed(), (Lines{"d d/", "f d/.wh..wh..opq", "f d/f"}));
 }
 
+// What overlayfs leaves after `mkdir -p new/sub` in a merged folder.
+TEST_F(SealOverLowers, LeavesOutMarksThatHideNothing) {
+  folder("new");
+  folder("new/sub");
+  ::lsetxattr(at("new").c_str(), "trusted.overlay.opaque", "y", 1, 0);
+  sys::mknodat(AT_FDCWD, at("never-there"), S_IFCHR, makedev(0, 0));
+  EXPECT_EQ(sealed(), (Lines{"d new/", "d new/sub/"}));
+}
+
+TEST_F(SealOverLowers, KeepsTheOpaqueMarkOfAFolderThatWasAFile) {
+  writeFile(bottom_ + "/d", "x");
+  folder("d");
+  ::lsetxattr(at("d").c_str(), "trusted.overlay.opaque", "y", 1, 0);
+  EXPECT_EQ(sealed(), (Lines{"d d/", "f d/.wh..wh..opq"}));
+}
+
+TEST_F(SealOverLowers, AMarkOverADeletedNameHidesNothing) {
+  twin(bottom_);
+  sys::mknodat(AT_FDCWD, lower_ + "/d", S_IFCHR, makedev(0, 0));
+  ::lsetxattr(at("d").c_str(), "trusted.overlay.opaque", "y", 1, 0);
+  EXPECT_EQ(sealed(), (Lines{"d d/", "f d/f"}));
+}
+
 TEST_F(SealOverLowers, TheTopmostLayerCounts) {
   twin(bottom_);
   sys::mkdirat(AT_FDCWD, lower_ + "/d", 0755);
