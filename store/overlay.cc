@@ -8,6 +8,7 @@
 #include <sys/statfs.h>
 
 #include <array>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -76,6 +77,18 @@ void dropHiddenLowers(OverlaySpec& spec) {
     if (opaqueMark(sys::openDirectory(spec.lowers[i], ".").get()) != OpaqueMark::opaque) continue;
     spec.lowers.resize(i + 1);
   }
+}
+
+// An image may hold the same layer twice, and overlayfs refuses one folder in two places (ELOOP).
+// The upper one wins everywhere: it has every name, whiteout and opaque mark of the lower one.
+void dropRepeatedLowers(OverlaySpec& spec) {
+  std::set<std::pair<dev_t, ino_t>> seen;
+  std::vector<int> distinct;
+  for (const int lower : spec.lowers) {
+    const struct stat st = sys::fstat(lower);
+    if (seen.emplace(st.st_dev, st.st_ino).second) distinct.push_back(lower);
+  }
+  spec.lowers = std::move(distinct);
 }
 
 // nullopt: this kernel does not know "lowerdir+".
@@ -170,6 +183,7 @@ Fd mountByCall(const OverlaySpec& spec) {
 Fd mountOverlay(OverlaySpec spec, OverlayMethod method) {
   checkSpec(spec);
   try {
+    dropRepeatedLowers(spec);
     dropHiddenLowers(spec);
     // One lower and no upper: see mountInPrivateNamespace.
     const bool isSingle = spec.lowers.size() == 1 && spec.upper < 0;

@@ -107,6 +107,17 @@ TEST_P(Overlay, AnOpaqueLayerHidesAllBelowIt) {
   EXPECT_FALSE(has(root, "bottom"));
 }
 
+TEST_P(Overlay, TheSameLayerTwiceCountsWhereItIsHighest) {
+  const int twice = makeFolder("twice");
+  const int between = makeFolder("between");
+  write(twice, "both", "twice");
+  write(between, "both", "between");
+  write(between, "only", "between");
+  const Fd root = mountOverlay({.lowers = {twice, between, twice}}, GetParam());
+  EXPECT_EQ(read(root, "both"), "twice");
+  EXPECT_EQ(read(root, "only"), "between");
+}
+
 TEST_F(UnionTest, AnOpaqueTopmostLayerIsAlone) {
   const int top = makeFolder("top");
   const int bottom = makeFolder("bottom");
