@@ -61,7 +61,7 @@ void saveToFile(const store::Layout& layout, const std::vector<store::SaveItem>&
   }
 }
 
-int runSave(Context& context, std::vector<std::string> args) {
+int runSave(Context& context, const std::vector<std::string>& args) {
   std::string file;
   std::string format = "docker-archive";
   bool quiet = false;
@@ -123,7 +123,7 @@ Fd openStdin(std::string_view what) {
   return Fd{sys::check([] { return fcntl(0, F_DUPFD_CLOEXEC, 3); }, "duplicate stdin")};
 }
 
-int runLoad(Context& context, std::vector<std::string> args) {
+int runLoad(Context& context, const std::vector<std::string>& args) {
   std::string file;
   bool quiet = false;
   Options options{context, "", "Read images from an archive or an OCI directory"};
@@ -191,7 +191,7 @@ std::string creationTime() {
   return text::formatTime(static_cast<long long>(*seconds));
 }
 
-int runImport(Context& context, std::vector<std::string> args) {
+int runImport(Context& context, const std::vector<std::string>& args) {
   std::vector<std::string> changes;
   std::string message;
   std::optional<std::string> platform;

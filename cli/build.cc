@@ -250,7 +250,7 @@ bool isQuiet(const BuildOptions& build) {
   return build.quiet || build.progress == "quiet" || build.progress == "none";
 }
 
-int runBuild(Context& context, std::vector<std::string> args) {
+int runBuild(Context& context, const std::vector<std::string>& args) {
   BuildOptions options;
   if (!parseOptions(context, args, options)) return 0;
   if (options.print == "ast") return printAst(context, options);

@@ -28,17 +28,17 @@ struct Command {
   Group group;
   std::string_view help;  // one line, no full stop
   // Gets the words after the command's name, returns the exit status. Errors are thrown.
-  int (*run)(Context& context, std::vector<std::string> args);
+  int (*run)(Context& context, const std::vector<std::string>& args);
 };
 
 class CommandTable {
  public:
   void add(const Command& command) { commands_.push_back(command); }
-  const Command* find(std::string_view name) const;  // by any of its names
-  bool isGroup(std::string_view word) const;         // "image" of "image ls"
+  [[nodiscard]] const Command* find(std::string_view name) const;  // by any of its names
+  [[nodiscard]] bool isGroup(std::string_view word) const;         // "image" of "image ls"
   // The second words of a group, or all names without a blank when `group` is empty.
-  std::vector<std::string> namesIn(std::string_view group) const;
-  const std::vector<Command>& all() const { return commands_; }
+  [[nodiscard]] std::vector<std::string> namesIn(std::string_view group) const;
+  [[nodiscard]] const std::vector<Command>& all() const { return commands_; }
 
  private:
   std::vector<Command> commands_;

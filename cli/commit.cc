@@ -79,7 +79,7 @@ store::Image commit(Context& context, const Request& request) {
   return store::commitContainer(layout, record, commit);
 }
 
-int commitCommand(Context& context, std::vector<std::string> args) {
+int commitCommand(Context& context, const std::vector<std::string>& args) {
   Request request;
   Options options{context, "CONTAINER [NAME[:TAG]]", "Make an image of a container's changes"};
   options.text("-a,--author", request.author, "AUTHOR", "Author of the image")

@@ -103,7 +103,7 @@ int execute(Context& context, const ExecRequest& request) {
   }
 }
 
-int execCommand(Context& context, std::vector<std::string> args) {
+int execCommand(Context& context, const std::vector<std::string>& args) {
   ExecRequest request;
   Options options{context, "CONTAINER COMMAND [ARG...]", "Run a command in a running container"};
   options.flag("-i,--interactive", request.interactive, "Keep standard input open")

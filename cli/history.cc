@@ -94,7 +94,7 @@ Json fieldsOf(const Step& step, std::string id, bool noTrunc, bool human) {
           {"Comment", step.entry.comment}};
 }
 
-int runHistory(Context& context, std::vector<std::string> args) {
+int runHistory(Context& context, const std::vector<std::string>& args) {
   bool quiet = false;
   bool noTrunc = false;
   bool human = true;

@@ -11,7 +11,7 @@
 namespace img::cli {
 namespace {
 
-int runTag(Context& context, std::vector<std::string> args) {
+int runTag(Context& context, const std::vector<std::string>& args) {
   Options options{context, "SOURCE NAME...", "Give an image more names"};
   options.positionals(2, kAnyNumber);
   if (!options.parse(args)) return 0;
@@ -132,7 +132,7 @@ void removeTarget(Context& context, const std::string& argument, bool force) {
   context.print(out + deleteImage(context, target));
 }
 
-int runRmi(Context& context, std::vector<std::string> args) {
+int runRmi(Context& context, const std::vector<std::string>& args) {
   bool force = false;
   bool ignoreMissing = false;
   bool all = false;

@@ -199,7 +199,7 @@ void printIds(Context& context, const std::vector<Row>& rows, bool noTrunc) {
   context.print(out);
 }
 
-int runImages(Context& context, std::vector<std::string> args) {
+int runImages(Context& context, const std::vector<std::string>& args) {
   Request request;
   bool all = false;
   Options options{context, "[NAME[:TAG]]", "List images"};
@@ -229,6 +229,7 @@ int runImages(Context& context, std::vector<std::string> args) {
   if (request.digests) style.columns.emplace_back("Digest");
   style.columns.insert(style.columns.end(), {"ID", "CreatedSince", "Size"});
   std::vector<Json> fields;
+  fields.reserve(rows.size());
   for (const Row& row : rows) fields.push_back(fieldsOf(row, context.store(), request.noTrunc));
   printList(context, imageFields(), style, fields);
   return 0;

@@ -58,7 +58,7 @@ void printFound(Context& context, std::vector<Json> found, const std::string& fo
   }
 }
 
-int runInspect(Context& context, std::vector<std::string> args) {
+int runInspect(Context& context, const std::vector<std::string>& args) {
   std::string format;
   std::string type;
   bool withSize = false;
@@ -83,7 +83,7 @@ int runInspect(Context& context, std::vector<std::string> args) {
 
 // `img image inspect` and the like look at one kind only.
 template <size_t Which>
-int runInspectOne(Context& context, std::vector<std::string> args) {
+int runInspectOne(Context& context, const std::vector<std::string>& args) {
   const ObjectKind& kind = kKinds[Which];
   std::string format;
   bool withSize = false;

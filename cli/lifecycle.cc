@@ -52,7 +52,7 @@ void requireTargets(const Options& options, bool all) {
   if (!all && options.words().empty()) throw Error{Kind::usage, "a container is needed"};
 }
 
-int stopContainers(Context& context, std::vector<std::string> args) {
+int stopContainers(Context& context, const std::vector<std::string>& args) {
   StopRequest stop;
   bool all = false;
   bool ignore = false;
@@ -78,7 +78,7 @@ int stopContainers(Context& context, std::vector<std::string> args) {
       });
 }
 
-int killContainers(Context& context, std::vector<std::string> args) {
+int killContainers(Context& context, const std::vector<std::string>& args) {
   int signal = SIGKILL;
   bool all = false;
   Options options{context, "CONTAINER...", "Send a signal to running containers"};
@@ -98,7 +98,7 @@ int killContainers(Context& context, std::vector<std::string> args) {
                  });
 }
 
-int removeContainers(Context& context, std::vector<std::string> args) {
+int removeContainers(Context& context, const std::vector<std::string>& args) {
   RemoveRequest remove;
   bool all = false;
   bool ignore = false;
@@ -118,7 +118,7 @@ int removeContainers(Context& context, std::vector<std::string> args) {
                  });
 }
 
-int waitContainers(Context& context, std::vector<std::string> args) {
+int waitContainers(Context& context, const std::vector<std::string>& args) {
   Options options{context, "CONTAINER...", "Wait until containers end and print their exit codes"};
   options.ignoredValue("--condition").positionals(1, kAnyNumber);
   if (!options.parse(args)) return 0;
@@ -134,7 +134,7 @@ int waitContainers(Context& context, std::vector<std::string> args) {
   return context.status();
 }
 
-int restartContainers(Context& context, std::vector<std::string> args) {
+int restartContainers(Context& context, const std::vector<std::string>& args) {
   StopRequest stop;
   Options options{context, "CONTAINER...", "Stop containers and start them again"};
   options
@@ -156,7 +156,7 @@ int restartContainers(Context& context, std::vector<std::string> args) {
 }
 
 template <bool Paused>
-int pauseContainers(Context& context, std::vector<std::string> args) {
+int pauseContainers(Context& context, const std::vector<std::string>& args) {
   Options options{context, "CONTAINER...",
                   Paused ? "Freeze all processes of containers" : "Let frozen containers go on"};
   options.positionals(1, kAnyNumber);
@@ -167,7 +167,7 @@ int pauseContainers(Context& context, std::vector<std::string> args) {
   });
 }
 
-int renameContainer(Context& context, std::vector<std::string> args) {
+int renameContainer(Context& context, const std::vector<std::string>& args) {
   Options options{context, "CONTAINER NEW-NAME", "Give a container another name"};
   options.positionals(2, 2);
   if (!options.parse(args)) return 0;
@@ -176,7 +176,7 @@ int renameContainer(Context& context, std::vector<std::string> args) {
   return 0;
 }
 
-int pruneContainers(Context& context, std::vector<std::string> args) {
+int pruneContainers(Context& context, const std::vector<std::string>& args) {
   bool force = false;
   bool dryRun = false;
   Options options{context, "", "Remove all containers that do not run"};

@@ -84,7 +84,7 @@ void replay(Context& context, const store::Containers& containers,
   }
 }
 
-int showLogs(Context& context, std::vector<std::string> args) {
+int showLogs(Context& context, const std::vector<std::string>& args) {
   LogsRequest request;
   std::string tail;
   const long long now = nowSeconds();

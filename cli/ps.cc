@@ -111,7 +111,7 @@ std::vector<store::ContainerRecord> select(const store::Containers& containers,
   return records;
 }
 
-int listContainers(Context& context, std::vector<std::string> args) {
+int listContainers(Context& context, const std::vector<std::string>& args) {
   PsRequest request;
   Options options{context, "", "List containers"};
   options.flag("-a,--all", request.all, "Those that do not run, too")

@@ -90,7 +90,7 @@ bool parseRequest(Context& context, const std::vector<std::string>& args, bool f
   return true;
 }
 
-int runImage(Context& context, std::vector<std::string> args) {
+int runImage(Context& context, const std::vector<std::string>& args) {
   RunRequest request;
   return withRunStatus([&] {
     if (!parseRequest(context, args, true, request)) return 0;
@@ -108,7 +108,7 @@ int runImage(Context& context, std::vector<std::string> args) {
   });
 }
 
-int createContainer(Context& context, std::vector<std::string> args) {
+int createContainer(Context& context, const std::vector<std::string>& args) {
   RunRequest request;
   return withRunStatus([&] {
     request.detach = true;  // a terminal is needed only when it starts
@@ -144,7 +144,7 @@ int startOne(Context& context, const std::string& name, const StartOptions& opti
   return 0;
 }
 
-int startContainers(Context& context, std::vector<std::string> args) {
+int startContainers(Context& context, const std::vector<std::string>& args) {
   StartOptions start;
   Options options{context, "CONTAINER...", "Start containers that do not run"};
   options.flag("-a,--attach", start.attach, "Stay with it: output, signals, exit status")

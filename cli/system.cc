@@ -54,7 +54,7 @@ std::string platformName() {
   return host.os + "/" + host.architecture + (host.variant.empty() ? "" : "/" + host.variant);
 }
 
-int runVersion(Context& context, std::vector<std::string> args) {
+int runVersion(Context& context, const std::vector<std::string>& args) {
   std::string format;
   Options options{context, "", "Show the version of this program"};
   options.text("-f,--format", format, "FORMAT", "json or a template").positionals(0, 0);
@@ -118,7 +118,7 @@ Facts storeFacts(const store::Layout& layout) {
           {"Containers Running", running}};
 }
 
-int runInfo(Context& context, std::vector<std::string> args) {
+int runInfo(Context& context, const std::vector<std::string>& args) {
   std::string format;
   Options options{context, "", "Show facts about this machine and the store"};
   options.text("-f,--format", format, "FORMAT", "json or a template").positionals(0, 0);

@@ -44,7 +44,7 @@ std::vector<pid_t> processesOf(const store::ContainerRecord& record) {
   return pids;
 }
 
-int showProcesses(Context& context, std::vector<std::string> args) {
+int showProcesses(Context& context, const std::vector<std::string>& args) {
   Options options{context, "CONTAINER [PS OPTIONS]", "Show the processes of a container"};
   options.stopAtPositional().positionals(1, kAnyNumber);
   if (!options.parse(args)) return 0;

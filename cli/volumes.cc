@@ -34,7 +34,7 @@ std::vector<std::string> usersOf(const std::vector<store::ContainerRecord>& cont
   return users;
 }
 
-int runCreate(Context& context, std::vector<std::string> args) {
+int runCreate(Context& context, const std::vector<std::string>& args) {
   std::string driver = kDriver;
   std::vector<std::string> labels;
   std::vector<std::string> driverOptions;
@@ -127,7 +127,7 @@ Json fieldsOf(const store::Volume& volume) {
           {"Label", Json(volume.labels)}};
 }
 
-int runList(Context& context, std::vector<std::string> args) {
+int runList(Context& context, const std::vector<std::string>& args) {
   bool quiet = false;
   std::string format;
   std::vector<std::string> filterTexts;
@@ -177,7 +177,7 @@ void removeVolume(const store::Layout& layout, const std::string& name, bool for
   volumes.remove(name);
 }
 
-int runRemove(Context& context, std::vector<std::string> args) {
+int runRemove(Context& context, const std::vector<std::string>& args) {
   bool force = false;
   Options options{context, "NAME...", "Remove volumes"};
   options.flag("-f,--force", force, "A missing volume is no error").positionals(1, kAnyNumber);

@@ -17,7 +17,7 @@ namespace img::cli {
 namespace {
 
 // Says which command ran and what it got.
-int echo(Context& context, std::vector<std::string> args) {
+int echo(Context& context, const std::vector<std::string>& args) {
   Options options{context, "[WORD...]", "Print the words"};
   if (!options.parse(args)) return 0;
   context.print(context.command + ":" + text::join(options.words(), "|") + "\n");
@@ -29,24 +29,26 @@ CommandTable testTable() {
   table.add({"images,ls,image ls", Group::images, "List images", echo});
   table.add({"rm,container rm", Group::containers, "Remove containers", echo});
   table.add({"volume create", Group::volumes, "Create a volume", echo});
-  table.add({"fails", Group::system, "Fail", [](Context&, std::vector<std::string>) -> int {
+  table.add({"fails", Group::system, "Fail", [](Context&, const std::vector<std::string>&) -> int {
                throw Error{Kind::failed, "it failed"}.exitCode(42);
              }});
-  table.add({"breaks", Group::system, "Break", [](Context&, std::vector<std::string>) -> int {
-               throw std::out_of_range{"map::at"};
-             }});
+  table.add(
+      {"breaks", Group::system, "Break", [](Context&, const std::vector<std::string>&) -> int {
+         throw std::out_of_range{"map::at"};
+       }});
   table.add({"targets", Group::system, "Fail for one target",
-             [](Context& context, std::vector<std::string>) {
+             [](Context& context, const std::vector<std::string>&) {
                context.print("one\n");
                context.fail(Error{Kind::notFound, "no such thing: two"});
                context.print("three\n");
                return context.status();
              }});
-  table.add({"warns", Group::system, "Warn twice", [](Context& context, std::vector<std::string>) {
-               context.warn(Error{Kind::failed, "careful"});
-               context.warn(Error{Kind::failed, "careful"});
-               return 0;
-             }});
+  table.add(
+      {"warns", Group::system, "Warn twice", [](Context& context, const std::vector<std::string>&) {
+         context.warn(Error{Kind::failed, "careful"});
+         context.warn(Error{Kind::failed, "careful"});
+         return 0;
+       }});
   return table;
 }
 
