@@ -59,7 +59,7 @@ void markCacheRecord(int folder, const std::string& name, Marks& marks) {
     const auto text = fs::tryReadFile(folder, name);
     if (!text) return;
     const Json document = parseJson(*text, name);
-    const JsonReader record{document, name};
+    const JsonReader record = JsonReader{document, name}.get("record");
     if (const auto layer = record.find("layer")) marks.blobs.insert(layer->get("digest").digest());
     if (const auto diffId = record.find("diff_id")) marks.layers.insert(diffId->digest());
   } catch (const Error& error) {

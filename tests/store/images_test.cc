@@ -299,8 +299,8 @@ TEST_F(GarbageTest, CacheRecordsKeepTheirLayer) {
   const Image image = makeImage("1", {kA});
   makeView(image.config.diffIds[0]);
   fs::replaceFile(layout.fd(), "cache/steps/key",
-                  R"({"layer":)" + toJson(image.manifest.layers[0]) + R"(,"diff_id":")" +
-                      image.config.diffIds[0].str() + R"("})",
+                  R"({"record":{"layer":)" + toJson(image.manifest.layers[0]) + R"(,"diff_id":")" +
+                      image.config.diffIds[0].str() + R"("},"sha256":""})",
                   0644, fs::Sync::none);
   fs::replaceFile(layout.fd(), "cache/steps/broken", "{", 0644, fs::Sync::none);
   images.untag(kA);
