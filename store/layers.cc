@@ -122,7 +122,8 @@ std::unique_ptr<Source> openLayerStream(const Descriptor& blob, Source& raw) {
 
 bool Layers::has(const Digest& diffId) const {
   const auto meta = readMeta(layout_, diffId);
-  return meta && meta->bootId == bootId();
+  if (!meta || meta->bootId != bootId()) return false;
+  return sys::tryFstatat(layout_.layers(), diffId.hex() + "/fs").has_value();
 }
 
 Fd Layers::open(const Digest& diffId) const {

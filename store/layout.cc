@@ -89,6 +89,15 @@ void createStore(int root, const std::string& path) {
   fs::replaceFile(root, "version", fmt::format("{}\n", kVersion), 0644, fullSync());
 }
 
+// Folders that somebody removed to save space, or that a backup left out because they were empty.
+void restoreFolders(int root, const std::string& path) {
+  for (const char* folder : kFolders) {
+    if (sys::tryFstatat(root, folder)) continue;
+    log::info("{}: making the folder {} again", path, folder);
+    std::ignore = fs::makeDirs(root, folder);
+  }
+}
+
 Fd openOrCreateRoot(const std::string& root) try {
   if (auto fd = sys::tryOpenat(AT_FDCWD, root, O_RDONLY | O_DIRECTORY)) return std::move(*fd);
   const std::filesystem::path path{root};
@@ -136,6 +145,7 @@ Layout Layout::open(const std::string& root) {
     version = fs::readFile(layout.fd(), "version", 64);
   }
   checkVersion(*version, layout.root_);
+  restoreFolders(layout.fd(), layout.root_);
   return layout;
 }
 

@@ -98,6 +98,14 @@ TEST_F(LayersTest, WithoutACompleteMetaAreGarbage) {
   }
 }
 
+TEST_F(LayersTest, WithoutTheirFolderAreRebuilt) {
+  const Descriptor blob = putBlob(layout, tar, media::kLayer);
+  layers.ensure(diffId, blob);
+  fs::removeTree(layout.layers(), diffId.hex() + "/fs");
+  layers.ensure(diffId, blob);
+  EXPECT_EQ(contentOf(diffId), "content");
+}
+
 TEST_F(LayersTest, AdoptMovesAFinishedFolder) {
   fs::makeDirs(layout.fd(), "ingest/x/fs").reset();
   fs::replaceFile(layout.fd(), "ingest/x/fs/file", "made", 0644, fs::Sync::none);

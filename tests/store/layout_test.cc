@@ -42,6 +42,16 @@ TEST(Layout, OpensAStoreAgainWithoutChangingIt) {
   EXPECT_EQ(sys::fstatat(AT_FDCWD, dir.path() + "/s").st_mtim.tv_nsec, before.st_mtim.tv_nsec);
 }
 
+TEST(Layout, MakesFoldersAgainThatSomebodyRemoved) {
+  const fs::TempDir dir;
+  { const Layout first = Layout::open(dir.path() + "/s"); }
+  for (const char* name : {"layers", "cache", "trash", "ingest"})
+    fs::removeTree(AT_FDCWD, dir.path() + "/s/" + name);
+  const Layout layout = Layout::open(dir.path() + "/s");
+  for (const char* name : {"layers", "cache/steps", "cache/stat", "trash", "ingest"})
+    EXPECT_TRUE(sys::tryFstatat(layout.fd(), name)) << name;
+}
+
 TEST(Layout, TakesOverAnEmptyFolderAndALayoutOfAnotherTool) {
   const fs::TempDir dir;
   write(dir.path() + "/oci-layout", R"({"imageLayoutVersion": "1.0.0"})");
