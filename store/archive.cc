@@ -38,12 +38,33 @@ struct Plan {
   std::vector<LoadedImage> images;
 };
 
+// L1 of security.md for the bytes of the tar itself: what follows its last entry counts nowhere
+// else.
+class LayerLimit final : public Source {
+ public:
+  LayerLimit(Source& inner, std::string name) : inner_(inner), name_(std::move(name)) {}
+  size_t read(std::span<std::byte> into) override {
+    const size_t count = inner_.read(into);
+    size_ += count;
+    if (size_ <= limit_) return count;
+    throw Error::make(Kind::failed, "{}: more than {} bytes in one layer", name_, limit_)
+        .hint(fmt::format("raise the limit with {0}=NUMBER, or lift it with {0}=0", kVariable));
+  }
+
+ private:
+  static constexpr char kVariable[] = "IMG_LIMIT_LAYER_BYTES";
+
+  Source& inner_;
+  std::string name_;
+  std::uint64_t limit_ = limitFromEnvironment(kVariable, kDefaultLayerLimit);
+  std::uint64_t size_ = 0;
+};
+
 Digest hashUncompressed(const Bundle& bundle, const Plan::Layer& layer) {
   FdSource raw{sys::openat(bundle.staging().fd(), layer.file, O_RDONLY | O_NOFOLLOW),
                bundle.name()};
   const std::unique_ptr<Source> plain = openLayerStream(layer.blob, raw);
-  LimitedSource limited{*plain, limitFromEnvironment("IMG_LIMIT_LAYER_BYTES", kDefaultLayerLimit),
-                        layer.blob.digest.str()};
+  LayerLimit limited{*plain, layer.blob.digest.str()};
   HashingSource hashed{limited};
   std::vector<std::byte> buffer(256 << 10);
   while (hashed.read(buffer) > 0) {
@@ -417,7 +438,8 @@ Image importTar(const Layout& layout, Source& tar, const std::string& name,
   // One pass: unpacking checks the tar while its bytes become the blob.
   const std::unique_ptr<Source> plain = decompress(tar, name);
   BlobWriter blob{layout};
-  TeeSource tee{*plain, blob};
+  LayerLimit limited{*plain, name};
+  TeeSource tee{limited, blob};
   const UnpackStats stats = unpackLayer(tee, root.get(), name);
   std::vector<std::byte> rest(64 << 10);
   while (tee.read(rest) > 0) {

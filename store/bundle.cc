@@ -16,6 +16,7 @@ constexpr std::uint64_t kDefaultImageLimit = std::uint64_t{256} << 30;
 constexpr std::uint64_t kCheckEvery = std::uint64_t{64} << 20;
 constexpr std::uint64_t kMinFree = std::uint64_t{256} << 20;
 constexpr size_t kMaxMembers = 100'000;
+constexpr size_t kMaxNames = size_t{32} << 20;  // bytes of all names together
 constexpr size_t kBuffer = 256 << 10;
 
 // Resolves "." and ".." by text alone; nullopt when the name is absolute or leaves the archive.
@@ -110,12 +111,15 @@ class ArchiveBundle final : public Bundle {
       entry.member = stage(data);
     }
     if (!entries_.emplace(name, std::move(entry)).second) failMember(name, "is there twice");
+    names_ += name.size() + tar.linkTarget.size();
+    if (names_ > kMaxNames) failMember(name, "is one of too many long names");
     if (entries_.size() > kMaxMembers) {
       failMember(name, fmt::format("is one of more than {} members", kMaxMembers));
     }
   }
 
   std::map<std::string, Entry> entries_;
+  size_t names_ = 0;  // bytes of names and link targets: what we keep in memory is bounded
 };
 
 class FolderBundle final : public Bundle {

@@ -207,6 +207,27 @@ TEST_F(Archive, ImportMakesAnImageOfOneLayer) {
   EXPECT_EQ(Images{layout}.get("a").id, image.id);
 }
 
+// A layer of zeros behind the end marker: 1 GiB of them is 1 MiB of gzip.
+TEST_F(Archive, PaddingCountsForTheLimitOfALayer) {
+  const std::string layer = makeTar({{"file", "x"}}) + std::string(size_t{1} << 20, '\0');
+  ::setenv("IMG_LIMIT_LAYER_BYTES", "100000", 1);
+  StringSource source{layer};
+  const Error imported = errorOf([&] { importTar(layout, source, "file", {}); });
+  const std::string config = configFor({Digest::of(layer)});
+  const Error loaded = errorOf([&] {
+    load(layout, makeTar({{"c.json", config},
+                          {"l.tar", runProgram({"gzip", "-nc"}, layer).out},
+                          {"manifest.json", R"([{"Config":"c.json","Layers":["l.tar"]}])"}}));
+  });
+  ::unsetenv("IMG_LIMIT_LAYER_BYTES");
+  for (const Error& error : {imported, loaded}) {
+    EXPECT_NE(error.cause().find("more than 100000 bytes in one layer"), std::string::npos);
+    ASSERT_FALSE(error.hints().empty());
+    EXPECT_NE(error.hints()[0].find("IMG_LIMIT_LAYER_BYTES"), std::string::npos);
+  }
+  EXPECT_EQ(countIn("blobs/sha256") + countIn("ingest") + countIn("layers"), 0U);
+}
+
 TEST_F(Archive, ImportOfSomethingElseLeavesNothing) {
   for (const std::string& text : {std::string{}, std::string(3000, 'x'), std::string{"short"}}) {
     StringSource source{text};
