@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/sys.h"
 #include "base/text.h"
 #include "cli/human.h"
@@ -9,6 +11,9 @@
 
 namespace img::cli {
 namespace {
+
+// A line longer than this is shown in pieces: a step may print gigabytes without a newline.
+constexpr size_t kMaxLine = size_t{64} << 10;
 
 double secondsSince(std::int64_t startMs) {
   return static_cast<double>(sys::monotonicMs() - startMs) / 1000;
@@ -57,16 +62,20 @@ std::string PlainProgress::timedLine(const builder::StepLabel& step, const Runni
 }
 
 void PlainProgress::stepOutput(const builder::StepLabel& step, std::string_view bytes) {
+  if (isQuiet_) return;
   Running& running = running_[step.number];
   std::string text;
   while (!bytes.empty()) {
     const size_t end = bytes.find('\n');
-    running.partial += bytes.substr(0, end);
-    if (end == std::string_view::npos) break;
+    const size_t count = std::min({end, bytes.size(), kMaxLine - running.partial.size()});
+    running.partial += bytes.substr(0, count);
+    bytes.remove_prefix(count);
+    const bool isComplete = count == end;
+    if (isComplete) bytes.remove_prefix(1);
+    if (!isComplete && running.partial.size() < kMaxLine) break;
     if (!text.empty()) text += '\n';
     text += timedLine(step, running, running.partial);
     running.partial.clear();
-    bytes.remove_prefix(end + 1);
   }
   if (!text.empty()) show(text);
 }
