@@ -38,6 +38,11 @@ bool isCopiedXattr(const std::string& name) {
          !name.starts_with("trusted.overlay.") && !name.starts_with("user.overlay.");
 }
 
+// Every 16 MiB at most: the call costs a system call.
+void ContentDigester::pulse() {
+  if (pulse_ && ++ticks_ % 64 == 0) pulse_();
+}
+
 Hasher ContentDigester::header(const struct stat& st) const {
   Hasher hasher;
   hasher.field(std::uint64_t{st.st_mode});
@@ -99,10 +104,15 @@ std::optional<Digest> ContentDigester::digestEntry(int dir, const std::string& n
                                                    const struct stat& st) {
   if (isContext_ && isSpecial(st.st_mode)) return std::nullopt;
   if (S_ISREG(st.st_mode)) {
+    pulse();
+    seen_.push_back(
+        {contextPath, st.st_ino, st.st_size, nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)});
+    if (reads_ == Reads::nothing) return Digest{};
     if (const Digest* known = cache_ != nullptr ? cache_->find(contextPath, st) : nullptr)
       return *known;
+    const std::int64_t readAt = currentNanoseconds();
     const Digest digest = readFile(dir, name, contextPath, st);
-    if (cache_ != nullptr) cache_->remember(contextPath, st, digest);
+    if (cache_ != nullptr) cache_->remember(contextPath, st, digest, readAt);
     return digest;
   }
   Hasher hasher = header(st);
@@ -122,6 +132,7 @@ Digest ContentDigester::readFile(int dir, const std::string& name, const std::st
         sys::check([&] { return ::read(fd.get(), buffer_.data(), buffer_.size()); }, "read {}",
                    text::quote(contextPath)));
     if (count == 0) break;
+    pulse();
     hasher.update(std::span{buffer_}.first(count));
   }
   if (!isUnchanged(st, sys::fstat(fd.get()))) {

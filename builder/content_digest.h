@@ -5,6 +5,7 @@
 
 #include <sys/stat.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,11 +16,26 @@
 
 namespace img::builder {
 
+// A regular file as it was when it counted; another one means that it was written since.
+struct SeenFile {
+  std::string path;
+  std::uint64_t inode = 0;
+  std::int64_t size = 0, mtime = 0, ctime = 0;  // times in nanoseconds
+  bool operator==(const SeenFile&) const = default;
+};
+
 class ContentDigester {
  public:
+  enum class Reads { content, nothing };  // nothing: only seen() is of use afterwards
   // A context: owners count as 0:0, special files are skipped (security.md B1), digests are kept in
   // `cache`. Another stage or image: `cache` is null.
-  ContentDigester(bool isContext, StatCache* cache) : isContext_(isContext), cache_(cache) {}
+  // `pulse` is called now and then while files are read, and may throw.
+  ContentDigester(bool isContext, StatCache* cache, Reads reads = Reads::content,
+                  std::function<void()> pulse = {})
+      : isContext_(isContext), cache_(cache), reads_(reads), pulse_(std::move(pulse)) {}
+
+  // The regular files met so far, in the order of the walk.
+  const std::vector<SeenFile>& seen() const { return seen_; }
 
   // `handle`: O_PATH descriptor of the source; `contextPath`: where it lies below the source root,
   // for the cache and the ignore rules. nullopt: nothing of it counts.
@@ -39,9 +55,14 @@ class ContentDigester {
   Digest readFile(int dir, const std::string& name, const std::string& contextPath,
                   const struct stat& st);
   Hasher header(const struct stat& st) const;
+  void pulse();
 
   bool isContext_;
   StatCache* cache_;
+  Reads reads_;
+  std::function<void()> pulse_;
+  unsigned ticks_ = 0;
+  std::vector<SeenFile> seen_;
   std::vector<std::byte> buffer_;
 };
 

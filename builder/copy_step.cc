@@ -79,27 +79,25 @@ class CopyPreparation {
     result.createdBy = createdBy(*job);
     result.isIndependent = job->link;
     const bool isFromContext = !copy_.from;
+    const auto seen = std::make_shared<std::vector<SeenFile>>();
     if (isFromContext) {
       job->root = SourceRoot{shop_.context.root(), true, &shop_.context, "the build context"};
-      result.key = contentKey(*job);
+      result.key = contentKey(*job, seen.get());
     } else {
       const Snapshot source = sourceSnapshot();
       result.key = definitionKey(*job, source.key);
       // Content is looked at only when the definition is new: mounting the source costs more than a
       // lookup.
-      result.contentKey = [this_ = *this, job, source]() mutable {
-        this_.openSource(*job, source);
-        return this_.contentKey(*job);
+      result.contentKey = [self = *this, job, source]() mutable {
+        self.openSource(*job, source);
+        return self.contentKey(*job);
       };
     }
-    result.execute = [&shop = shop_, job, position = positionOf(*shop_.scope.file, step_.syntax)](
-                         Layer& layer, const Snapshot& below) {
-      try {
-        execute(shop, *job, layer, below);
-      } catch (Error& error) {
-        error.at(position);
-        throw;
-      }
+    result.execute = [self = *this, job, seen](Layer& layer, const Snapshot& below) {
+      self.placed([&] {
+        execute(self.shop_, *job, layer, below);
+        if (job->root.isContext) self.checkUnchanged(*job, *seen);
+      });
     };
     return result;
   }
@@ -213,14 +211,34 @@ class CopyPreparation {
     return hasher.finish();
   }
 
-  Digest contentKey(const CopyJob& job) const {
+  // `seen`, when given, gets the files that were read.
+  Digest contentKey(const CopyJob& job, std::vector<SeenFile>* seen = nullptr) const {
     Hasher hasher = startCopyKey(job, "copy");
     if (!copy_.sources.empty() && job.root.fd < 0) throw noContext();
-    ContentDigester digester{job.root.isContext, job.root.isContext ? shop_.statCache : nullptr};
+    ContentDigester digester{job.root.isContext, job.root.isContext ? shop_.statCache : nullptr,
+                             ContentDigester::Reads::content,
+                             [&] { shop_.events.throwIfInterrupted(); }};
     placed([&] {
       for (const std::string& path : job.sources) addSource(hasher, digester, job, path);
     });
+    if (seen != nullptr) *seen = digester.seen();
     return hasher.finish();
+  }
+
+  // The key was made before the files were copied: if somebody has written to them in between, the
+  // layer is not what the key says, and no later build may get it (security.md B1).
+  void checkUnchanged(const CopyJob& job, const std::vector<SeenFile>& seen) const {
+    ContentDigester digester{true, nullptr, ContentDigester::Reads::nothing};
+    Hasher ignored;
+    for (const std::string& path : job.sources) addSource(ignored, digester, job, path);
+    const std::vector<SeenFile>& now = digester.seen();
+    const auto [before, after] = std::mismatch(seen.begin(), seen.end(), now.begin(), now.end());
+    if (before == seen.end() && after == now.end()) return;
+    const std::string& path = before != seen.end() ? before->path : after->path;
+    Error error = Error::make(Kind::failed, "{}: file {} changed while it was read", job.keyword,
+                              text::quote(path));
+    error.hint("build again when nothing writes to the context, or list the file in .dockerignore");
+    throw error;
   }
 
   Error noContext() const {
@@ -295,11 +313,13 @@ std::optional<std::pair<uid_t, gid_t>> resolveOwner(const CopyJob& job, int root
         runtime::resolveUser(root, group.empty() ? user : user + ":" + group, {});
     return std::pair{owner.uid, owner.gid};
   } catch (const Error& error) {
-    Error unknown =
-        Error::make(Kind::failed, "{}: --chown: user {} not in /etc/passwd of the stage",
-                    job.keyword, text::quote(job.chown));
-    unknown.why(error.cause());
-    throw unknown;
+    const bool isUnknown = error.kind() == Kind::notFound;
+    Error shown{Kind::failed,
+                isUnknown ? fmt::format("{}: --chown: user {} not in /etc/passwd of the stage",
+                                        job.keyword, text::quote(job.chown))
+                          : fmt::format("{}: --chown: {}", job.keyword, error.cause())};
+    if (isUnknown) shown.why(error.cause());
+    throw shown;
   }
 }
 

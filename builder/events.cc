@@ -19,12 +19,17 @@ Events::Events(Sealer& sealer) : sealer_(sealer) {
 }
 
 Events::~Events() {
+  // A second Ctrl-C during the clean-up must not kill us before the error is told.
+  signalfd_siginfo info{};
+  while (isInterrupted_ && ::read(signals_.get(), &info, sizeof info) == sizeof info) {
+  }
   ::pthread_sigmask(SIG_SETMASK, &oldMask_, nullptr);
 }
 
-void Events::readSignal() {
+void Events::throwIfInterrupted() {
   signalfd_siginfo info{};
   if (::read(signals_.get(), &info, sizeof info) != sizeof info) return;
+  isInterrupted_ = true;
   Error error{Kind::failed, "interrupted"};
   error.exitCode(128 + static_cast<int>(info.ssi_signo));
   throw error;
@@ -36,7 +41,7 @@ std::vector<bool> Events::wait(const std::vector<int>& fds) {
     for (const int fd : fds) polls.push_back({fd, POLLIN, 0});
     for (const int fd : sealer_.fds()) polls.push_back({fd, POLLIN, 0});
     sys::check([&] { return ::poll(polls.data(), polls.size(), -1); }, "wait for events");
-    if (polls[0].revents != 0) readSignal();
+    if (polls[0].revents != 0) throwIfInterrupted();
     sealer_.reap();
     std::vector<bool> ready(fds.size());
     bool isAny = false;

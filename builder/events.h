@@ -24,12 +24,14 @@ class Events {
   std::vector<bool> wait(const std::vector<int>& fds);
   // Waits until every layer is sealed.
   void waitForSealer();
+  // For long work in this process: throws if a signal has come.
+  void throwIfInterrupted();
 
  private:
-  void readSignal();
   Sealer& sealer_;
   sigset_t oldMask_{};
   Fd signals_;
+  bool isInterrupted_ = false;
 };
 
 }  // namespace img::builder

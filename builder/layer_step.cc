@@ -43,6 +43,14 @@ Fd mountForWriting(const store::Layout& layout, const Layer& layer, const Snapsh
   return store::mountOverlay(spec);
 }
 
+Error stepError(const Error& error, std::string_view keyword) {
+  Error shown = error.kind() == Kind::usage ? Error{Kind::failed, error.cause()} : error;
+  shown.prefixCause(fmt::format("{}: ", keyword));
+  const int exitCode = error.exitCode().value_or(1);
+  shown.exitCode(exitCode == 126 || exitCode == 127 ? exitCode : 1);
+  return shown;
+}
+
 void addEpoch(Hasher& hasher, const Scope& scope) {
   const auto& epoch = scope.request->sourceDateEpoch;
   hasher.field(std::uint64_t{epoch ? 1U : 0U});
@@ -70,18 +78,15 @@ std::optional<LayerStep> prepareWorkdir(Workshop& shop, const parser::Step& step
     runWorker(shop.events, [&] {
       const Fd root = mountForWriting(shop.layout, layer, below);
       NewFolder folder;
-      if (!user.empty()) {
-        const runtime::Identity owner = runtime::resolveUser(root.get(), user, {});
-        folder.uid = owner.uid;
-        folder.gid = owner.gid;
-      }
       if (const auto& epoch = shop.scope.request->sourceDateEpoch)
         folder.mtime = timespec{*epoch, 0};
       try {
+        const runtime::Identity owner = runtime::resolveUser(root.get(), user, {});
+        folder.uid = owner.uid;
+        folder.gid = owner.gid;
         std::ignore = makeFolders(root.get(), path, folder);
-      } catch (Error& error) {
-        error.prefixCause("WORKDIR: ");
-        throw;
+      } catch (const Error& error) {
+        throw stepError(error, "WORKDIR");
       }
     });
   };

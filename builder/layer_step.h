@@ -59,6 +59,10 @@ void runWorker(Events& events, std::function<void()> work);
 // when there is nothing below.
 Fd mountForWriting(const store::Layout& layout, const Layer& layer, const Snapshot& below);
 
+// An error of the runtime, which may think of a command line of its own (exit code 125, "see
+// --help"), as the error of a step.
+Error stepError(const Error& error, std::string_view keyword);
+
 // Epoch, which changes the bytes of every layer (Q28).
 void addEpoch(Hasher& hasher, const Scope& scope);
 

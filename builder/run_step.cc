@@ -25,10 +25,11 @@ constexpr size_t kTailLines = 20;
 struct RunCommand {
   std::vector<std::string> argv;
   std::string script;  // not empty: a file with a #! line that argv runs
+  bool isShellForm = true;
 };
 
 RunCommand resolveCommand(const parser::RunInstruction& run, const store::ImageConfig& config) {
-  if (run.command.exec) return {run.command.words, {}};
+  if (run.command.exec) return {run.command.words, {}, false};
   std::string text = parser::shellText(run);
   if (run.isHeredocScript && text.starts_with("#!")) {
     return {commandLine({false, {kScriptPath}}, config), std::move(text)};
@@ -242,31 +243,29 @@ class RunExecution {
   runtime::Container start(const runtime::Spec& spec) const {
     try {
       return runtime::start(spec);
-    } catch (Error& error) {
-      const bool isMissing = error.exitCode() == 127;
-      if (isMissing) {
-        error.code("shell-missing");
-        error.hint(
-            "the image has no such program; use the JSON form, RUN [\"program\", \"argument\"], "
-            "with one it has");
+    } catch (const Error& error) {
+      Error shown = stepError(error, "RUN");
+      if (error.exitCode() == 127 && settings_.command.isShellForm) {
+        shown.code("shell-missing");
+        shown.hint(
+            fmt::format("the stage has no shell {}; use the JSON form, RUN [\"program\", "
+                        "\"argument\"], or SHELL",
+                        text::escape(spec.argv.front())));
       }
-      error.prefixCause("RUN: ");
-      throw;
+      throw shown;
     }
   }
 
   void follow(const runtime::Container& container, Fd& output) {
     std::string buffer(size_t{64} << 10, '\0');
     // A process that the step left behind may keep the pipe open: the end of PID 1 ends the step.
-    bool hasEnded = false;
-    while (output) {
-      const std::vector<bool> ready =
-          shop_.events.wait({output.get(), hasEnded ? -1 : container.pidfd()});
+    for (;;) {
+      const std::vector<bool> ready = shop_.events.wait({output.get(), container.pidfd()});
       if (ready[0]) {
         const auto count = static_cast<size_t>(
             sys::check([&] { return ::read(output.get(), buffer.data(), buffer.size()); },
                        "read the output of a step"));
-        if (count == 0) return;
+        if (count == 0) break;  // closed by the command, which may go on without it
         const std::string_view bytes{buffer.data(), count};
         tail_.add(bytes);
         shop_.progress.stepOutput(label_, bytes);
@@ -274,6 +273,7 @@ class RunExecution {
         return drain(output, buffer);
       }
     }
+    shop_.events.wait({container.pidfd()});
   }
 
   void drain(Fd& output, std::string& buffer) {

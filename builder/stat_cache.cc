@@ -10,9 +10,9 @@
 namespace img::builder {
 namespace {
 
-constexpr std::string_view kMagic = "img stat cache 2\n";
+constexpr std::string_view kMagic = "img stat cache 3\n";
 
-// The file: magic, time of writing, then per entry this, the digest and the path.
+// The file: magic, then per entry this, the digest and the path.
 struct Fixed {
   std::uint64_t device, inode, size, mode;
   std::int64_t mtime, ctime;
@@ -20,20 +20,20 @@ struct Fixed {
   std::uint64_t pathLength;
 };
 
-std::int64_t nanoseconds(const timespec& time) {
-  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
-
-std::int64_t now() {
-  timespec time{};
-  ::clock_gettime(CLOCK_REALTIME, &time);
-  return nanoseconds(time);
-}
-
 // File times come from the kernel's coarse clock: a tick of up to 10 ms (CONFIG_HZ=100).
 constexpr std::int64_t kTick = 20'000'000;
 
 }  // namespace
+
+std::int64_t nanoseconds(const timespec& time) {
+  return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+std::int64_t currentNanoseconds() {
+  timespec time{};
+  ::clock_gettime(CLOCK_REALTIME, &time);
+  return nanoseconds(time);
+}
 
 StatCache::StatCache(const store::Layout& layout, const std::string& contextPath)
     : folder_(sys::openDirectory(layout.fd(), "cache/stat")),
@@ -45,14 +45,12 @@ StatCache::StatCache(const store::Layout& layout, const std::string& contextPath
 }
 
 void StatCache::read(std::string_view text) {
-  if (!text.starts_with(kMagic) || text.size() < kMagic.size() + sizeof written_ + 32) return;
+  if (!text.starts_with(kMagic) || text.size() < kMagic.size() + 32) return;
   // The last 32 bytes are the digest of all before them: a torn file is no cache.
   const std::string_view body = text.substr(0, text.size() - 32);
   const Digest digest = Digest::of(body);
   if (std::memcmp(digest.bytes().data(), text.data() + body.size(), 32) != 0) return;
   text = body.substr(kMagic.size());
-  std::memcpy(&written_, text.data(), sizeof written_);
-  text.remove_prefix(sizeof written_);
   while (text.size() >= sizeof(Fixed)) {
     Fixed fixed;
     std::memcpy(&fixed, text.data(), sizeof fixed);
@@ -83,12 +81,14 @@ const Digest* StatCache::find(std::string_view path, const struct stat& st) {
                       entry->size == static_cast<std::uint64_t>(st.st_size) &&
                       entry->mode == st.st_mode && entry->mtime == nanoseconds(st.st_mtim) &&
                       entry->ctime == nanoseconds(st.st_ctim);
-  if (!isSame || std::max(entry->mtime, entry->ctime) + kTick >= written_) return nullptr;
+  if (!isSame) return nullptr;
   entry->isUsed = true;
   return &entry->digest;
 }
 
-void StatCache::remember(std::string_view path, const struct stat& st, const Digest& digest) {
+void StatCache::remember(std::string_view path, const struct stat& st, const Digest& digest,
+                         std::int64_t readAt) {
+  if (std::max(nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)) + kTick >= readAt) return;
   owned_.push_back(std::make_unique<std::string>(path));
   added_.push_back({*owned_.back(), st.st_dev, st.st_ino, static_cast<std::uint64_t>(st.st_size),
                     st.st_mode, nanoseconds(st.st_mtim), nanoseconds(st.st_ctim), digest, true});
@@ -103,8 +103,6 @@ void StatCache::save() {
   }
   std::sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.path < b.path; });
   std::string text{kMagic};
-  const std::int64_t written = now();
-  text.append(reinterpret_cast<const char*>(&written), sizeof written);
   for (const Entry& entry : all) {
     Fixed fixed{entry.device, entry.inode, entry.size, entry.mode,
                 entry.mtime,  entry.ctime, {},         entry.path.size()};

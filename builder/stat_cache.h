@@ -1,8 +1,9 @@
 // What git's index does for a work tree, for a build context: path, device, inode, size, mode,
 // mtime, ctime -> digest, so that an unchanged file is not read again. One file per context under
-// cache/stat. Entries that are "racily clean" (changed in the same tick in which the cache was
-// written) do not count (git's racy-git.txt). One user at a time; two builds of one context
-// overwrite each other's file by rename, which loses nothing but time.
+// cache/stat. A "racily clean" file (changed in the tick in which it was read, so that another
+// change in that tick would leave its times alone) is not remembered (git's racy-git.txt). One user
+// at a time; two builds of one context overwrite each other's file by rename, which loses nothing
+// but time.
 #pragma once
 
 #include <sys/stat.h>
@@ -26,7 +27,9 @@ class StatCache {
 
   // The digest of `path` if nothing about it has changed.
   const Digest* find(std::string_view path, const struct stat& st);
-  void remember(std::string_view path, const struct stat& st, const Digest& digest);
+  // `readAt`: when reading began, currentNanoseconds().
+  void remember(std::string_view path, const struct stat& st, const Digest& digest,
+                std::int64_t readAt);
   // Writes the entries that were found or remembered in this build, when anything is new.
   void save();
 
@@ -48,7 +51,10 @@ class StatCache {
   size_t next_ = 0;             // where a walk in the same order finds its next path
   std::vector<Entry> added_;
   std::vector<std::unique_ptr<std::string>> owned_;
-  std::int64_t written_ = 0;  // when the file was written, nanoseconds since the epoch
 };
+
+// For the times of files and the clock they come from, nanoseconds since the epoch.
+std::int64_t nanoseconds(const timespec& time);
+std::int64_t currentNanoseconds();
 
 }  // namespace img::builder

@@ -82,7 +82,7 @@ TEST_F(StatCacheTest, GivesBackWhatWasSaved) {
   const Digest digest = Digest::of("x");
   StatCache first{layout_, "/context"};
   EXPECT_EQ(first.find("f", oldStat()), nullptr);
-  first.remember("f", oldStat(), digest);
+  first.remember("f", oldStat(), digest, currentNanoseconds());
   first.save();
   StatCache second{layout_, "/context"};
   ASSERT_NE(second.find("f", oldStat()), nullptr);
@@ -93,7 +93,7 @@ TEST_F(StatCacheTest, GivesBackWhatWasSaved) {
 
 TEST_F(StatCacheTest, ForgetsAFileOfWhichAnythingChanged) {
   StatCache first{layout_, "/context"};
-  first.remember("f", oldStat(), Digest::of("x"));
+  first.remember("f", oldStat(), Digest::of("x"), currentNanoseconds());
   first.save();
   const auto isKnown = [&](auto change) {
     struct stat st = oldStat();
@@ -108,17 +108,17 @@ TEST_F(StatCacheTest, ForgetsAFileOfWhichAnythingChanged) {
   EXPECT_FALSE(isKnown([](struct stat& st) { st.st_mode ^= 0100; }));
 }
 
-TEST_F(StatCacheTest, DoesNotTrustAFileThatChangedInTheTickOfTheSave) {
-  const struct stat st = sys::fstatat(temp_.fd(), "f");  // written just now
+TEST_F(StatCacheTest, DoesNotTrustAFileThatWasReadInTheTickOfItsChange) {
+  const struct stat st = sys::fstatat(temp_.fd(), "f");
   StatCache first{layout_, "/context"};
-  first.remember("f", st, Digest::of("x"));
+  first.remember("f", st, Digest::of("x"), nanoseconds(st.st_ctim) + 1);
   first.save();
   EXPECT_EQ((StatCache{layout_, "/context"}.find("f", st)), nullptr);
 }
 
 TEST_F(StatCacheTest, TakesADamagedFileForNoCache) {
   StatCache first{layout_, "/context"};
-  first.remember("f", oldStat(), Digest::of("x"));
+  first.remember("f", oldStat(), Digest::of("x"), currentNanoseconds());
   first.save();
   const Fd folder = sys::openDirectory(layout_.fd(), "cache/stat");
   const std::string name = fs::list(folder.get()).front().name;
