@@ -52,17 +52,18 @@ bool isCounted(const parser::Step& step) {
 
 class Build {
  public:
-  Build(const Request& request, const parser::Dockerfile& file, const store::Layout& layout,
+  Build(Request request, const parser::Dockerfile& file, const store::Layout& layout,
         Progress& progress)
-      : request_(request),
+      : request_(std::move(request)),
         file_(file),
         layout_(layout),
         progress_(progress),
-        context_(request.contextDir, {request.ignoreName, request.ignoreText}),
+        context_(request_.contextDir, {request_.ignoreName, request_.ignoreText},
+                 sys::readlinkat(AT_FDCWD, sys::procPath(layout.fd()))),
         cache_(layout),
-        sealer_(layout, cache_, progress, request.sourceDateEpoch),
+        sealer_(layout, cache_, progress, request_.sourceDateEpoch),
         events_(sealer_) {
-    scope_.request = &request;
+    scope_.request = &request_;
     scope_.file = &file;
     if (context_.root() >= 0) workshop_.statCache = &statCache_.emplace(layout, context_.path());
   }
@@ -306,7 +307,9 @@ class Build {
       if (layer->isNew) result_.newBytes += layer->bytes;
     }
     config.history = timedHistory(state);
-    config.created = config.history.empty() ? epochText() : config.history.back().created;
+    const bool hasOwnTime = !request_.sourceDateEpoch && !config.history.empty();
+    config.created = hasOwnTime ? config.history.back().created : epochText();
+    if (config.cmd && config.cmd->empty()) config.cmd.reset();  // empty values are omitted (7.1)
     const store::Image image = store::writeImage(layout_, config, descriptors);
     store::Images{layout_}.publish(image.manifestDescriptor, request_.names);
     result_.imageId = image.id;
@@ -343,7 +346,7 @@ class Build {
     return history;
   }
 
-  const Request& request_;
+  const Request request_;
   const parser::Dockerfile& file_;
   const store::Layout& layout_;
   Progress& progress_;
@@ -359,7 +362,29 @@ class Build {
   Result result_;
 };
 
+// dockerfile.md 7.6: build arg and environment come with the request, a global ARG is the last
+// source.
+Request withEpoch(Request request, const parser::Dockerfile& file) {
+  if (request.sourceDateEpoch) return request;
+  Scope scope;
+  scope.request = &request;
+  scope.file = &file;
+  evaluateGlobals(file, scope);
+  const std::string* value = scope.globals.find("SOURCE_DATE_EPOCH");
+  if (value != nullptr && !value->empty()) request.sourceDateEpoch = parseEpoch(*value);
+  return request;
+}
+
 }  // namespace
+
+std::int64_t parseEpoch(const std::string& text) {
+  const auto seconds = text::parseUnsigned(text);
+  if (!seconds || *seconds > 253402300799ULL) {  // 9999-12-31
+    throw Error::make(Kind::failed, "SOURCE_DATE_EPOCH: {} is not a number of seconds",
+                      text::quote(text));
+  }
+  return static_cast<std::int64_t>(*seconds);
+}
 
 Result build(const Request& request, const store::Layout& layout, Progress& progress) {
   const parser::Dockerfile file =
@@ -372,7 +397,7 @@ Result build(const Request& request, const store::Layout& layout, Progress& prog
     shown.at(position);
     progress.warning(shown);
   }
-  return Build{request, file, layout, progress}.run();
+  return Build{withEpoch(request, file), file, layout, progress}.run();
 }
 
 }  // namespace img::builder

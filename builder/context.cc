@@ -19,6 +19,23 @@ bool isFolder(int dir, const fs::Entry& entry) {
   return st && S_ISDIR(st->st_mode);
 }
 
+std::string readRegular(int fd, const std::string& path, size_t limit) {
+  if (!S_ISREG(sys::fstat(fd).st_mode)) {
+    throw Error::make(Kind::failed, "{} is not a regular file", text::quote(path));
+  }
+  return readAll(fd, path, limit);
+}
+
+// A path as a pattern that matches it alone. The leading '/' keeps '#' and '!' from counting.
+std::string patternFor(const std::string& path) {
+  std::string pattern = "/";
+  for (const char c : path) {
+    if (std::string_view{"*?[]\\"}.find(c) != std::string_view::npos) pattern += '\\';
+    pattern += c;
+  }
+  return pattern;
+}
+
 // An ignored folder that has a descendant which an exception brings back is listed as its parent
 // (4.3), hence the result: whether anything below `folder` remains.
 bool listBelow(const parser::IgnorePatterns& ignore, int dir, const std::string& prefix,
@@ -48,30 +65,36 @@ bool listBelow(const parser::IgnorePatterns& ignore, int dir, const std::string&
 std::optional<std::string> tryReadUserFile(const std::string& path, size_t limit) {
   const auto fd = sys::tryOpenat(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
   if (!fd) return std::nullopt;
-  if (!S_ISREG(sys::fstat(fd->get()).st_mode)) {
-    throw Error::make(Kind::failed, "{} is not a regular file", text::quote(path));
-  }
-  return readAll(fd->get(), path, limit);
+  return readRegular(fd->get(), path, limit);
+}
+
+std::optional<std::string> tryReadContextFile(const std::string& folder, const std::string& name,
+                                              size_t limit) {
+  const auto root = sys::tryOpenat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY);
+  if (!root) return std::nullopt;
+  if (const auto fd = sys::tryOpenInRoot(root->get(), name, O_RDONLY | O_NONBLOCK))
+    return readRegular(fd->get(), folder + "/" + name, limit);
+  if (!sys::tryFstatat(root->get(), name)) return std::nullopt;
+  throw Error::make(Kind::failed, "{} is a link out of the build context",
+                    text::quote(folder + "/" + name))
+      .why(fmt::format("it leads to {}", text::quote(sys::readlinkat(root->get(), name))));
 }
 
 IgnoreFile findIgnoreFile(const std::string& dockerfilePath, const std::string& contextDir) {
-  std::vector<std::string> candidates;
-  if (!dockerfilePath.empty()) candidates.push_back(dockerfilePath + ".dockerignore");
-  if (!contextDir.empty()) {
-    candidates.push_back(contextDir + "/.dockerignore");
-    candidates.push_back(contextDir + "/.containerignore");
+  if (!dockerfilePath.empty()) {
+    const std::string path = dockerfilePath + ".dockerignore";
+    if (auto content = tryReadUserFile(path, kMaxIgnoreFile)) return {path, std::move(*content)};
   }
-  for (const std::string& path : candidates) {
-    if (auto content = tryReadUserFile(path, kMaxIgnoreFile)) {
-      // Messages name the file as the user knows it: beside the Dockerfile, or in the context.
-      const bool isInContext = !contextDir.empty() && path.starts_with(contextDir + "/.");
-      return {isInContext ? path.substr(contextDir.size() + 1) : path, std::move(*content)};
-    }
+  if (contextDir.empty()) return {};
+  for (const char* name : {".dockerignore", ".containerignore"}) {
+    if (auto content = tryReadContextFile(contextDir, name, kMaxIgnoreFile))
+      return {name, std::move(*content)};
   }
   return {};
 }
 
-Context::Context(const std::string& folder, const IgnoreFile& ignore) : ignoreName_(ignore.name) {
+Context::Context(const std::string& folder, const IgnoreFile& ignore, const std::string& storePath)
+    : ignoreName_(ignore.name) {
   if (!folder.empty()) {
     auto opened = sys::tryOpenat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY);
     if (!opened) {
@@ -81,7 +104,16 @@ Context::Context(const std::string& folder, const IgnoreFile& ignore) : ignoreNa
     root_ = std::move(*opened);
     path_ = sys::readlinkat(AT_FDCWD, sys::procPath(root_.get()));
   }
-  if (!ignore.name.empty()) ignore_ = parser::IgnorePatterns::parseFile(ignore.text, ignore.name);
+  const std::string prefix = path_ == "/" ? path_ : path_ + "/";
+  if (root_ && storePath.starts_with(prefix)) store_ = storePath.substr(prefix.size());
+  std::string rules = ignore.text;
+  if (!store_.empty()) rules += "\n" + patternFor(store_);  // the last rule wins
+  if (!rules.empty()) ignore_ = parser::IgnorePatterns::parseFile(rules, ignore.name);
+}
+
+bool Context::isStore(std::string_view path) const {
+  return !store_.empty() && path.starts_with(store_) &&
+         (path.size() == store_.size() || path[store_.size()] == '/');
 }
 
 std::vector<std::string> Context::list(bool withFolders) const {

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
@@ -22,13 +23,15 @@ IgnoreFile findIgnoreFile(const std::string& dockerfilePath, const std::string& 
 class Context {
  public:
   // An empty `folder`: a context without files. Throws Kind::notFound / failed for what is no
-  // folder.
-  Context(const std::string& folder, const IgnoreFile& ignore);
+  // folder. `storePath`, absolute: a store that lies in the context is no part of it, or a COPY
+  // would copy its own result without end.
+  Context(const std::string& folder, const IgnoreFile& ignore, const std::string& storePath = "");
 
   int root() const { return root_.get(); }
   const std::string& path() const { return path_; }  // absolute
   const parser::IgnorePatterns& ignore() const { return ignore_; }
   const std::string& ignoreName() const { return ignoreName_; }
+  bool isStore(std::string_view path) const;  // the store's folder or something in it
 
   // Relative paths that remain after the ignore rules, sorted bytewise; folders (with a trailing
   // '/') on request.
@@ -39,10 +42,14 @@ class Context {
   std::string path_;
   parser::IgnorePatterns ignore_;
   std::string ignoreName_;
+  std::string store_;  // relative to the root; empty: the store lies elsewhere
 };
 
 // Dockerfile and ignore file: regular files only, never blocking on a FIFO (security.md R6).
 // ENOENT: nullopt.
 std::optional<std::string> tryReadUserFile(const std::string& path, size_t limit);
+// The same for a file of the context: links lead nowhere but into it (security.md B1).
+std::optional<std::string> tryReadContextFile(const std::string& folder, const std::string& name,
+                                              size_t limit);
 
 }  // namespace img::builder

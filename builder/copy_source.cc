@@ -37,6 +37,10 @@ Error ignoredError(const SourceRoot& root, const std::string& path, const std::s
   Error error = Error::make(Kind::notFound, "{}: source {} not found in the build context", keyword,
                             text::quote(path));
   error.code("copy-source-ignored");
+  if (root.context->isStore(contextPath)) {
+    error.why("the image store lies there, which is no part of the context");
+    return error;
+  }
   if (const auto rule = root.ignore()->decidingRule(contextPath)) {
     error.hint(fmt::format("{} is excluded by {} line {} ({})", text::quote(path),
                            root.context->ignoreName(), rule->line, text::quote(rule->text)));
@@ -59,7 +63,22 @@ std::optional<std::string> nearName(const SourceRoot& root, const std::string& p
   return text::suggest(wanted, names);
 }
 
+// Why a name that is there cannot be followed.
+std::optional<Error> outsideError(const SourceRoot& root, const std::string& path,
+                                  const std::string& keyword) {
+  const auto link = sys::tryOpenInRoot(root.fd, path, O_PATH | O_NOFOLLOW);
+  if (!link || !S_ISLNK(sys::fstat(link->get()).st_mode)) return std::nullopt;
+  Error error = Error::make(Kind::notFound, "{}: source {} not found in {}", keyword,
+                            text::quote(path), root.label);
+  error.code("copy-outside");
+  error.why(
+      fmt::format("it is a link to {}, which does not exist in {}; nothing outside is followed",
+                  text::quote(sys::readlinkat(link->get(), "")), root.label));
+  return error;
+}
+
 Error missingError(const SourceRoot& root, const std::string& path, const std::string& keyword) {
+  if (auto error = outsideError(root, path, keyword)) return std::move(*error);
   Error error = Error::make(Kind::notFound, "{}: source {} not found in {}", keyword,
                             text::quote(path), root.label);
   error.code("copy-source-missing");
@@ -71,7 +90,14 @@ Error missingError(const SourceRoot& root, const std::string& path, const std::s
 }
 
 CopySource resolveOne(const SourceRoot& root, const std::string& path, const std::string& keyword) {
-  auto handle = sys::tryOpenInRoot(root.fd, path.empty() ? "." : path, O_PATH);
+  auto handle = [&] {
+    try {
+      return sys::tryOpenInRoot(root.fd, path.empty() ? "." : path, O_PATH);
+    } catch (Error& error) {
+      error.prefixCause(keyword + ": ");
+      throw;
+    }
+  }();
   if (!handle) throw missingError(root, path, keyword);
   CopySource source;
   source.contextPath = pathBelow(root, *handle);

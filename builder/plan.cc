@@ -19,8 +19,8 @@ void definePlatform(Variables& globals, const std::string& prefix,
   globals.set(prefix + "VARIANT", platform.variant);
 }
 
-// dockerfile.md 3.3: predefined names, then ARGs before the first FROM, a build arg winning over
-// both.
+}  // namespace
+
 void evaluateGlobals(const parser::Dockerfile& file, Scope& scope) {
   const parser::Platform host = parser::hostPlatform();
   definePlatform(scope.globals, "BUILD", host);
@@ -43,6 +43,8 @@ void evaluateGlobals(const parser::Dockerfile& file, Scope& scope) {
     }
   }
 }
+
+namespace {
 
 class Planner {
  public:
@@ -213,7 +215,11 @@ class Planner {
     SourceRef source;
     source.name = from;
     if (const auto index = findStage(from)) {
-      if (*index >= stage.index) {
+      if (*index == stage.index) {
+        throw instructionError(
+            scope_, syntax, fmt::format("stages depend on each other: {} -> {}", from, from), from);
+      }
+      if (*index > stage.index) {
         throw instructionError(scope_, syntax,
                                fmt::format("stage {} is defined later", text::quote(from)), from);
       }

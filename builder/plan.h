@@ -43,6 +43,10 @@ struct Plan {
 // Finds an image in the store; nullopt when it is not there.
 using ImageFinder = std::function<std::optional<store::Image>(const std::string& reference)>;
 
+// Fills scope.globals: predefined names, then the ARGs before the first FROM, a build arg winning
+// over both (dockerfile.md 3.3).
+void evaluateGlobals(const parser::Dockerfile& file, Scope& scope);
+
 // Evaluates global ARGs into scope.globals. Throws with positions; messages of
 // dockerfile.md 3.2, 3.8, 5.
 Plan planStages(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "parser/paths.h"
 
 namespace img::builder {
@@ -33,7 +34,11 @@ std::string WordExpander::word(std::string_view text) const {
   return guarded([&] {
     parser::ExpandOptions options;
     options.escape = scope_.file->directives.escape;
-    return parser::expand(text, lookup_, options).text;
+    std::string word = parser::expand(text, lookup_, options).text;
+    // No path, variable or argument of the kernel can hold one: it would be cut off there.
+    if (word.find('\0') != std::string::npos)
+      throw Error::make(Kind::failed, "a NUL byte in {}", img::text::quote(text));
+    return word;
   });
 }
 
@@ -118,6 +123,9 @@ StageState emptyStage(const store::Platform& platform) {
 }
 
 void recordHistory(StageState& stage, std::string createdBy, LayerRef layer) {
+  // Readers of configs refuse it, and it holds whatever an instruction brings in.
+  if (createdBy.find('\0') != std::string::npos)
+    throw Error::make(Kind::failed, "a NUL byte in {}", text::quote(createdBy));
   HistoryItem item;
   item.entry.createdBy = std::move(createdBy);
   item.entry.comment = kHistoryComment;

@@ -113,9 +113,8 @@ DockerfileText findDockerfile(const BuildOptions& build) {
     return {build.file, build.file, std::move(*content)};
   }
   for (const char* name : {"Dockerfile", "dockerfile", "Containerfile"}) {
-    const std::string path = build.context + "/" + name;
-    if (auto content = builder::tryReadUserFile(path, kMaxDockerfile))
-      return {path, name, std::move(*content)};
+    if (auto content = builder::tryReadContextFile(build.context, name, kMaxDockerfile))
+      return {build.context + "/" + name, name, std::move(*content)};
   }
   throw Error::make(Kind::notFound, "no Dockerfile in {}", text::quote(build.context))
       .hint("name one with -f FILE");
@@ -185,12 +184,7 @@ std::optional<std::string> epochText(const builder::Request& request) {
 void setEpoch(builder::Request& request) {
   const auto text = epochText(request);
   if (!text || text->empty()) return;
-  const auto seconds = text::parseUnsigned(*text);
-  if (!seconds || *seconds > 253402300799ULL) {  // 9999-12-31
-    throw Error::make(Kind::failed, "SOURCE_DATE_EPOCH: {} is not a number of seconds",
-                      text::quote(*text));
-  }
-  request.sourceDateEpoch = static_cast<std::int64_t>(*seconds);
+  request.sourceDateEpoch = builder::parseEpoch(*text);
   request.buildArgs.emplace_back("SOURCE_DATE_EPOCH", *text);
 }
 
@@ -250,6 +244,22 @@ bool isQuiet(const BuildOptions& build) {
   return build.quiet || build.progress == "quiet" || build.progress == "none";
 }
 
+// Nobody shall take the id of an earlier build for this one's, so an old file goes first
+// (dockerfile.md 9). What is not a regular file, /dev/stdout for example, is written to.
+bool isReplaceable(const std::string& path) {
+  const auto st = sys::tryFstatat(AT_FDCWD, path);
+  return !st || S_ISREG(st->st_mode);
+}
+
+void removeIdFile(const std::string& path) {
+  if (!path.empty() && isReplaceable(path)) sys::tryUnlinkat(AT_FDCWD, path, 0);
+}
+
+void writeIdFile(const std::string& path, const std::string& id) {
+  if (isReplaceable(path)) return fs::replaceFile(AT_FDCWD, path, id, 0644, fs::Sync::none);
+  writeAll(sys::openat(AT_FDCWD, path, O_WRONLY | O_CREAT, 0644).get(), id, path);
+}
+
 int runBuild(Context& context, const std::vector<std::string>& args) {
   BuildOptions options;
   if (!parseOptions(context, args, options)) return 0;
@@ -265,12 +275,13 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
     throw Error{Kind::unsupported, "--pull: this version has no registry client"}.exitCode(125);
   }
   const builder::Request request = makeRequest(options);
+  removeIdFile(options.iidFile);
   PlainProgress progress{context, isQuiet(options)};
   const store::Layout& layout = context.store();
   const store::StoreUse use{layout};
   const builder::Result result = builder::build(request, layout, progress);
   if (!options.iidFile.empty()) {
-    fs::replaceFile(AT_FDCWD, options.iidFile, result.imageId.str(), 0644, fs::Sync::none);
+    writeIdFile(options.iidFile, result.imageId.str());
   }
   progress.summary(result, request);
   if (options.quiet) context.print(result.imageId.str() + "\n");

@@ -215,6 +215,92 @@ TEST_F(BuildTest, BuildsAnImageWithoutLayers) {
   EXPECT_EQ(parseJson(json, "config").at("rootfs").at("diff_ids"), Json::array());
 }
 
+TEST_F(BuildTest, TakesTheEpochFromAGlobalArgUnlessTheCallerGivesOne) {
+  const std::string file = "ARG SOURCE_DATE_EPOCH=1000000000\nFROM scratch\nWORKDIR /w\n";
+  EXPECT_EQ(fixture_.build(file).config.created, "2001-09-09T01:46:40Z");
+  fixture_.request.buildArgs = {{"SOURCE_DATE_EPOCH", "0"}};
+  fixture_.request.sourceDateEpoch = 0;
+  EXPECT_EQ(fixture_.build(file).config.created, "1970-01-01T00:00:00Z");
+  fixture_.request.buildArgs = {};
+  fixture_.request.sourceDateEpoch.reset();
+  EXPECT_EQ(fixture_.failure("ARG SOURCE_DATE_EPOCH=soon\nFROM scratch\n").cause(),
+            "SOURCE_DATE_EPOCH: \"soon\" is not a number of seconds");
+}
+
+TEST_F(BuildTest, LeavesAnEmptyCommandOutOfTheConfig) {
+  EXPECT_FALSE(fixture_.build("FROM scratch\nCMD []\n").config.cmd.has_value());
+}
+
+TEST_F(BuildTest, NamesAUserThatTheStageLacksAsAFailureOfTheBuild) {
+  for (const std::string step : {"RUN true", "WORKDIR /w"}) {
+    const Error error = fixture_.failure(kWithShell + "USER nobody-there\n" + step + "\n");
+    EXPECT_TRUE(error.cause().starts_with(step.substr(0, step.find(' ')) + ": unable to find user"))
+        << error.cause();
+    EXPECT_EQ(error.exitCode().value_or(1), 1);
+  }
+  EXPECT_EQ(fixture_.failure(kWithShell + "USER 99999999999\nRUN true\n").kind(), Kind::failed);
+}
+
+TEST_F(BuildTest, NamesTheMissingShellButNotForTheExecForm) {
+  const Error shell = fixture_.failure("FROM scratch\nRUN true\n");
+  EXPECT_EQ(shell.code(), "shell-missing");
+  EXPECT_EQ(shell.exitCode(), 127);
+  EXPECT_EQ(shell.hints(),
+            (std::vector<std::string>{"the stage has no shell /bin/sh; use the JSON form, RUN "
+                                      "[\"program\", \"argument\"], or SHELL"}));
+  EXPECT_TRUE(fixture_.failure("FROM scratch\nRUN [\"/true\"]\n").hints().empty());
+}
+
+TEST_F(BuildTest, TellsThatASourceIsALinkToNowhereOfTheContext) {
+  sys::symlinkat("/etc/hostname", fixture_.context.get(), "link");
+  const Error error = fixture_.failure("FROM scratch\nCOPY link /\n");
+  EXPECT_EQ(error.code(), "copy-outside");
+  EXPECT_NE(error.why().find("\"/etc/hostname\""), std::string::npos) << error.why();
+  EXPECT_TRUE(error.hints().empty());
+}
+
+TEST_F(BuildTest, RefusesAFileThatChangesBetweenKeyAndCopy) {
+  writeFile(fixture_.context.get(), "a", "old");
+  fixture_.build("FROM scratch\nCOPY a /a\n");
+  // The step is announced after its key is known and before its files are copied.
+  fixture_.progress.onStart = [&] { writeFile(fixture_.context.get(), "a", "newer"); };
+  writeFile(fixture_.context.get(), "a", "other");
+  const Error error = fixture_.failure("FROM scratch\nCOPY a /a\n");
+  fixture_.progress.onStart = nullptr;
+  EXPECT_EQ(error.cause(), "COPY: file \"a\" changed while it was read");
+  writeFile(fixture_.context.get(), "a", "other");
+  fixture_.build("FROM scratch\nCOPY a /a\n");
+  EXPECT_EQ(fixture_.progress.started.size(), 1u) << "the wrong layer is not in the cache";
+}
+
+TEST_F(BuildTest, LeavesAStoreInTheContextOut) {
+  fixture_.request.contextDir = fixture_.temp.path();  // holds store/ and context/
+  const store::Image image = fixture_.build("FROM scratch\nCOPY . /all/\n");
+  EXPECT_TRUE(topHas(image, "all/context/busybox"));
+  EXPECT_FALSE(topHas(image, "all/store"));
+  const Error error = fixture_.failure("FROM scratch\nCOPY store/index.json /\n");
+  EXPECT_EQ(error.why(), "the image store lies there, which is no part of the context");
+}
+
+TEST_F(BuildTest, RefusesNulBytesInsteadOfCuttingOffThere) {
+  using std::string_literals::operator""s;
+  EXPECT_EQ(fixture_.failure("FROM scratch\nCOPY busybox /a\0b\n"s).cause(),
+            "COPY: a NUL byte in \"/a\\x00b\"");
+}
+
+TEST_F(BuildTest, EndsAStepThatClosedItsOutputOnASignal) {
+  Child build = Child::fork([this] {
+    fixture_.progress.onStart = [this] {
+      if (started().size() != 3 || ::fork() != 0) return;
+      ::usleep(200000);  // time to close the output; an earlier signal ends the build as well
+      ::kill(::getppid(), SIGINT);
+      ::_exit(0);
+    };
+    return fixture_.failure(kWithShell + "RUN exec >/dev/null 2>&1; sleep 60\n").cause();
+  });
+  EXPECT_EQ(build.finish(), "interrupted");
+}
+
 TEST_F(BuildTest, EndsOnASignalAndLeavesTheStoreUsable) {
   Child build = Child::fork([this] {
     try {

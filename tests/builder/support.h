@@ -1,6 +1,7 @@
 // What the builder's tests share: files from text, and builds in a store of their own.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,10 @@ inline void writeFile(int dir, const std::string& path, std::string_view content
 // Remembers what a build told.
 class RecordingProgress final : public Progress {
  public:
-  void stepStarted(const StepLabel& step) override { started.push_back(step.text); }
+  void stepStarted(const StepLabel& step) override {
+    started.push_back(step.text);
+    if (onStart) onStart();
+  }
   void stepCached(const StepLabel& step) override { cached.push_back(step.text); }
   void stepOutput(const StepLabel&, std::string_view bytes) override { output += bytes; }
   void stepDone(const StepLabel&) override {}
@@ -35,6 +39,7 @@ class RecordingProgress final : public Progress {
 
   std::vector<std::string> started, cached, warnings;
   std::string output, failed;
+  std::function<void()> onStart;
 };
 
 // A store, a context and a progress; busybox is the only program (package busybox-static).
