@@ -207,6 +207,14 @@ void addSpaceHint(Error& error, const Layout& layout) {
           info.f_ffree));
 }
 
+StoreUse::StoreUse(const Layout& layout) {
+  try {
+    lock_.emplace(FileLock::acquire(layout.fd(), "locks/gc", FileLock::Mode::shared));
+  } catch (const Error& error) {
+    if (error.errnum() != EROFS) throw;
+  }
+}
+
 IngestDir::IngestDir(const Layout& layout) : layout_(&layout) {
   for (;;) {
     name_ = fs::randomHex(16);

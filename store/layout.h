@@ -3,6 +3,7 @@
 // store/README.md.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/digest.h"
@@ -57,11 +58,10 @@ void addSpaceHint(Error& error, const Layout& layout);
 // one.
 class [[nodiscard]] StoreUse {
  public:
-  explicit StoreUse(const Layout& layout)
-      : lock_(FileLock::acquire(layout.fd(), "locks/gc", FileLock::Mode::shared)) {}
+  explicit StoreUse(const Layout& layout);
 
  private:
-  FileLock lock_;
+  std::optional<FileLock> lock_;  // none on a read-only file system: nothing can be removed there
 };
 
 // A private folder ingest/<random>, locked (flock on the folder itself) by this process for life,

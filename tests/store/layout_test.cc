@@ -1,5 +1,7 @@
 #include "store/layout.h"
 
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 
 #include "base/process.h"
@@ -124,6 +126,23 @@ TEST(Layout, RecoverRemovesTheFolderOfAKilledProcess) {
   EXPECT_EQ(fs::list(layout.ingest()).size(), 1U);
   layout.recover();
   EXPECT_TRUE(fs::list(layout.ingest()).empty());
+}
+
+TEST(StoreUse, NeedsNoLockWhereNothingCanBeRemoved) {
+  if (!test::isRoot()) GTEST_SKIP() << "mounting needs root";
+  const fs::TempDir dir;
+  const std::string root = dir.path() + "/s";
+  { const Layout first = Layout::open(root); }
+  Child child = Child::fork([&root] {
+    sys::unshare(CLONE_NEWNS);
+    sys::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+    sys::mount(root.c_str(), root.c_str(), nullptr, MS_BIND, nullptr);
+    sys::mount(nullptr, root.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr);
+    const Layout layout = Layout::open(root);
+    const StoreUse use{layout};
+    return std::string{"open"};
+  });
+  EXPECT_EQ(child.finish(), "open");
 }
 
 TEST(IngestDir, RemovesItselfUnlessItWasRenamedAway) {
