@@ -25,11 +25,12 @@ class Digest {
   static std::optional<Digest> tryParseHex(std::string_view hex);
   static Digest of(std::string_view bytes);
 
-  std::string hex() const;
-  std::string str() const { return "sha256:" + hex(); }
-  std::string shortHex() const { return hex().substr(0, 12); }
-  bool isZero() const { return bytes_ == Bytes{}; }
-  const Bytes& bytes() const { return bytes_; }
+  [[nodiscard]] std::string hex() const;
+  [[nodiscard]] std::string str() const { return "sha256:" + hex(); }
+  [[nodiscard]] std::string shortHex() const { return hex().substr(0, 12); }
+  [[nodiscard]] bool isZero() const { return bytes_ == Bytes{}; }
+  [[nodiscard]] const Bytes& bytes() const { return bytes_; }
+  // NOLINTNEXTLINE(modernize-use-nullptr): the check takes the comparison with 0 for a pointer
   auto operator<=>(const Digest&) const = default;
 
  private:

@@ -55,21 +55,21 @@ class Error : public std::exception {
   Error& stage(std::string label);  // e.g. `stage "build", step 4/9`
   Error& prefixCause(std::string_view prefix);
 
-  const char* what() const noexcept override { return cause_.c_str(); }
-  const std::string& cause() const noexcept { return cause_; }
-  Kind kind() const noexcept { return kind_; }
-  int errnum() const noexcept { return errnum_; }
-  const std::vector<std::string>& steps() const noexcept { return steps_; }
-  const std::vector<std::string>& hints() const noexcept { return hints_; }
-  const std::string& why() const noexcept { return why_; }
-  const std::string& code() const noexcept { return code_; }
-  const std::optional<Position>& position() const noexcept { return position_; }
-  const std::optional<int>& exitCode() const noexcept { return exitCode_; }
-  const std::vector<std::string>& logTail() const noexcept { return logTail_; }
-  const std::string& stage() const noexcept { return stage_; }
+  [[nodiscard]] const char* what() const noexcept override { return cause_.c_str(); }
+  [[nodiscard]] const std::string& cause() const noexcept { return cause_; }
+  [[nodiscard]] Kind kind() const noexcept { return kind_; }
+  [[nodiscard]] int errnum() const noexcept { return errnum_; }
+  [[nodiscard]] const std::vector<std::string>& steps() const noexcept { return steps_; }
+  [[nodiscard]] const std::vector<std::string>& hints() const noexcept { return hints_; }
+  [[nodiscard]] const std::string& why() const noexcept { return why_; }
+  [[nodiscard]] const std::string& code() const noexcept { return code_; }
+  [[nodiscard]] const std::optional<Position>& position() const noexcept { return position_; }
+  [[nodiscard]] const std::optional<int>& exitCode() const noexcept { return exitCode_; }
+  [[nodiscard]] const std::vector<std::string>& logTail() const noexcept { return logTail_; }
+  [[nodiscard]] const std::string& stage() const noexcept { return stage_; }
 
   // For the error pipe of a child. fromJson never throws: bad input gives Kind::internal.
-  std::string toJson() const;
+  [[nodiscard]] std::string toJson() const;
   static Error fromJson(std::string_view text);
 
  private:

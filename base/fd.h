@@ -19,7 +19,7 @@ class [[nodiscard]] Fd {
   Fd& operator=(const Fd&) = delete;
   ~Fd() { reset(); }
 
-  int get() const noexcept { return fd_; }
+  [[nodiscard]] int get() const noexcept { return fd_; }
   explicit operator bool() const noexcept { return fd_ >= 0; }
   int release() noexcept { return std::exchange(fd_, -1); }
   void reset() noexcept;

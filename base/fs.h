@@ -52,8 +52,8 @@ class [[nodiscard]] TempDir {
   TempDir(TempDir&& other) noexcept;
   TempDir& operator=(TempDir&&) = delete;
   ~TempDir();
-  const std::string& path() const { return path_; }
-  int fd() const { return fd_.get(); }
+  [[nodiscard]] const std::string& path() const { return path_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
   std::string path_;

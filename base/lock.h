@@ -17,7 +17,7 @@ class [[nodiscard]] FileLock {
   static FileLock acquire(int dir, const std::string& path, Mode mode);
   // nullopt when somebody else holds it.
   static std::optional<FileLock> tryAcquire(int dir, const std::string& path, Mode mode);
-  int fd() const { return fd_.get(); }
+  [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
   explicit FileLock(Fd fd) : fd_(std::move(fd)) {}

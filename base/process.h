@@ -37,8 +37,9 @@ class [[nodiscard]] Child {
   static Child fork(const std::function<std::string()>& work);
 
   explicit operator bool() const { return pid_ > 0; }
-  pid_t pid() const { return pid_; }
-  int pidfd() const { return pidfd_.get(); }  // readable when the child has ended (poll)
+  [[nodiscard]] pid_t pid() const { return pid_; }
+  // Readable when the child has ended (poll).
+  [[nodiscard]] int pidfd() const { return pidfd_.get(); }
   void kill(int signal) const;
 
   // Waits for the end, returns the result or throws the child's Error.

@@ -74,7 +74,7 @@ class HashingSource final : public Source {
  public:
   explicit HashingSource(Source& inner) : inner_(inner) {}
   size_t read(std::span<std::byte> into) override;
-  std::uint64_t size() const { return size_; }
+  [[nodiscard]] std::uint64_t size() const { return size_; }
   Digest digest() { return hasher_.finish(); }
 
  private:
@@ -88,7 +88,7 @@ class HashingSource final : public Source {
 class PeekedSource final : public Source {
  public:
   PeekedSource(Source& inner, size_t count);
-  const std::string& head() const { return head_; }
+  [[nodiscard]] const std::string& head() const { return head_; }
   size_t read(std::span<std::byte> into) override;
 
  private:

@@ -35,7 +35,7 @@ class Context {
 
   // Relative paths that remain after the ignore rules, sorted bytewise; folders (with a trailing
   // '/') on request.
-  std::vector<std::string> list(bool withFolders) const;
+  [[nodiscard]] std::vector<std::string> list(bool withFolders) const;
 
  private:
   Fd root_;

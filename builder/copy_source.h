@@ -20,7 +20,7 @@ struct SourceRoot {
   bool isContext = true;
   const Context* context = nullptr;  // set for the context
   std::string label;                 // "the build context", `stage "base"`, `image "busybox"`
-  const parser::IgnorePatterns* ignore() const {
+  [[nodiscard]] const parser::IgnorePatterns* ignore() const {
     return context != nullptr ? &context->ignore() : nullptr;
   }
 };

@@ -115,7 +115,7 @@ class CopyPreparation {
     }
   }
 
-  CopyJob expandJob() const {
+  [[nodiscard]] CopyJob expandJob() const {
     CopyJob job;
     job.keyword = step_.syntax.keyword;
     job.isAdd = copy_.isAdd;
@@ -157,7 +157,7 @@ class CopyPreparation {
     }
   }
 
-  Snapshot sourceSnapshot() const {
+  [[nodiscard]] Snapshot sourceSnapshot() const {
     const SourceRef& source = planned_.sources.at(*copy_.from);
     if (source.stage) return shop_.stages.at(*source.stage);
     if (!source.image) return Snapshot{};  // scratch
@@ -177,7 +177,7 @@ class CopyPreparation {
   }
 
   // `COPY [--parents ][--chown=X ][--chmod=Y ]src... dest` (7.4).
-  std::string createdBy(const CopyJob& job) const {
+  [[nodiscard]] std::string createdBy(const CopyJob& job) const {
     std::string out = job.keyword + " ";
     if (job.parents) out += "--parents ";
     if (!job.chown.empty()) out += "--chown=" + job.chown + " ";
@@ -187,7 +187,7 @@ class CopyPreparation {
     return out + job.writtenDestination;
   }
 
-  Hasher startCopyKey(const CopyJob& job, std::string_view kind) const {
+  [[nodiscard]] Hasher startCopyKey(const CopyJob& job, std::string_view kind) const {
     Hasher hasher = startKey(kind, job.link ? Digest{} : stage_.snapshot.key);
     hasher.field(job.destination);
     hasher.field(job.chown);
@@ -204,7 +204,7 @@ class CopyPreparation {
     return hasher;
   }
 
-  Digest definitionKey(const CopyJob& job, const Digest& source) const {
+  [[nodiscard]] Digest definitionKey(const CopyJob& job, const Digest& source) const {
     Hasher hasher = startCopyKey(job, "copy-from");
     hasher.field(source.str());
     for (const std::string& path : job.sources) hasher.field(path);

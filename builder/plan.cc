@@ -77,7 +77,7 @@ class Planner {
     }
   }
 
-  Error emptyName(const parser::Stage& syntax) const {
+  [[nodiscard]] Error emptyName(const parser::Stage& syntax) const {
     Error error = instructionError(
         scope_, syntax.from,
         fmt::format("image name {} expands to nothing", text::quote(syntax.baseName)),
@@ -127,7 +127,7 @@ class Planner {
     }
   }
 
-  int findTarget() const {
+  [[nodiscard]] int findTarget() const {
     const std::string& target = scope_.request->target;
     if (target.empty()) return static_cast<int>(file_.stages.size()) - 1;
     if (const auto stage = findStage(target)) return *stage;
@@ -145,7 +145,7 @@ class Planner {
   }
 
   // By name (case-insensitive, the last definition wins) or by number (5.1, 5.3).
-  std::optional<int> findStage(const std::string& name) const {
+  [[nodiscard]] std::optional<int> findStage(const std::string& name) const {
     const std::string wanted = text::lower(name);
     for (size_t i = file_.stages.size(); i-- > 0;) {
       if (file_.stages[i].name == wanted) return static_cast<int>(i);
@@ -235,8 +235,8 @@ class Planner {
     stage.sources.emplace(from, std::move(source));
   }
 
-  store::Image getImage(const std::string& name, const parser::Instruction& syntax,
-                        std::string_view keyword) const {
+  [[nodiscard]] store::Image getImage(const std::string& name, const parser::Instruction& syntax,
+                                      std::string_view keyword) const {
     std::string full;
     try {
       full = store::Reference::parse(name).full();

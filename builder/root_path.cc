@@ -64,8 +64,8 @@ class Walker {
   Fd takeTop() { return std::move(folders_.back()); }
 
  private:
-  int top() const { return folders_.back().get(); }
-  bool isLast() const {
+  [[nodiscard]] int top() const { return folders_.back().get(); }
+  [[nodiscard]] bool isLast() const {
     for (const std::string& name : names_) {
       if (!name.empty() && name != ".") return false;
     }

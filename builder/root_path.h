@@ -28,7 +28,7 @@ struct Place {
   Fd parent;
   std::string name;
   std::optional<struct stat> st;  // nullopt: nothing
-  bool isFolder() const { return st && S_ISDIR(st->st_mode); }
+  [[nodiscard]] bool isFolder() const { return st && S_ISDIR(st->st_mode); }
 };
 
 // Missing folders on the way are made. Throws "{path} exists and is not a directory (it is a

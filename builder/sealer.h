@@ -28,8 +28,8 @@ class Sealer {
   void add(LayerRef layer, const Snapshot& below, std::vector<Digest> keys, const Digest& state,
            const StepLabel& step);
 
-  bool isIdle() const { return running_.empty() && waiting_.empty(); }
-  std::vector<int> fds() const;
+  [[nodiscard]] bool isIdle() const { return running_.empty() && waiting_.empty(); }
+  [[nodiscard]] std::vector<int> fds() const;
   void reap();  // takes what has ended; throws what a child threw, with its step
 
  private:

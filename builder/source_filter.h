@@ -28,15 +28,17 @@ class SourceFilter {
   };
 
   // The state of the source itself: `contextPath` is its path in the context ("" for the root).
-  State root(std::string_view contextPath) const;
+  [[nodiscard]] State root(std::string_view contextPath) const;
   struct Step {
     State state;
     Verdict verdict;
   };
   // `contextPath` and `path` name the same child, seen from the context and from the source.
-  Step enter(const State& parent, std::string_view contextPath, std::string_view path,
-             bool isFolder) const;
-  bool isTrivial() const { return ignore == nullptr && exclude == nullptr && include == nullptr; }
+  [[nodiscard]] Step enter(const State& parent, std::string_view contextPath, std::string_view path,
+                           bool isFolder) const;
+  [[nodiscard]] bool isTrivial() const {
+    return ignore == nullptr && exclude == nullptr && include == nullptr;
+  }
 };
 
 }  // namespace img::builder

@@ -39,7 +39,7 @@ struct Scope {
   const Request* request = nullptr;
   const parser::Dockerfile* file = nullptr;
   Variables globals;  // predefined and global ARGs
-  const std::string* findBuildArg(std::string_view name) const;
+  [[nodiscard]] const std::string* findBuildArg(std::string_view name) const;
 };
 
 // Expands the words of one instruction; errors get its keyword and position.
@@ -47,9 +47,9 @@ class WordExpander {
  public:
   WordExpander(const Scope& scope, const parser::Instruction& instruction,
                const Variables& variables);
-  std::string word(std::string_view text) const;
-  std::vector<std::string> words(std::string_view text) const;  // multi-word mode
-  std::string heredoc(std::string_view body) const;             // dockerfile.md 2.9
+  [[nodiscard]] std::string word(std::string_view text) const;
+  [[nodiscard]] std::vector<std::string> words(std::string_view text) const;  // multi-word mode
+  [[nodiscard]] std::string heredoc(std::string_view body) const;             // dockerfile.md 2.9
 
  private:
   template <class Work>

@@ -14,12 +14,14 @@ namespace img::builder {
 
 class Variables {
  public:
-  const std::string* find(std::string_view name) const;
+  [[nodiscard]] const std::string* find(std::string_view name) const;
   void set(std::string_view name, std::string value);
-  std::vector<std::string> asEnv() const;  // "K=V", in order
-  const std::vector<std::pair<std::string, std::string>>& all() const { return values_; }
+  [[nodiscard]] std::vector<std::string> asEnv() const;  // "K=V", in order
+  [[nodiscard]] const std::vector<std::pair<std::string, std::string>>& all() const {
+    return values_;
+  }
   // Borrows this object: it must outlive the function.
-  parser::Lookup lookup() const;
+  [[nodiscard]] parser::Lookup lookup() const;
 
  private:
   std::vector<std::pair<std::string, std::string>> values_;

@@ -25,10 +25,12 @@ class ContainerFilter {
   // Throws Kind::usage for an unknown kind or a bad value.
   void add(std::string_view text);
   // Containers that `before` and `since` compare with. The caller resolves what is named here.
-  std::vector<std::string> wanted(const std::string& kind) const;
+  [[nodiscard]] std::vector<std::string> wanted(const std::string& kind) const;
   void resolve(const std::string& kind, std::vector<std::string> values);
-  bool hasStatus() const { return values_.contains("status") || values_.contains("exited"); }
-  bool passes(const store::ContainerRecord& record) const;
+  [[nodiscard]] bool hasStatus() const {
+    return values_.contains("status") || values_.contains("exited");
+  }
+  [[nodiscard]] bool passes(const store::ContainerRecord& record) const;
 
  private:
   std::map<std::string, std::vector<std::string>> values_;

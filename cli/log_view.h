@@ -29,11 +29,11 @@ class LogView {
 
   void add(const runtime::LogRecord& record);
   // Without --tail there is something worth printing before the end is known.
-  bool hasEnough() const { return !filter_.tail && bytes_ >= size_t{64} << 10; }
+  [[nodiscard]] bool hasEnough() const { return !filter_.tail && bytes_ >= size_t{64} << 10; }
   std::vector<LogChunk> take();
   // The end of what there is at the moment: --tail counts from here, and what follows is all shown.
   std::vector<LogChunk> finish();
-  bool isPastEnd() const { return isPastEnd_; }
+  [[nodiscard]] bool isPastEnd() const { return isPastEnd_; }
 
  private:
   LogFilter filter_;

@@ -62,11 +62,12 @@ struct Options::Impl {
   void add(const std::string& names, Arity arity, std::string bare, const std::string& meta,
            const std::string& help, Take take);
   void addGlobals();
-  std::string commandName() const {
+  [[nodiscard]] std::string commandName() const {
     return context.command.empty() ? "img" : "img " + context.command;
   }
-  Error mistake(std::string cause, size_t at) const;
-  const Spec& findSpec(const std::string& name, size_t at, const std::string& cause) const;
+  [[nodiscard]] Error mistake(std::string cause, size_t at) const;
+  [[nodiscard]] const Spec& findSpec(const std::string& name, size_t at,
+                                     const std::string& cause) const;
   void takeLong(size_t& at, std::vector<std::string>& plain);
   void takeCluster(size_t& at, std::vector<std::string>& plain);
   const std::string& nextWord(size_t& at, const std::string& name) const;

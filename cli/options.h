@@ -68,9 +68,9 @@ class Options {
   // Throws Kind::usage (exit 125). False: the help was printed and the command has nothing more to
   // do.
   [[nodiscard]] bool parse(const std::vector<std::string>& args);
-  const std::vector<std::string>& words() const { return words_; }  // the positionals
-  bool isGiven(const std::string& name) const;                      // "--format"
-  std::string help() const;
+  [[nodiscard]] const std::vector<std::string>& words() const { return words_; }  // the positionals
+  [[nodiscard]] bool isGiven(const std::string& name) const;                      // "--format"
+  [[nodiscard]] std::string help() const;
 
  private:
   struct Impl;

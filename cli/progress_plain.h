@@ -39,8 +39,8 @@ class PlainProgress final : public builder::Progress {
   void show(std::string_view text);
   void title(const builder::StepLabel& step);
   void flushPartial(const builder::StepLabel& step, Running& running);
-  std::string timedLine(const builder::StepLabel& step, const Running& running,
-                        std::string_view line) const;
+  [[nodiscard]] std::string timedLine(const builder::StepLabel& step, const Running& running,
+                                      std::string_view line) const;
 
   Context& context_;
   bool isQuiet_;

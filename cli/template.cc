@@ -182,7 +182,7 @@ class Runner {
     return value;
   }
 
-  const Json& getVariable(const std::string& name) const {
+  [[nodiscard]] const Json& getVariable(const std::string& name) const {
     if (name.empty()) return root_;
     for (auto variable = variables_.rbegin(); variable != variables_.rend(); ++variable) {
       if (variable->first == name) return variable->second;

@@ -24,7 +24,7 @@ class Template {
   // Throws Kind::failed: "template: ..." with the column of the mistake.
   explicit Template(std::string_view source);
   // Throws Kind::failed for an unknown field or a wrong type.
-  std::string run(const Json& data) const;
+  [[nodiscard]] std::string run(const Json& data) const;
 
  private:
   std::shared_ptr<const tmpl::Body> body_;

@@ -291,14 +291,16 @@ class Expander {
   }
 
   // Positional and special parameters are never set (2.2).
-  const std::string* get(std::string_view name) const {
+  [[nodiscard]] const std::string* get(std::string_view name) const {
     return isNameStart(name[0]) ? lookup_(name) : nullptr;
   }
 
-  bool keepsText(const std::optional<std::string>& value) const {
+  [[nodiscard]] bool keepsText(const std::optional<std::string>& value) const {
     return options_.keepUnset && !value;
   }
-  std::string source(size_t start) const { return std::string{text_.substr(start, pos_ - start)}; }
+  [[nodiscard]] std::string source(size_t start) const {
+    return std::string{text_.substr(start, pos_ - start)};
+  }
 
   void checkSize(size_t size) const {
     if (size > kMaxResult) {
@@ -307,10 +309,10 @@ class Expander {
     }
   }
 
-  Error unclosed(char quote) const {
+  [[nodiscard]] Error unclosed(char quote) const {
     return badValue(fmt::format("missing closing {} in {}", quote, text::quote(text_)));
   }
-  Error unsupported(size_t at, size_t length) const {
+  [[nodiscard]] Error unsupported(size_t at, size_t length) const {
     return badValue(fmt::format("unsupported modifier {} in {}",
                                 text::quote(text_.substr(at, length)), text::quote(text_)));
   }

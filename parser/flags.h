@@ -24,17 +24,17 @@ class Flags {
   Flags(const Instruction& instruction, const SourceText& source, std::span<const FlagSpec> specs);
 
   // nullopt: absent, or given as `--x=`.
-  std::optional<std::string> text(std::string_view name) const;
-  std::optional<bool> boolean(std::string_view name) const;
-  bool isSet(std::string_view name) const { return boolean(name).value_or(false); }
-  std::vector<std::string> list(std::string_view name) const;
+  [[nodiscard]] std::optional<std::string> text(std::string_view name) const;
+  [[nodiscard]] std::optional<bool> boolean(std::string_view name) const;
+  [[nodiscard]] bool isSet(std::string_view name) const { return boolean(name).value_or(false); }
+  [[nodiscard]] std::vector<std::string> list(std::string_view name) const;
 
  private:
   struct Given {
     std::string_view name;
     std::string value;
   };
-  const Given* find(std::string_view name) const;
+  [[nodiscard]] const Given* find(std::string_view name) const;
   std::vector<Given> given_;
 };
 

@@ -20,8 +20,8 @@ class SmallStates {
     bits_ |= bit;
     return isNew;
   }
-  bool has(size_t state) const { return ((bits_ >> state) & 1) != 0; }
-  bool empty() const { return bits_ == 0; }
+  [[nodiscard]] bool has(size_t state) const { return ((bits_ >> state) & 1) != 0; }
+  [[nodiscard]] bool empty() const { return bits_ == 0; }
   void clear() { bits_ = 0; }
   template <class Visit>
   void forEach(Visit visit) const {
@@ -43,8 +43,8 @@ class LargeStates {
     list_.push_back(state);
     return true;
   }
-  bool has(size_t state) const { return present_[state]; }
-  bool empty() const { return list_.empty(); }
+  [[nodiscard]] bool has(size_t state) const { return present_[state]; }
+  [[nodiscard]] bool empty() const { return list_.empty(); }
   void clear() {
     for (const size_t state : list_) present_[state] = false;
     list_.clear();
@@ -132,7 +132,7 @@ class Glob::Compiler {
     return nextChar(text_, pos_);
   }
 
-  Error bad(std::string_view detail) const {
+  [[nodiscard]] Error bad(std::string_view detail) const {
     return badValue(fmt::format("bad pattern {}: {}", text::quote(text_), detail));
   }
 

@@ -19,9 +19,9 @@ class Glob {
   // Throws Kind::failed, code "parse": `bad pattern {p}: ...`.
   static Glob compile(std::string_view pattern, Dialect dialect);
 
-  bool matches(std::string_view path) const;
+  [[nodiscard]] bool matches(std::string_view path) const;
   // Whether some path below `folder` (any depth) could match.
-  bool canMatchBelow(std::string_view folder) const;
+  [[nodiscard]] bool canMatchBelow(std::string_view folder) const;
 
  private:
   enum class What : std::uint8_t {
@@ -41,14 +41,14 @@ class Glob {
     bool negated = false;
     bool slash = false;  // may stand for a '/'
     std::vector<std::pair<char32_t, char32_t>> ranges;
-    bool contains(char32_t c) const;
+    [[nodiscard]] bool contains(char32_t c) const;
   };
   class Compiler;
   template <class States>
   void addState(States& states, size_t state) const;
   template <class States>
-  bool simulate(std::string_view path, bool wholePath) const;
-  bool run(std::string_view path, bool wholePath) const;
+  [[nodiscard]] bool simulate(std::string_view path, bool wholePath) const;
+  [[nodiscard]] bool run(std::string_view path, bool wholePath) const;
   void findLiteralForm();
 
   std::vector<Token> tokens_;

@@ -25,21 +25,21 @@ class IgnorePatterns {
   // Bare patterns (--exclude, --parents). Throws Kind::failed naming the pattern.
   static IgnorePatterns compile(const std::vector<std::string>& patterns);
 
-  bool empty() const;
+  [[nodiscard]] bool empty() const;
 
   // Whole-path decision of 4.3. `path`: relative, '/'-separated, no leading "./".
-  bool isIgnored(std::string_view path) const;
+  [[nodiscard]] bool isIgnored(std::string_view path) const;
 
   // Incremental form for a walk: the state of a folder is handed to its children.
   struct State {
     std::vector<std::uint64_t> matched;  // bit per pattern: it matched this path or a parent
     bool ignored = false;
   };
-  State root() const;
+  [[nodiscard]] State root() const;
   // The state of `path`, whose parent has state `parent`.
-  State enter(const State& parent, std::string_view path) const;
+  [[nodiscard]] State enter(const State& parent, std::string_view path) const;
   // Whether an ignored folder may hold something that an exception brings back (4.4).
-  bool mayContainException(std::string_view folder) const;
+  [[nodiscard]] bool mayContainException(std::string_view folder) const;
 
   // The last pattern that decided on `path`: its line (1-based; index + 1 for compile()) and text,
   // for hints.
@@ -47,7 +47,7 @@ class IgnorePatterns {
     int line;
     std::string text;
   };
-  std::optional<Rule> decidingRule(std::string_view path) const;
+  [[nodiscard]] std::optional<Rule> decidingRule(std::string_view path) const;
 
  private:
   struct Impl;

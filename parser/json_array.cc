@@ -55,7 +55,7 @@ class Reader {
     return true;
   }
 
-  std::string_view typeAt() const {
+  [[nodiscard]] std::string_view typeAt() const {
     switch (peek()) {
       case '[': return "an array";
       case '{': return "an object";
@@ -192,7 +192,7 @@ class Reader {
     return true;
   }
 
-  std::optional<char32_t> hex4(size_t at) const {
+  [[nodiscard]] std::optional<char32_t> hex4(size_t at) const {
     if (text_.size() < at + 4) return std::nullopt;
     char32_t value = 0;
     for (const char c : text_.substr(at, 4)) {
@@ -208,7 +208,7 @@ class Reader {
     return value;
   }
 
-  char peek() const { return pos_ < text_.size() ? text_[pos_] : '\0'; }
+  [[nodiscard]] char peek() const { return pos_ < text_.size() ? text_[pos_] : '\0'; }
   bool take(char c) {
     if (pos_ >= text_.size() || text_[pos_] != c) return false;
     ++pos_;

@@ -31,7 +31,7 @@ class LineReader {
   // Reads the body of a heredoc that was announced on `lines`; false when its end is missing.
   bool readHeredoc(Heredoc& heredoc);
   // Number of the physical line read last.
-  int lineNumber() const { return number_; }
+  [[nodiscard]] int lineNumber() const { return number_; }
 
  private:
   std::optional<std::string_view> readPhysical();  // with its line ending

@@ -37,8 +37,8 @@ class Pattern::Run {
       : tokens_(tokens), starts_(tokens.size() + 1, kNowhere), next_(tokens.size() + 1, kNowhere) {}
 
   void enter(size_t state, size_t start) { put(starts_, state, start); }
-  size_t accepted() const { return starts_[tokens_.size()]; }
-  bool isDead() const {
+  [[nodiscard]] size_t accepted() const { return starts_[tokens_.size()]; }
+  [[nodiscard]] bool isDead() const {
     return std::all_of(starts_.begin(), starts_.end(), [](size_t s) { return s == kNowhere; });
   }
   void forgetLaterThan(size_t start) {

@@ -14,10 +14,10 @@ class Pattern {
   // Throws Kind::failed "bad pattern {p}: unknown escape {\x}".
   static Pattern compile(std::string_view text);
 
-  std::string dropPrefix(std::string_view value, bool longest) const;
-  std::string dropSuffix(std::string_view value, bool longest) const;
+  [[nodiscard]] std::string dropPrefix(std::string_view value, bool longest) const;
+  [[nodiscard]] std::string dropSuffix(std::string_view value, bool longest) const;
   // The leftmost longest match, or all of them from left to right.
-  std::string replace(std::string_view value, std::string_view by, bool all) const;
+  [[nodiscard]] std::string replace(std::string_view value, std::string_view by, bool all) const;
 
  private:
   enum class What { literal, one, any };

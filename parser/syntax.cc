@@ -156,7 +156,7 @@ class InstructionParser {
     if (!result.body.empty() && depth < 2) result.child.push_back(parse(result.body, depth + 1));
   }
 
-  Error fault(std::string message, std::string_view token = {}) const {
+  [[nodiscard]] Error fault(std::string message, std::string_view token = {}) const {
     return parseFault(source_, lines_, std::move(message), token);
   }
 

@@ -46,7 +46,7 @@ class Typer {
  public:
   Typer(const Instruction& syntax, const SourceText& source) : syntax_(syntax), source_(source) {}
 
-  Body run() const {
+  [[nodiscard]] Body run() const {
     const std::string& keyword = syntax_.keyword;
     if (keyword == "RUN") return runInstruction();
     if (keyword == "COPY" || keyword == "ADD") return copy();
@@ -68,7 +68,7 @@ class Typer {
     throw Error{img::Kind::internal, "instruction " + text::quote(keyword) + " has no typed form"};
   }
 
-  Stage from() const {
+  [[nodiscard]] Stage from() const {
     const Flags flags{syntax_, source_, kFromFlags};
     const auto& args = syntax_.args;
     const bool named = args.size() == 3 && text::lower(args[1]) == "as";
@@ -88,7 +88,7 @@ class Typer {
   }
 
  private:
-  Body runInstruction() const {
+  [[nodiscard]] Body runInstruction() const {
     const Flags flags{syntax_, source_, kRunFlags};
     RunInstruction run;
     run.command = command(syntax_.args);
@@ -112,7 +112,7 @@ class Typer {
     return run;
   }
 
-  Body copy() const {
+  [[nodiscard]] Body copy() const {
     CopyInstruction copy;
     copy.isAdd = syntax_.keyword == "ADD";
     const Flags flags{syntax_, source_,
@@ -175,7 +175,7 @@ class Typer {
         "--from");
   }
 
-  Body arg() const {
+  [[nodiscard]] Body arg() const {
     ArgInstruction arg;
     for (const std::string& word : atLeastOne()) {
       const size_t equals = word.find('=');
@@ -188,7 +188,7 @@ class Typer {
   }
 
   template <class Pairs>
-  Body pairs() const {
+  [[nodiscard]] Body pairs() const {
     const auto args = atLeastOne();
     Pairs result;
     for (size_t i = 0; i + 1 < args.size(); i += 2) {
@@ -200,7 +200,7 @@ class Typer {
     return result;
   }
 
-  Body shell() const {
+  [[nodiscard]] Body shell() const {
     if (syntax_.body.empty() || (syntax_.json && syntax_.args.empty())) {
       throw fault("needs at least one argument");
     }
@@ -208,7 +208,7 @@ class Typer {
     return ShellInstruction{syntax_.args};
   }
 
-  Body onbuild() const {
+  [[nodiscard]] Body onbuild() const {
     if (syntax_.child.empty()) throw fault("needs at least one argument");
     Instruction child = syntax_.child.front();
     if (child.keyword == "ONBUILD" || child.keyword == "FROM" || child.keyword == "MAINTAINER") {
@@ -223,7 +223,7 @@ class Typer {
     return OnbuildInstruction{std::move(trigger)};
   }
 
-  Body health() const {
+  [[nodiscard]] Body health() const {
     if (syntax_.args.empty()) {
       refuseFlags();
       throw fault("needs at least one argument");
@@ -256,7 +256,7 @@ class Typer {
     return health;
   }
 
-  long long duration(const Flags& flags, std::string_view name) const {
+  [[nodiscard]] long long duration(const Flags& flags, std::string_view name) const {
     const auto value = flags.text(name);
     if (!value) return 0;
     const std::string flag = fmt::format("--{}", name);
@@ -274,7 +274,7 @@ class Typer {
     return nanoseconds;
   }
 
-  int retries(const Flags& flags) const {
+  [[nodiscard]] int retries(const Flags& flags) const {
     const auto value = flags.text("retries");
     if (!value) return 0;
     const auto number = text::parseUnsigned(*value);
@@ -285,17 +285,17 @@ class Typer {
     return static_cast<int>(*number);
   }
 
-  Command command(const std::vector<std::string>& args) const {
+  [[nodiscard]] Command command(const std::vector<std::string>& args) const {
     if (syntax_.json) return Command{true, args};
     return Command{false, {syntax_.body}};
   }
 
-  std::vector<std::string> atLeastOne() const {
+  [[nodiscard]] std::vector<std::string> atLeastOne() const {
     if (syntax_.args.empty()) throw fault("needs at least one argument");
     return syntax_.args;
   }
 
-  std::string onlyArgument() const {
+  [[nodiscard]] std::string onlyArgument() const {
     if (syntax_.body.empty()) throw fault("needs exactly one argument");
     return syntax_.body;
   }
@@ -310,7 +310,7 @@ class Typer {
     return true;
   }
 
-  Error fault(std::string_view message, std::string_view token = {}) const {
+  [[nodiscard]] Error fault(std::string_view message, std::string_view token = {}) const {
     return parseFault(source_, {syntax_.line, syntax_.endLine},
                       fmt::format("{}: {}", syntax_.keyword, message), token);
   }

@@ -27,9 +27,9 @@ class ModeChange {
 
   // Set for the octal form only; it then also applies to DEST and the parents made on the way
   // (3.8).
-  std::optional<mode_t> octal() const { return octal_; }
+  [[nodiscard]] std::optional<mode_t> octal() const { return octal_; }
   // The new permission bits (07777) of a file whose mode is `mode`; type bits are ignored.
-  mode_t apply(mode_t mode, bool isDirectory) const;
+  [[nodiscard]] mode_t apply(mode_t mode, bool isDirectory) const;
 
  private:
   struct Clause {
@@ -40,7 +40,7 @@ class ModeChange {
     char copyFrom = 0;          // u, g or o: copy that class's permissions
   };
   bool addClauses(std::string_view part);
-  mode_t applyClause(const Clause& clause, mode_t mode, bool isDirectory) const;
+  [[nodiscard]] mode_t applyClause(const Clause& clause, mode_t mode, bool isDirectory) const;
   std::optional<mode_t> octal_;
   std::vector<Clause> clauses_;
 };
@@ -96,7 +96,7 @@ struct Platform {
   std::string architecture;
   std::string variant;
   // "linux/arm64", "linux/arm/v7", "windows(10.0.17763)/amd64".
-  std::string str() const;
+  [[nodiscard]] std::string str() const;
   bool operator==(const Platform&) const = default;
 };
 // The machine this program runs on, normalised.

@@ -23,8 +23,8 @@ class [[nodiscard]] SignalCatcher {
   SignalCatcher(const SignalCatcher&) = delete;
   SignalCatcher& operator=(const SignalCatcher&) = delete;
   ~SignalCatcher();  // restores the mask
-  int fd() const { return fd_.get(); }
-  int take() const;  // the next signal, 0 when there is none
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  [[nodiscard]] int take() const;  // the next signal, 0 when there is none
 
  private:
   Fd fd_;

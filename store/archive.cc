@@ -154,7 +154,7 @@ class Loader {
   // OCI documents -------------------------------------------------------------------------------
   struct Found {
     Digest anyId, hostId;  // image ids: of some manifest, of the one for this machine
-    Digest id() const { return hostId.isZero() ? anyId : hostId; }
+    [[nodiscard]] Digest id() const { return hostId.isZero() ? anyId : hostId; }
   };
 
   std::string takeDocument(const Descriptor& descriptor) {
@@ -323,7 +323,7 @@ class Loader {
     plan_.images.push_back(std::move(image));
   }
 
-  std::string nameOf(const std::string& tag) const try {
+  [[nodiscard]] std::string nameOf(const std::string& tag) const try {
     const Reference reference = Reference::parse(tag);
     return reference.repository() + ":" + (reference.tag.empty() ? "latest" : reference.tag);
   } catch (const Error& error) {

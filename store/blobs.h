@@ -25,7 +25,7 @@ class BlobWriter final : public Sink {
   ~BlobWriter() override;  // removes the ingest file unless commit() published it
   void write(std::span<const std::byte> bytes) override;
   // Bytes already written so far.
-  std::uint64_t size() const { return size_; }
+  [[nodiscard]] std::uint64_t size() const { return size_; }
 
   enum class Durability {
     now,

@@ -93,7 +93,7 @@ class ArchiveBundle final : public Bundle {
     std::string target;
   };
 
-  const Entry* lookup(const std::string& name) const {
+  [[nodiscard]] const Entry* lookup(const std::string& name) const {
     const auto found = entries_.find(name);
     return found == entries_.end() ? nullptr : &found->second;
   }
@@ -141,7 +141,7 @@ class FolderBundle final : public Bundle {
   }
 
  private:
-  std::optional<Fd> open(const std::string& name, int flags) const {
+  [[nodiscard]] std::optional<Fd> open(const std::string& name, int flags) const {
     try {
       return sys::openBeneath(directory_, name, flags | O_NOFOLLOW);
     } catch (const Error& error) {

@@ -41,8 +41,8 @@ class Bundle {
   Member getBlob(const Descriptor& descriptor);
   bool hasBlob(const Digest& digest) { return has(blobMember(digest)); }
 
-  const std::string& name() const { return name_; }
-  const IngestDir& staging() const { return staging_; }
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] const IngestDir& staging() const { return staging_; }
   static std::string blobMember(const Digest& digest) { return "blobs/sha256/" + digest.hex(); }
 
  protected:

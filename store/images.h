@@ -37,11 +37,12 @@ class Images {
   explicit Images(const Layout& layout) : layout_(layout) {}
 
   // cli.md 5, "Lookup of an image argument": exact name, localhost/NAME, id or unique prefix.
-  std::optional<Image> find(std::string_view argument) const;
-  Image get(std::string_view argument) const;  // throws Kind::notFound, code "image-not-found"
+  [[nodiscard]] std::optional<Image> find(std::string_view argument) const;
+  // Throws Kind::notFound, code "image-not-found".
+  [[nodiscard]] Image get(std::string_view argument) const;
   // An index descriptor resolves to the host's platform.
-  Image load(const Descriptor& manifest) const;
-  std::vector<ImageRow> list() const;
+  [[nodiscard]] Image load(const Descriptor& manifest) const;
+  [[nodiscard]] std::vector<ImageRow> list() const;
 
   // Points `names` (full form) at the manifest; a former holder that is left without a name
   // disappears, or becomes nameless while a container uses it. No names: stored nameless. All blobs
@@ -55,7 +56,7 @@ class Images {
 
   // Removes one name (Kind::notFound if there is none); true when the image is then gone from the
   // index. While a container uses it, it stays there without a name.
-  bool untag(const std::string& fullName) const;
+  bool untag(const std::string& fullName) const;  // NOLINT(modernize-use-nodiscard): an action
   // Removes every descriptor of the manifest digest; a container that uses the image keeps it,
   // nameless.
   void remove(const Digest& manifest) const;
@@ -66,13 +67,13 @@ class Images {
     std::vector<Digest> layers;  // diff IDs
     std::uint64_t bytes = 0;
   };
-  Freed collect() const;
+  Freed collect() const;  // NOLINT(modernize-use-nodiscard): an action
 
  private:
-  Image load(const Descriptor& descriptor, int nesting) const;
-  std::optional<Image> findByName(std::string_view argument) const;
-  std::optional<Image> findById(std::string_view argument) const;
-  bool isUsedByContainer(const Descriptor& descriptor) const;
+  [[nodiscard]] Image load(const Descriptor& descriptor, int nesting) const;
+  [[nodiscard]] std::optional<Image> findByName(std::string_view argument) const;
+  [[nodiscard]] std::optional<Image> findById(std::string_view argument) const;
+  [[nodiscard]] bool isUsedByContainer(const Descriptor& descriptor) const;
   const Layout& layout_;
 };
 

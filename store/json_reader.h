@@ -27,16 +27,16 @@ class JsonReader {
   JsonReader get(const char* key) const;  // throws when absent
   void requireObject() const;
 
-  std::string string() const;
-  bool boolean() const;
-  std::int64_t integer() const;
-  std::uint64_t size() const;  // 0 <= n < 2^53 (M2)
-  Digest digest() const;
-  std::vector<JsonReader> array() const;
-  std::vector<std::pair<std::string, JsonReader>> members() const;
-  std::vector<std::string> strings() const;
-  std::map<std::string, std::string> stringMap() const;
-  std::map<std::string, bool> keySet() const;  // {"80/tcp":{}}
+  [[nodiscard]] std::string string() const;
+  [[nodiscard]] bool boolean() const;
+  [[nodiscard]] std::int64_t integer() const;
+  [[nodiscard]] std::uint64_t size() const;  // 0 <= n < 2^53 (M2)
+  [[nodiscard]] Digest digest() const;
+  [[nodiscard]] std::vector<JsonReader> array() const;
+  [[nodiscard]] std::vector<std::pair<std::string, JsonReader>> members() const;
+  [[nodiscard]] std::vector<std::string> strings() const;
+  [[nodiscard]] std::map<std::string, std::string> stringMap() const;
+  [[nodiscard]] std::map<std::string, bool> keySet() const;  // {"80/tcp":{}}
 
   // The member's value, or the type's default when it is absent.
   std::string stringOr(const char* key, std::string fallback = {}) const;
@@ -52,7 +52,7 @@ class JsonReader {
  private:
   JsonReader(const Json& value, std::string_view origin, std::string pointer)
       : value_(&value), origin_(origin), pointer_(std::move(pointer)) {}
-  JsonReader child(const Json& value, std::string_view key) const;
+  [[nodiscard]] JsonReader child(const Json& value, std::string_view key) const;
 
   const Json* value_;
   std::string_view origin_;

@@ -25,7 +25,7 @@ class Layers {
  public:
   explicit Layers(const Layout& layout) : layout_(layout) {}
 
-  bool has(const Digest& diffId) const;
+  [[nodiscard]] bool has(const Digest& diffId) const;
   // O_PATH descriptor of the lowerdir. Throws Kind::notFound.
   Fd open(const Digest& diffId) const;
   // Makes sure the layer is unpacked: blob -> decompress -> check diff ID -> layers/<hex>. Two
@@ -41,7 +41,7 @@ class Layers {
   void adopt(const std::string& folder, const Digest& diffId, std::uint64_t entries,
              std::uint64_t bytes) const;
   // Logical bytes recorded in meta.
-  std::uint64_t sizeOf(const Digest& diffId) const;
+  [[nodiscard]] std::uint64_t sizeOf(const Digest& diffId) const;
 
   // A finished IngestDir (with the folder "fs" in it) becomes the view; `folder` keeps nothing when
   // it was published.

@@ -74,9 +74,9 @@ class [[nodiscard]] IngestDir {
   IngestDir& operator=(IngestDir&&) = delete;
   IngestDir& operator=(const IngestDir&) = delete;
   ~IngestDir();
-  const std::string& name() const { return name_; }       // relative to layout.ingest()
-  std::string path() const { return "ingest/" + name_; }  // relative to layout.fd()
-  int fd() const { return dir_.get(); }
+  [[nodiscard]] const std::string& name() const { return name_; }  // relative to layout.ingest()
+  [[nodiscard]] std::string path() const { return "ingest/" + name_; }  // relative to layout.fd()
+  [[nodiscard]] int fd() const { return dir_.get(); }
   // The folder was renamed away: nothing is left to remove.
   void release() { name_.clear(); }
 

@@ -24,10 +24,10 @@ class LowerFolder {
     struct stat st;
   };
   // nullopt when no layer has it, or the topmost that knows the name deletes it.
-  std::optional<Found> find(const std::string& name) const;
+  [[nodiscard]] std::optional<Found> find(const std::string& name) const;
   // The union's folder NAME; empty when there is none.
-  LowerFolder descend(const std::string& name) const;
-  bool isEmpty() const { return dirs_.empty(); }
+  [[nodiscard]] LowerFolder descend(const std::string& name) const;
+  [[nodiscard]] bool isEmpty() const { return dirs_.empty(); }
 
  private:
   // Adds the folder. False when it is opaque: nothing below counts.

@@ -18,10 +18,10 @@ struct Reference {
 
   // Throws Kind::usage ("invalid reference format: repository name must be lowercase", ...).
   static Reference parse(std::string_view text);
-  std::string full() const;                // docker.io/library/busybox:latest
-  std::string repository() const;          // docker.io/library/busybox
-  std::string familiar() const;            // busybox:latest
-  std::string familiarRepository() const;  // busybox
+  [[nodiscard]] std::string full() const;                // docker.io/library/busybox:latest
+  [[nodiscard]] std::string repository() const;          // docker.io/library/busybox
+  [[nodiscard]] std::string familiar() const;            // busybox:latest
+  [[nodiscard]] std::string familiarRepository() const;  // busybox
 };
 
 }  // namespace img::store

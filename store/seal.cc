@@ -72,7 +72,7 @@ class Sealer {
   };
 
   std::vector<Item> listItems(int dir, OpaqueMark mark);
-  bool isDeletion(int dir, const fs::Entry& found, OpaqueMark mark) const;
+  [[nodiscard]] bool isDeletion(int dir, const fs::Entry& found, OpaqueMark mark) const;
   void walk(int dir, OpaqueMark mark, const LowerFolder& below, int depth);
   void sealEntry(int dir, const Item& item, const LowerFolder& below, int depth);
   void sealFolder(int dir, const std::string& name, const LowerFolder& below, int depth);
@@ -80,16 +80,16 @@ class Sealer {
   void sealSpecial(int dir, const std::string& name, const struct stat& st,
                    const LowerFolder& below);
 
-  bool hidesNothing(const LowerFolder& below, const std::string& name) const;
-  Time timeOf(const struct stat& st) const;
-  bool isSameMeta(const struct stat& st, const struct stat& lower) const;
+  [[nodiscard]] bool hidesNothing(const LowerFolder& below, const std::string& name) const;
+  [[nodiscard]] Time timeOf(const struct stat& st) const;
+  [[nodiscard]] bool isSameMeta(const struct stat& st, const struct stat& lower) const;
   bool isSameFile(int file, const struct stat& st, const Xattrs& xattrs,
                   const LowerFolder::Found& lower);
-  bool isSameContent(int file, int lower, std::uint64_t size) const;
-  bool isSameSpecial(int dir, const std::string& name, const struct stat& st,
-                     const LowerFolder& below) const;
+  [[nodiscard]] bool isSameContent(int file, int lower, std::uint64_t size) const;
+  [[nodiscard]] bool isSameSpecial(int dir, const std::string& name, const struct stat& st,
+                                   const LowerFolder& below) const;
 
-  TarEntry entryFor(const struct stat& st) const;
+  [[nodiscard]] TarEntry entryFor(const struct stat& st) const;
   void emit(const TarEntry& entry);
   void emitMark(std::string_view name);
   bool emitAsLink(const TarEntry& entry, const struct stat& st);

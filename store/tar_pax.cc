@@ -124,13 +124,13 @@ class Parser {
     }
   }
 
-  std::string name(std::string_view key, std::string_view value) const {
+  [[nodiscard]] std::string name(std::string_view key, std::string_view value) const {
     // POSIX lets an empty value cancel an earlier record; readers disagree on what counts then.
     if (value.empty()) refuse(key, "empty");
     return std::string{value};
   }
 
-  std::uint64_t number(std::string_view key, std::string_view value) const {
+  [[nodiscard]] std::uint64_t number(std::string_view key, std::string_view value) const {
     const auto parsed = text::parseUnsigned(value);
     if (!parsed || *parsed > kMaxNumber) refuse(key, "not a number");
     return *parsed;

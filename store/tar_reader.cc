@@ -90,7 +90,7 @@ struct TarReader::Impl {
   [[noreturn]] void refuseEntry(std::string_view what) const {
     throw Error::make(Kind::corrupt, "{}: entry {}: {}", name, text::quote(entry.path), what);
   }
-  std::string where() const { return name + ": entry " + text::quote(entry.path); }
+  [[nodiscard]] std::string where() const { return name + ": entry " + text::quote(entry.path); }
 
   bool nextHeader();
   void checkHeader() const;

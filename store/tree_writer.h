@@ -52,13 +52,13 @@ class TreeWriter {
     std::string parent, name;
   };
   static Place split(const std::string& path);
-  std::string full(const std::string& path) const;
+  [[nodiscard]] std::string full(const std::string& path) const;
   [[noreturn]] void refuse(const std::string& path, std::string_view what) const;
 
   // The folder that entries are put into right now: a run of files in one folder costs one lookup.
   int enter(const std::string& parent);
   void leave();
-  std::optional<Fd> tryOpenFolder(const std::string& fullPath) const;
+  [[nodiscard]] std::optional<Fd> tryOpenFolder(const std::string& fullPath) const;
   void makeParents(const std::string& fullPath);
   Fd makeParent(int dir, const std::string& name, const std::string& fullPath);
 
@@ -67,7 +67,7 @@ class TreeWriter {
   // `make` returns false when the name exists; it is then cleared and made again.
   bool create(int dir, const std::string& name, const std::function<bool()>& make);
   void writeData(int file, const TarEntry& entry, TarReader& data);
-  bool mustChown(const Meta& meta) const;
+  [[nodiscard]] bool mustChown(const Meta& meta) const;
   void giveTo(int dir, const std::string& name,
               const Meta& meta) const;  // "": the descriptor itself
   void setMeta(int fd, const Meta& meta);

@@ -28,7 +28,7 @@ class Limits {
     if (entry.size > maxBytes_ - bytes_) exceed("bytes", kBytes, maxBytes_);
     bytes_ += entry.size;
   }
-  UnpackStats stats() const { return {entries_, bytes_}; }
+  [[nodiscard]] UnpackStats stats() const { return {entries_, bytes_}; }
 
  private:
   static constexpr char kBytes[] = "IMG_LIMIT_LAYER_BYTES";

@@ -31,10 +31,11 @@ class Volumes {
   // For mounting: created when missing. A volume that has not been mounted yet gets its first
   // content from `fill` (which may be empty), once, however many containers start at the same time.
   using Fill = std::function<void(int data)>;
+  // NOLINTNEXTLINE(modernize-use-nodiscard): an action
   Volume prepare(const std::string& name, const Fill& fill) const;
 
-  std::optional<Volume> find(std::string_view name) const;
-  std::vector<Volume> list() const;
+  [[nodiscard]] std::optional<Volume> find(std::string_view name) const;
+  [[nodiscard]] std::vector<Volume> list() const;
   void remove(const std::string& name) const;  // throws Kind::notFound
   Fd openData(const std::string& name) const;  // O_PATH of its data folder
 

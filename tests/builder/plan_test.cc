@@ -96,8 +96,8 @@ constexpr ErrorCase kErrors[] = {
     {"BadReference", "FROM a/B", "FROM: bad image reference \"a/B\"", "", 1},
     {"LaterStage", "FROM a\nCOPY --from=late /x /\nFROM b AS late\nFROM 0x\nCOPY --from=0 /a /", "",
      "", 0},
-    {"ItsOwnStage", "FROM a AS me\nCOPY --from=me /x /", "COPY: stages depend on each other: me -> me", "",
-     2},
+    {"ItsOwnStage", "FROM a AS me\nCOPY --from=me /x /",
+     "COPY: stages depend on each other: me -> me", "", 2},
     {"NoSuchNumber", "FROM a\nCOPY --from=7 /x /", "COPY: there is no stage 7 (0..0)", "", 2},
 };
 class PlanErrors : public testing::TestWithParam<ErrorCase> {};
