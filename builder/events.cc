@@ -53,6 +53,11 @@ std::vector<bool> Events::wait(const std::vector<int>& fds) {
   }
 }
 
+void Events::waitForEnd(int fd, int timeoutMs) const {
+  pollfd polls[2] = {{signals_.get(), POLLIN, 0}, {fd, POLLIN, 0}};
+  ::poll(polls, 2, timeoutMs);
+}
+
 void Events::waitForSealer() {
   if (!sealer_.isIdle()) wait({});
 }

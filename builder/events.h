@@ -22,6 +22,9 @@ class Events {
   // Waits until at least one of `fds` is readable or closed; negative ones are ignored. True per
   // ready one.
   std::vector<bool> wait(const std::vector<int>& fds);
+  // While ending: until `fd` is readable, `timeoutMs` is over, or another signal has come. Never
+  // throws a signal.
+  void waitForEnd(int fd, int timeoutMs) const;
   // Waits until every layer is sealed.
   void waitForSealer();
   // For long work in this process: throws if a signal has come.

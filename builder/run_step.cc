@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 
@@ -20,6 +22,7 @@ namespace {
 
 constexpr char kScriptPath[] = "/dev/pipes/script";  // a fixed name instead of the delimiter (Q9)
 constexpr size_t kTailLines = 20;
+constexpr int kGraceMs = 2000;
 
 // What a RUN executes, after its heredocs have been taken apart.
 struct RunCommand {
@@ -138,6 +141,31 @@ std::string createdBy(const RunSettings& settings, const StageState& stage) {
   return out + text::join(settings.command.argv, " ");
 }
 
+// SigCgt of /proc/PID/status: a bit per signal that has a handler (proc(5)).
+bool catchesTerm(pid_t pid) {
+  const auto status = fs::tryReadFile(AT_FDCWD, fmt::format("/proc/{}/status", pid));
+  const size_t at = status ? status->find("SigCgt:") : std::string::npos;
+  if (at == std::string::npos) return false;
+  const unsigned long long caught = std::strtoull(status->c_str() + at + 7, nullptr, 16);
+  return ((caught >> (SIGTERM - 1)) & 1) != 0;
+}
+
+// Whether the output speaks of a network that was not there.
+bool missesNetwork(const std::vector<std::string>& lines) {
+  static constexpr std::string_view kSigns[] = {"resolve",
+                                                "resolving",
+                                                "Network is unreachable",
+                                                "Name or service not known",
+                                                "bad address",
+                                                "getaddrinfo",
+                                                "EAI_AGAIN",
+                                                "no such host"};
+  return std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
+    return std::any_of(std::begin(kSigns), std::end(kSigns),
+                       [&](std::string_view sign) { return line.find(sign) != std::string::npos; });
+  });
+}
+
 // Passes output on and keeps its last lines for the error.
 class OutputTail {
  public:
@@ -186,7 +214,12 @@ class RunExecution {
     spec.standardError = output.write.get();
     runtime::Container container = start(spec);
     output.write.reset();
-    follow(container, output.read);
+    try {
+      follow(container, output.read);
+    } catch (...) {
+      endGently(container);
+      throw;
+    }
     const ExitStatus status = container.wait();
     if (status.code != 0) throw failure(status, container.outOfMemory());
   }
@@ -256,6 +289,15 @@ class RunExecution {
     }
   }
 
+  // reliability.md 8: TERM, and KILL after two seconds or a second signal; the container's handle
+  // kills. A PID 1 that does not catch TERM never sees it (pid_namespaces(7)), so it is not waited
+  // for.
+  void endGently(const runtime::Container& container) const {
+    if (!catchesTerm(container.pid())) return;
+    container.kill(SIGTERM);
+    shop_.events.waitForEnd(container.pidfd(), kGraceMs);
+  }
+
   void follow(const runtime::Container& container, Fd& output) {
     std::string buffer(size_t{64} << 10, '\0');
     // A process that the step left behind may keep the pipe open: the end of PID 1 ends the step.
@@ -298,9 +340,12 @@ class RunExecution {
     } else if (status.signal == 0) {
       error.why(fmt::format("the command \"{}\" returned {}", argv, status.code));
     }
-    error.logTail(tail_.lines());
-    if (settings_.network == "none" && shop_.scope.request->network == "default") {
-      error.hint("the step had no network; if it needs one, pass --network host");
+    const std::vector<std::string> lines = tail_.lines();
+    error.logTail(lines);
+    const bool isWithoutNetwork =
+        settings_.network == "none" && shop_.scope.request->network == "default";
+    if (isWithoutNetwork && missesNetwork(lines)) {
+      error.hint("a step has no network unless it is asked for: pass --network host");
     }
     return error;
   }

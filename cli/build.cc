@@ -99,6 +99,16 @@ struct DockerfileText {
   std::string shown, text;
 };
 
+constexpr std::array<const char*, 3> kDockerfileNames{"Dockerfile", "dockerfile", "Containerfile"};
+
+// The one that a build without -f takes; its ignore file may lie beside it.
+std::string defaultDockerfile(const std::string& context) {
+  for (const char* name : kDockerfileNames) {
+    if (sys::tryFstatat(AT_FDCWD, context + "/" + name)) return context + "/" + name;
+  }
+  return {};
+}
+
 // -f, else the usual names in the context.
 DockerfileText findDockerfile(const BuildOptions& build) {
   if (build.file == "-" || build.context == "-") {
@@ -112,7 +122,7 @@ DockerfileText findDockerfile(const BuildOptions& build) {
     if (!content) throw Error::make(Kind::notFound, "no Dockerfile at {}", text::quote(build.file));
     return {build.file, build.file, std::move(*content)};
   }
-  for (const char* name : {"Dockerfile", "dockerfile", "Containerfile"}) {
+  for (const char* name : kDockerfileNames) {
     if (auto content = builder::tryReadContextFile(build.context, name, kMaxDockerfile))
       return {build.context + "/" + name, name, std::move(*content)};
   }
@@ -157,7 +167,7 @@ int printWords(Context& context, const BuildOptions& build) {
 
 int printContext(Context& context, const BuildOptions& build) {
   const bool withFolders = build.print == "context+dirs";
-  std::string dockerfile = build.file.empty() ? build.context + "/Dockerfile" : build.file;
+  const std::string dockerfile = build.file.empty() ? defaultDockerfile(build.context) : build.file;
   const builder::Context tree{build.context, builder::findIgnoreFile(dockerfile, build.context)};
   std::string out;
   for (const std::string& path : tree.list(withFolders)) {

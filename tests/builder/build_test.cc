@@ -301,6 +301,32 @@ TEST_F(BuildTest, EndsAStepThatClosedItsOutputOnASignal) {
   EXPECT_EQ(build.finish(), "interrupted");
 }
 
+TEST_F(BuildTest, LetsAStepThatCatchesTermEndByItself) {
+  writeFile(fixture_.context.get(), "wait.sh",
+            "trap 'echo bye; exit 0' TERM\necho ready\nwhile :; do sleep 0.05; done\n");
+  int output[2];
+  ASSERT_EQ(::pipe2(output, O_CLOEXEC), 0);
+  const Fd from{output[0]};
+  Fd to{output[1]};
+  Child build = Child::fork([&] {
+    fixture_.progress.forward = to.get();
+    try {
+      fixture_.build(kWithShell + "COPY wait.sh /\nRUN [\"/bin/sh\", \"/wait.sh\"]\n");
+    } catch (const Error& error) {
+      return fmt::format("{} {}", error.cause(), error.exitCode().value_or(0));
+    }
+    return std::string{"no error"};
+  });
+  to.reset();
+  std::byte first[1];
+  ASSERT_EQ(readFull(from.get(), first, "output"), 1U) << "the step has said that it is ready";
+  const std::int64_t start = sys::monotonicMs();
+  build.kill(SIGTERM);
+  EXPECT_EQ(build.finish(), "interrupted 143");
+  EXPECT_LT(sys::monotonicMs() - start, 1900)
+      << "the step ended by itself, nobody waited to kill it";
+}
+
 TEST_F(BuildTest, EndsOnASignalAndLeavesTheStoreUsable) {
   Child build = Child::fork([this] {
     try {

@@ -31,7 +31,10 @@ class RecordingProgress final : public Progress {
     if (onStart) onStart();
   }
   void stepCached(const StepLabel& step) override { cached.push_back(step.text); }
-  void stepOutput(const StepLabel&, std::string_view bytes) override { output += bytes; }
+  void stepOutput(const StepLabel&, std::string_view bytes) override {
+    output += bytes;
+    if (forward >= 0) writeAll(forward, bytes, "forwarded output");
+  }
   void stepDone(const StepLabel&) override {}
   void stepFailed(const StepLabel&, std::string_view what) override { failed = what; }
   void layerSealed(const StepLabel&, const Digest&, std::uint64_t) override {}
@@ -39,6 +42,7 @@ class RecordingProgress final : public Progress {
 
   std::vector<std::string> started, cached, warnings;
   std::string output, failed;
+  int forward = -1;  // a descriptor that gets the output as well
   std::function<void()> onStart;
 };
 
