@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/human.h"
+#include "cli/lists.h"
 #include "cli/values.h"
 
 namespace img::cli {
@@ -23,13 +24,6 @@ constexpr std::array<std::string_view, 7> kStatuses = {
 template <class Array>
 bool isOneOf(const Array& known, std::string_view word) {
   return std::find(known.begin(), known.end(), word) != known.end();
-}
-
-bool matchesLabel(const std::string& wanted, const std::map<std::string, std::string>& labels) {
-  const auto [key, value] = splitAssignment(wanted);
-  const auto label = labels.find(key);
-  if (label == labels.end()) return false;
-  return wanted.find('=') == std::string::npos || label->second == value;
 }
 
 // The image by its name with or without a tag, or by its id.
@@ -145,7 +139,8 @@ void ContainerFilter::resolve(const std::string& kind, std::vector<std::string> 
 
 bool ContainerFilter::passes(const store::ContainerRecord& record) const {
   return std::all_of(values_.begin(), values_.end(), [&](const auto& filter) {
-    const auto& [kind, values] = filter;
+    const auto& kind = filter.first;
+    const auto& values = filter.second;
     const auto isMatch = [&](const std::string& value) { return matches(kind, value, record); };
     if (kind == "label") return std::all_of(values.begin(), values.end(), isMatch);
     return std::any_of(values.begin(), values.end(), isMatch);

@@ -78,13 +78,6 @@ bool matchesReference(const std::string& pattern, const std::optional<store::Ref
   return false;
 }
 
-bool matchesLabel(const std::string& wanted, const store::ImageConfig& config) {
-  const auto [key, value] = splitAssignment(wanted);
-  const auto label = config.labels.find(key);
-  if (label == config.labels.end()) return false;
-  return wanted.find('=') == std::string::npos || label->second == value;
-}
-
 Filters readFilters(Context& context, const std::vector<std::string>& texts) {
   const auto createdOf = [&](const std::string& name) {
     const store::Image image = store::Images{context.store()}.get(name);
@@ -119,9 +112,9 @@ bool passes(const Row& row, const Filters& filters) {
   if (filters.since && row.createdSeconds <= *filters.since) return false;
   if (filters.until && row.createdSeconds >= *filters.until) return false;
   if (filters.argument && !matchesReference(*filters.argument, row.name)) return false;
-  const bool hasLabels =
-      std::all_of(filters.labels.begin(), filters.labels.end(),
-                  [&](const std::string& label) { return matchesLabel(label, row.image.config); });
+  const bool hasLabels = std::all_of(
+      filters.labels.begin(), filters.labels.end(),
+      [&](const std::string& label) { return matchesLabel(label, row.image.config.labels); });
   if (!hasLabels) return false;
   const auto& references = filters.references;
   return references.empty() ||

@@ -1,11 +1,14 @@
 #include "cli/lists.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
 #include "cli/table.h"
 #include "cli/template.h"
+#include "cli/values.h"
 
 namespace img::cli {
 namespace {
@@ -85,6 +88,20 @@ void printList(Context& context, const std::vector<ListField>& fields, const Lis
     for (const Json& row : rows) out += shape.run(row) + "\n";
   }
   context.print(out);
+}
+
+std::string labelsText(const std::map<std::string, std::string>& labels) {
+  std::vector<std::string> parts;
+  parts.reserve(labels.size());
+  for (const auto& [key, value] : labels) parts.push_back(fmt::format("{}={}", key, value));
+  return text::join(parts, ",");
+}
+
+bool matchesLabel(const std::string& wanted, const std::map<std::string, std::string>& labels) {
+  const auto [key, value] = splitAssignment(wanted);
+  const auto label = labels.find(key);
+  if (label == labels.end()) return false;
+  return wanted.find('=') == std::string::npos || label->second == value;
 }
 
 std::string unescapeTemplate(std::string_view format) {

@@ -2,6 +2,7 @@
 // a line, a template for each row, or a table made by a template.
 #pragma once
 
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
@@ -27,6 +28,10 @@ struct ListStyle {
 // (`.Label "key"` indexes the object "Label") and stay out of --format json.
 void printList(Context& context, const std::vector<ListField>& fields, const ListStyle& style,
                const std::vector<Json>& rows);
+
+// Labels as a list shows them, "a=1,b=2", and as `--filter label=KEY[=VALUE]` asks for them.
+std::string labelsText(const std::map<std::string, std::string>& labels);
+bool matchesLabel(const std::string& wanted, const std::map<std::string, std::string>& labels);
 
 // "\t" and "\n" written as two characters become the byte they mean.
 std::string unescapeTemplate(std::string_view format);

@@ -35,12 +35,6 @@ const std::vector<ListField>& containerFields() {
   return kFields;
 }
 
-std::string labelsText(const std::map<std::string, std::string>& labels) {
-  std::vector<std::string> parts;
-  for (const auto& [key, value] : labels) parts.push_back(key + "=" + value);
-  return text::join(parts, ",");
-}
-
 std::string mountsText(const std::vector<store::MountRecord>& mounts, bool noTrunc) {
   std::vector<std::string> parts;
   for (const store::MountRecord& mount : mounts) {

@@ -104,20 +104,15 @@ bool passes(const store::Volume& volume, const Filters& filters,
     return false;
   }
   return std::all_of(filters.labels.begin(), filters.labels.end(), [&](const std::string& wanted) {
-    const auto [key, value] = splitAssignment(wanted);
-    const auto label = volume.labels.find(key);
-    return label != volume.labels.end() &&
-           (wanted.find('=') == std::string::npos || label->second == value);
+    return matchesLabel(wanted, volume.labels);
   });
 }
 
 Json fieldsOf(const store::Volume& volume) {
-  std::vector<std::string> labels;
-  for (const auto& [key, value] : volume.labels) labels.push_back(key + "=" + value);
   return {{"Availability", "N/A"},
           {"Driver", kDriver},
           {"Group", "N/A"},
-          {"Labels", text::join(labels, ",")},
+          {"Labels", labelsText(volume.labels)},
           {"Links", "N/A"},
           {"Mountpoint", volume.mountpoint},
           {"Name", volume.name},
