@@ -28,6 +28,7 @@ std::string quoted(const std::string& text) {
 
 std::string quotedList(const std::vector<std::string>& words) {
   std::vector<std::string> parts;
+  parts.reserve(words.size());
   for (const std::string& word : words) parts.push_back(quoted(word));
   return "[" + text::join(parts, " ") + "]";
 }
@@ -46,8 +47,7 @@ std::string goDuration(long long nanoseconds) {
   if (nanoseconds < 1'000'000) return trimmed(number / 1e3) + "µs";
   if (nanoseconds < 1'000'000'000) return trimmed(number / 1e6) + "ms";
   const long long minutes = nanoseconds / 60'000'000'000;
-  const std::string seconds =
-      trimmed(static_cast<double>(nanoseconds % 60'000'000'000) / 1e9) + "s";
+  std::string seconds = trimmed(static_cast<double>(nanoseconds % 60'000'000'000) / 1e9) + "s";
   if (minutes == 0) return seconds;
   if (minutes < 60) return fmt::format("{}m{}", minutes, seconds);
   return fmt::format("{}h{}m{}", minutes / 60, minutes % 60, seconds);
@@ -223,7 +223,7 @@ class ConfigVisitor {
   bool operator()(const parser::WorkdirInstruction&) { return false; }
 
  private:
-  std::vector<std::pair<std::string, std::string>> expandPairs(
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>> expandPairs(
       const parser::KeyValues& pairs) const {
     std::vector<std::pair<std::string, std::string>> expanded;
     for (const auto& [name, value] : pairs) {
@@ -235,7 +235,8 @@ class ConfigVisitor {
 
   static std::string shownPairs(const std::vector<std::pair<std::string, std::string>>& pairs) {
     std::vector<std::string> shown;
-    for (const auto& [name, value] : pairs) shown.push_back(name + "=" + value);
+    shown.reserve(pairs.size());
+    for (const auto& [name, value] : pairs) shown.push_back(fmt::format("{}={}", name, value));
     return text::join(shown, " ");
   }
 

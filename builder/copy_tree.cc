@@ -140,8 +140,14 @@ void TreeCopier::copyChildren(int from, const std::string& contextPath, const st
     const SourceFilter::Step step = filter.enter(state, contextPath + entry.name, below, isFolder);
     if (step.verdict == SourceFilter::Verdict::skip) continue;
     if (isFolder) {
-      copyFolder(from, entry.name, *st, contextPath + entry.name + "/", below + "/", to, filter,
-                 step);
+      Target folder;
+      folder.parent = &to;
+      folder.name = entry.name;
+      folder.source = sys::openat(from, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+      if (step.verdict == SourceFilter::Verdict::take) open(folder);
+      copyChildren(folder.source.get(), contextPath + entry.name + "/", below + "/", folder, filter,
+                   step.state);
+      if (folder.fd) finishFolder(folder, *st);
       continue;
     }
     if (options_.isContext && isSpecial(st->st_mode)) {
@@ -154,16 +160,7 @@ void TreeCopier::copyChildren(int from, const std::string& contextPath, const st
   }
 }
 
-void TreeCopier::copyFolder(int from, const std::string& name, const struct stat& st,
-                            const std::string& contextPath, const std::string& path, Target& to,
-                            const SourceFilter& filter, const SourceFilter::Step& step) {
-  Target target;
-  target.parent = &to;
-  target.name = name;
-  target.source = sys::openat(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (step.verdict == SourceFilter::Verdict::take) open(target);
-  copyChildren(target.source.get(), contextPath, path, target, filter, step.state);
-  if (!target.fd) return;
+void TreeCopier::finishFolder(const Target& target, const struct stat& st) const {
   setOwner(target.fd.get(), st);
   sys::fchmod(target.fd.get(), modeOf(st));
   copyXattrs(target.source.get(), target.fd.get());

@@ -23,7 +23,7 @@ struct CopyOptions {
   std::optional<std::pair<uid_t, gid_t>> owner;  // --chown
   std::optional<parser::ModeChange> mode;        // --chmod
   bool isContext = true;  // owners become 0:0 unless --chown; special files are left out
-  NewFolder newFolder() const;
+  [[nodiscard]] NewFolder newFolder() const;
 };
 
 class TreeCopier {
@@ -50,9 +50,7 @@ class TreeCopier {
   struct Target;  // a folder being filled; made lazily
   void copyChildren(int from, const std::string& contextPath, const std::string& path, Target& to,
                     const SourceFilter& filter, const SourceFilter::State& state);
-  void copyFolder(int from, const std::string& name, const struct stat& st,
-                  const std::string& contextPath, const std::string& path, Target& to,
-                  const SourceFilter& filter, const SourceFilter::Step& step);
+  void finishFolder(const Target& target, const struct stat& st) const;
   void copyEntry(int from, const std::string& name, const struct stat& st, int toDir,
                  const std::string& toName);
   void copyRegular(int from, const std::string& name, const struct stat& st, int toDir,
@@ -62,8 +60,8 @@ class TreeCopier {
   void copySparse(int in, int out, off_t size, const std::string& name);
   void makeRoom(int toDir, const std::string& name) const;
   void setOwner(int fd, const struct stat& st) const;
-  std::pair<uid_t, gid_t> ownerOf(const struct stat& st) const;
-  mode_t modeOf(const struct stat& st) const;
+  [[nodiscard]] std::pair<uid_t, gid_t> ownerOf(const struct stat& st) const;
+  [[nodiscard]] mode_t modeOf(const struct stat& st) const;
   bool linkIfKnown(const struct stat& st, int toDir, const std::string& toName);
   void claim(int dir, const std::string& name);
 

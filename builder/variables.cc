@@ -1,5 +1,7 @@
 #include "builder/variables.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 
 namespace img::builder {
@@ -23,7 +25,7 @@ void Variables::set(std::string_view name, std::string value) {
 std::vector<std::string> Variables::asEnv() const {
   std::vector<std::string> env;
   env.reserve(values_.size());
-  for (const auto& [name, value] : values_) env.push_back(name + "=" + value);
+  for (const auto& [name, value] : values_) env.push_back(fmt::format("{}={}", name, value));
   return env;
 }
 

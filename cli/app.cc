@@ -80,7 +80,7 @@ std::string mainHelp(const CommandTable& table) {
 std::string groupHelp(const CommandTable& table, const std::string& group) {
   std::string out = fmt::format("Usage: img {} COMMAND [ARGS]\n\nCommands:\n", group);
   for (const std::string& word : table.namesIn(group)) {
-    out += fmt::format("  {:<16}{}\n", word, table.find(group + " " + word)->help);
+    out += fmt::format("  {:<16}{}\n", word, table.find(fmt::format("{} {}", group, word))->help);
   }
   return out;
 }

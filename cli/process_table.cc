@@ -101,7 +101,7 @@ std::string stateFlags(const ProcessFacts& process) {
 // The name of a number in a file of the form of passwd(5) and group(5); the number itself when it
 // has none.
 std::string nameInFile(std::string_view file, std::uint64_t id) {
-  const std::string digits = std::to_string(id);
+  std::string digits = std::to_string(id);
   for (const std::string& line : text::split(file, '\n')) {
     const std::vector<std::string> fields = text::split(line, ':');
     if (fields.size() > 2 && fields[2] == digits) return fields[0];

@@ -13,6 +13,7 @@ namespace {
 constexpr size_t kMaxDepth =
     64;  // of blocks and parentheses: templates come from scripts, the stack is ours
 
+// NOLINTNEXTLINE(bugprone-exception-escape): the check looks into Json's noexcept move
 struct Token {
   // `field` is ".Name" directly after an operand or on its own; `dot` is "." alone.
   enum class Type { word, dot, field, variable, literal, symbol, end } type = Type::end;
@@ -61,7 +62,7 @@ class Lexer {
  private:
   using Type = Token::Type;
 
-  char peek(size_t ahead = 0) const {
+  [[nodiscard]] char peek(size_t ahead = 0) const {
     return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0';
   }
 
@@ -256,7 +257,7 @@ class Splitter {
   }
 
  private:
-  bool startsWithMarker(size_t at) const {
+  [[nodiscard]] bool startsWithMarker(size_t at) const {
     return at + 1 < source_.size() && source_[at] == '-' && isBlank(source_[at + 1]);
   }
 
@@ -302,11 +303,11 @@ class PipeReader {
   }
 
  private:
-  const Token& now() const { return tokens_[at_]; }
-  bool isSymbol(std::string_view text) const {
+  [[nodiscard]] const Token& now() const { return tokens_[at_]; }
+  [[nodiscard]] bool isSymbol(std::string_view text) const {
     return now().type == Type::symbol && now().text == text;
   }
-  std::string describe() const {
+  [[nodiscard]] std::string describe() const {
     return now().type == Type::end ? "end of action" : text::quote(now().text);
   }
 
@@ -407,7 +408,7 @@ class Reader {
   }
 
  private:
-  std::string keyword() const {
+  [[nodiscard]] std::string keyword() const {
     const Token& first = pieces_[at_].tokens.front();
     return first.type == Token::Type::word ? first.text : "";
   }

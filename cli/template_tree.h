@@ -17,6 +17,7 @@ struct Pipe;
 
 // One operand: where its value comes from, then the fields taken from it (".State.Pid", "$x.A", "(f
 // .).B").
+// NOLINTNEXTLINE(bugprone-exception-escape): the check looks into Json's noexcept move
 struct Operand {
   enum class Source { dot, variable, literal, function, group } source = Source::dot;
   std::string name;  // variable without '$' ("" is the root), or function

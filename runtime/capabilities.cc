@@ -74,6 +74,7 @@ std::uint64_t parseCapability(std::string_view name) {
     if (kNames[number] == word) return std::uint64_t{1} << number;
   }
   std::vector<std::string> known;
+  known.reserve(kNames.size());
   for (const std::string_view candidate : kNames) known.emplace_back(candidate);
   Error error = Error::make(Kind::usage, "unknown capability {}", text::quote(name));
   if (const auto near = text::suggest(std::string{word}, known))

@@ -36,7 +36,7 @@ struct Channel {
   LogStream stream = LogStream::out;
   std::string pending = {};
 
-  bool isOpen() const { return readFrom >= 0; }
+  [[nodiscard]] bool isOpen() const { return readFrom >= 0; }
   void close() {
     from.reset();
     readFrom = -1;
@@ -107,13 +107,13 @@ void forward(const Container& container, const SignalCatcher& signals, const Rel
 
 SignalCatcher::SignalCatcher() {
   const sigset_t set = forwardedSet();
-  ::sigprocmask(SIG_BLOCK, &set, &before_);
+  ::sigprocmask(SIG_BLOCK, &set, &before_);  // NOLINT(concurrency-mt-unsafe): one thread
   fd_ =
       Fd{sys::check([&] { return ::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK); }, "signalfd")};
 }
 
 SignalCatcher::~SignalCatcher() {
-  ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+  ::sigprocmask(SIG_SETMASK, &before_, nullptr);  // NOLINT(concurrency-mt-unsafe): one thread
 }
 
 int SignalCatcher::take() const {

@@ -24,6 +24,7 @@ constexpr unsigned char kProgram[] = {
 
 std::vector<char*> pointers(const std::vector<std::string>& words) {
   std::vector<char*> raw;
+  raw.reserve(words.size() + 1);
   for (const std::string& word : words) raw.push_back(const_cast<char*>(word.c_str()));
   raw.push_back(nullptr);
   return raw;

@@ -127,7 +127,7 @@ std::map<std::string, bool> JsonReader::keySet() const {
 
 std::string JsonReader::stringOr(const char* key, std::string fallback) const {
   const auto found = find(key);
-  return found ? found->string() : fallback;
+  return found ? found->string() : std::move(fallback);
 }
 
 std::int64_t JsonReader::integerOr(const char* key, std::int64_t fallback) const {

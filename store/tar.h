@@ -73,6 +73,8 @@ class TarReader {
   // works.
   enum class Mode { direct, readAhead };
   explicit TarReader(Source& source, std::string name, Mode mode = Mode::direct);
+  TarReader(const TarReader&) = delete;
+  TarReader& operator=(const TarReader&) = delete;
   ~TarReader();
   // The next entry, or nullptr at the end of the archive. Skips what was not read of the previous
   // one. Throws Kind::corrupt for anything two readers could understand differently.
