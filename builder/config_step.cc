@@ -1,6 +1,6 @@
 #include "builder/config_step.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,5 +1,4 @@
 // history: what each instruction of an image did, newest first.
-#include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 

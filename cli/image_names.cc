@@ -1,5 +1,5 @@
 // tag and rmi: names given to images and taken away, and images that go with their last name.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

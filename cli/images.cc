@@ -1,5 +1,4 @@
 // images (ls): the table of names, its filters and forms.
-#include <fmt/format.h>
 #include <fnmatch.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // version and info: facts about this program, the kernel it runs on and the store.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>

@@ -1,5 +1,5 @@
 // The functions of templates: Go's own (text/template, "Functions") and the ones docker adds.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,8 +1,6 @@
 // volume create, ls, rm, and what inspect shows of a volume.
 #include "store/volumes.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
