@@ -12,6 +12,7 @@
 #include "cli/commands.h"
 #include "cli/image_facts.h"
 #include "cli/options.h"
+#include "cli/values.h"
 #include "store/archive.h"
 
 namespace img::cli {
@@ -158,20 +159,6 @@ int runLoad(Context& context, const std::vector<std::string>& args) {
   }
   context.print(out);
   return 0;
-}
-
-store::Platform parsePlatform(const std::string& text) {
-  const std::vector<std::string> parts = text::split(text, '/');
-  if (parts.size() < 2 || parts.size() > 3 ||
-      std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.empty(); })) {
-    throw Error::make(Kind::usage, "invalid value {} for --platform: expected OS/ARCH[/VARIANT]",
-                      text::quote(text));
-  }
-  store::Platform platform;
-  platform.os = parts[0];
-  platform.architecture = parts[1];
-  if (parts.size() == 3) platform.variant = parts[2];
-  return platform;
 }
 
 // SOURCE_DATE_EPOCH makes the result depend on the tar alone (cli.md 9.6).

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -12,7 +13,9 @@
 #include "base/json.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "builder/config_step.h"
 #include "cli/values.h"
+#include "runtime/resource_limits.h"
 
 namespace img::cli {
 namespace {
@@ -173,6 +176,31 @@ std::vector<std::string> parseEnvFile(std::string_view text, std::string_view or
   return assignments;
 }
 
+store::UlimitRecord parseUlimit(std::string_view spec) {
+  const auto [name, values] = splitAssignment(spec);
+  if (!runtime::resourceByName(name)) {
+    throw Error::make(Kind::usage, "--ulimit: unknown limit {}", text::quote(name))
+        .hint("for example nofile=1024:2048; the names are those of setrlimit(2), without RLIMIT_");
+  }
+  const auto number = [&](const std::string& word) -> long long {
+    if (word == "-1" || word == "unlimited") return -1;
+    const auto value = text::parseUnsigned(word);
+    if (value && *value <= std::numeric_limits<long long>::max()) {
+      return static_cast<long long>(*value);
+    }
+    throw Error::make(Kind::usage, "--ulimit: {} is not NAME=SOFT[:HARD]", text::quote(spec));
+  };
+  const size_t colon = values.find(':');
+  store::UlimitRecord limit{name, number(values.substr(0, colon)), 0};
+  limit.hard = colon == std::string::npos ? limit.soft : number(values.substr(colon + 1));
+  const bool isAbove = limit.hard >= 0 && (limit.soft < 0 || limit.soft > limit.hard);
+  if (isAbove) {
+    throw Error::make(Kind::usage, "--ulimit {}: the soft limit is above the hard limit",
+                      text::quote(spec));
+  }
+  return limit;
+}
+
 std::pair<std::string, std::string> parseExtraHost(std::string_view spec) {
   const size_t separator = spec.find_first_of(":=");
   std::string host{spec.substr(0, separator)};
@@ -216,8 +244,12 @@ store::ContainerConfig configFor(const RunRequest& request, const store::Image& 
   config.securityOpt = request.securityOpt;
   config.groupAdd = request.groupAdd;
   for (const std::string& spec : request.addHost) config.extraHosts.push_back(parseExtraHost(spec));
-  for (const auto& [port, unused] : image.config.exposedPorts) config.exposedPorts.push_back(port);
   config.limits = request.limits;
+  for (const std::string& spec : request.ulimits) {
+    const store::UlimitRecord limit = parseUlimit(spec);
+    std::erase_if(config.ulimits, [&](const auto& known) { return known.name == limit.name; });
+    config.ulimits.push_back(limit);
+  }
   config.tty = request.tty;
   config.openStdin = request.interactive;
   config.autoRemove = request.remove;
@@ -229,6 +261,10 @@ store::ContainerConfig configFor(const RunRequest& request, const store::Image& 
   config.stopTimeout = static_cast<int>(request.stopTimeout.value_or(10));
   config.labels = labelsOf(request, image.config);
   config.image = image.config;
+  for (const std::string& port : request.expose) {
+    builder::applyChange(config.image, "EXPOSE " + port);
+  }
+  for (const auto& [port, unused] : config.image.exposedPorts) config.exposedPorts.push_back(port);
   return config;
 }
 

@@ -1,6 +1,7 @@
 #include "cli/container_spec.h"
 
 #include <linux/mount.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,8 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "runtime/command.h"
+#include "runtime/resource_limits.h"
 #include "runtime/security.h"
 #include "store/images.h"
 #include "store/layers.h"
@@ -20,7 +23,6 @@
 namespace img::cli {
 namespace {
 
-constexpr char kDefaultPath[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr long long kDefaultPeriodUs = 100'000;
 
 bool hasKey(const std::vector<std::string>& env, std::string_view keyAndEquals) {
@@ -54,6 +56,20 @@ runtime::Limits limitsOf(const store::LimitRecord& record) {
   }
   // -1 means unlimited, as no limit does.
   if (record.pids && *record.pids > 0) limits.pids = record.pids;
+  return limits;
+}
+
+std::vector<runtime::ResourceLimit> resourceLimitsOf(
+    const std::vector<store::UlimitRecord>& ulimits) {
+  const auto raw = [](long long value) {
+    return value < 0 ? RLIM_INFINITY : static_cast<rlim_t>(value);
+  };
+  std::vector<runtime::ResourceLimit> limits;
+  for (const store::UlimitRecord& one : ulimits) {
+    const auto resource = runtime::resourceByName(one.name);
+    if (!resource) throw Error::make(Kind::corrupt, "unknown limit {}", text::quote(one.name));
+    limits.push_back({*resource, raw(one.soft), raw(one.hard)});
+  }
   return limits;
 }
 
@@ -158,7 +174,7 @@ std::string hostsFile(const store::ContainerConfig& config, const std::string& h
 
 std::vector<std::string> environmentOf(const store::ContainerConfig& config, bool tty) {
   std::vector<std::string> env;
-  if (!hasKey(config.env, "PATH=")) env.emplace_back(kDefaultPath);
+  if (!hasKey(config.env, "PATH=")) env.push_back("PATH=" + std::string{runtime::kDefaultPath});
   if (!hasKey(config.env, "HOSTNAME=")) env.push_back("HOSTNAME=" + hostnameOf(config));
   if (tty && !hasKey(config.env, "TERM=")) env.emplace_back("TERM=xterm");
   env.insert(env.end(), config.env.begin(), config.env.end());
@@ -174,6 +190,7 @@ void applyRights(const store::ContainerConfig& config, runtime::Spec& spec) {
       spec.seccomp = runtime::Seccomp::unconfined;
     }
   }
+  spec.resourceLimits = resourceLimitsOf(config.ulimits);
   spec.privileged = config.privileged;
   if (config.privileged) {
     base = runtime::parseCapability("ALL");

@@ -84,9 +84,18 @@ void addLimits(const store::LimitRecord& limits, Json& host) {
   host["ShmSize"] = limits.shmSize.value_or(64 << 20);
 }
 
+Json ulimitsOf(const std::vector<store::UlimitRecord>& ulimits) {
+  Json facts = Json::array();
+  for (const store::UlimitRecord& one : ulimits) {
+    facts.push_back({{"Name", one.name}, {"Hard", one.hard}, {"Soft", one.soft}});
+  }
+  return facts.empty() ? Json() : facts;
+}
+
 Json hostFacts(const store::ContainerConfig& config) {
   Json hosts = Json::array();
-  for (const auto& [host, address] : config.extraHosts) hosts.push_back(host + ":" + address);
+  for (const auto& [host, address] : config.extraHosts)
+    hosts.push_back(fmt::format("{}:{}", host, address));
   Json facts = {{"Binds", bindsOf(config.mounts)},
                 {"NetworkMode", config.network},
                 {"PortBindings", Json::object()},
@@ -110,7 +119,7 @@ Json hostFacts(const store::ContainerConfig& config) {
                 {"Tmpfs", tmpfsOf(config.mounts)},
                 {"UTSMode", ""},
                 {"UsernsMode", ""},
-                {"Ulimits", Json()},
+                {"Ulimits", ulimitsOf(config.ulimits)},
                 {"MaskedPaths", Json::array()},
                 {"ReadonlyPaths", Json::array()}};
   addLimits(config.limits, facts);

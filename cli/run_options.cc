@@ -40,6 +40,8 @@ void addContainerOptions(Options& options, RunRequest& request) {
       .list("-l,--label", request.labels, "K=V", "Add a label")
       .list("--label-file", request.labelFiles, "FILE", "Read labels from a file")
       .text("--cidfile", request.cidFile, "FILE", "Write the container's id to a new file")
+      .text("--log-driver", request.logDriver, "file", "Where output is kept: only `file` exists")
+      .list("--log-opt", request.logOpt, "K=V", "Option of the log driver")
       .text("--pidfile", request.pidFile, "FILE", "Write the process's pid to a file")
       .text("--pull", request.pull, "missing|always|never", "When to pull the image")
       .text("--platform", request.platform, "OS/ARCH", "Platform of the image")
@@ -61,7 +63,7 @@ void addNetworkOptions(Options& options, RunRequest& request) {
       .text("-h,--hostname", request.hostname, "NAME", "Host name (the short id)")
       .list("--add-host", request.addHost, "HOST:IP", "Add a line to /etc/hosts")
       .list("-p,--publish", request.publish, "[IP:][HOST:]PORT", "Publish a port")
-      .list("--expose", request.publish, "PORT", "Expose a port");
+      .list("--expose", request.expose, "PORT[/PROTOCOL]", "Expose a port");
 }
 
 void addLimitOptions(Options& options, RunRequest& request) {
@@ -97,9 +99,7 @@ void addIgnored(Options& options) {
       .ignoredValue("--volume-driver")
       .ignoredValue("--storage-opt")
       .ignoredValue("--kernel-memory")
-      .ignoredValue("--sdnotify")
-      .ignoredValue("--log-driver")
-      .ignoredValue("--log-opt");
+      .ignoredValue("--sdnotify");
 }
 
 void checkNetwork(const std::string& network) {
@@ -109,6 +109,25 @@ void checkNetwork(const std::string& network) {
   Error error = isKnown ? unsupported("--network " + text::escape(network))
                         : Error::make(Kind::usage, "unknown network {}", text::quote(network));
   throw error.hint("use --net none (loopback only) or --net host");
+}
+
+// Emulation of other processors is the host's business; what it cannot run must not start.
+void checkPlatform(const std::string& text) {
+  if (text.empty()) return;
+  const store::Platform wanted = parsePlatform(text);
+  const store::Platform host = store::Platform::host();
+  if (wanted.os == host.os && wanted.architecture == host.architecture) return;
+  throw unsupported("--platform " + text::escape(text))
+      .hint(fmt::format("containers run as {}/{} here", host.os, host.architecture));
+}
+
+void checkLog(const RunRequest& request) {
+  if (!request.logDriver.empty() && request.logDriver != "file") {
+    throw unsupported("--log-driver " + text::escape(request.logDriver))
+        .hint("the only one is file");
+  }
+  if (!request.logOpt.empty())
+    throw unsupported("--log-opt " + text::escape(request.logOpt.front()));
 }
 
 void checkLimits(const store::LimitRecord& limits) {
@@ -163,6 +182,8 @@ void addRunOptions(Options& options, RunRequest& request, bool forRun) {
 
 void checkRunRequest(const RunRequest& request) {
   checkNetwork(request.network);
+  checkPlatform(request.platform);
+  checkLog(request);
   checkLimits(request.limits);
   if (!request.publish.empty()) {
     throw unsupported("publishing ports").hint("use --net host");

@@ -16,10 +16,11 @@ struct RunRequest {
   bool privileged = false, readOnly = false, init = false, quiet = false;
   bool forwardSignals = true;  // --sig-proxy
   std::string name, workdir, user, hostname, network, stopSignal, cidFile, pidFile;
-  std::string pull, platform;
+  std::string pull, platform, logDriver;
   std::optional<std::string> entrypoint;
   std::vector<std::string> env, envFiles, labels, labelFiles, volumes, mounts, tmpfs;
-  std::vector<std::string> capAdd, capDrop, securityOpt, groupAdd, addHost, publish, ulimits;
+  std::vector<std::string> capAdd, capDrop, securityOpt, groupAdd, addHost, publish, expose,
+      ulimits, logOpt;
   std::optional<long long> stopTimeout;
   store::LimitRecord limits;
   std::vector<std::string> words;  // IMAGE [COMMAND [ARG...]]

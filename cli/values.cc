@@ -1,5 +1,6 @@
 #include "cli/values.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "parser/value_checks.h"
 
 namespace img::cli {
 namespace {
@@ -100,12 +102,7 @@ std::optional<long long> tryLocalTime(const std::string& text, const char* forma
 }  // namespace
 
 bool parseBool(std::string_view text, std::string_view what) {
-  for (const std::string_view yes : {"1", "t", "T", "true", "TRUE", "True"}) {
-    if (text == yes) return true;
-  }
-  for (const std::string_view no : {"0", "f", "F", "false", "FALSE", "False"}) {
-    if (text == no) return false;
-  }
+  if (const auto value = parser::parseBool(text)) return *value;
   refuse(text, what, "expected true or false");
 }
 
@@ -150,22 +147,32 @@ long long parseTime(std::string_view text, long long now, std::string_view what)
   refuse(text, what, "expected a time such as 2026-01-31T12:00:00Z or 10m");
 }
 
+namespace {
+
+// From the opening quote at `at` to behind the closing one (RFC 4180, 2.7: a doubled quote is one).
+std::string readQuotedField(std::string_view text, size_t& at, std::string_view what) {
+  std::string field;
+  for (++at; at < text.size(); ++at) {
+    if (text[at] != '"') {
+      field += text[at];
+    } else if (at + 1 < text.size() && text[at + 1] == '"') {
+      field += text[at++];
+    } else {
+      if (++at < text.size() && text[at] != ',') refuse(text, what, "text after a quoted field");
+      return field;
+    }
+  }
+  refuse(text, what, "a quoted field does not end");
+}
+
+}  // namespace
+
 std::vector<std::string> parseCsv(std::string_view text, std::string_view what) {
   std::vector<std::string> fields;
   for (size_t at = 0;;) {
     std::string field;
     if (at < text.size() && text[at] == '"') {
-      for (++at;; ++at) {
-        if (at >= text.size()) refuse(text, what, "a quoted field does not end");
-        if (text[at] != '"') {
-          field += text[at];
-        } else if (at + 1 < text.size() && text[at + 1] == '"') {
-          field += text[at++];  // RFC 4180, 2.7: a doubled quote is one
-        } else {
-          break;
-        }
-      }
-      if (++at < text.size() && text[at] != ',') refuse(text, what, "text after a quoted field");
+      field = readQuotedField(text, at, what);
     } else {
       const size_t end = std::min(text.find(',', at), text.size());
       field = text.substr(at, end - at);
@@ -192,6 +199,20 @@ std::pair<std::string, std::string> splitAssignment(std::string_view text) {
   const size_t at = text.find('=');
   if (at == std::string_view::npos) return {std::string{text}, {}};
   return {std::string{text.substr(0, at)}, std::string{text.substr(at + 1)}};
+}
+
+store::Platform parsePlatform(const std::string& text) {
+  const std::vector<std::string> parts = text::split(text, '/');
+  if (parts.size() < 2 || parts.size() > 3 ||
+      std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part.empty(); })) {
+    throw Error::make(Kind::usage, "invalid value {} for --platform: expected OS/ARCH[/VARIANT]",
+                      text::quote(text));
+  }
+  store::Platform platform;
+  platform.os = parts[0];
+  platform.architecture = parts[1];
+  if (parts.size() == 3) platform.variant = parts[2];
+  return platform;
 }
 
 }  // namespace img::cli

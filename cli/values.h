@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "store/oci.h"
+
 namespace img::cli {
 
 bool parseBool(std::string_view text, std::string_view what);
@@ -25,5 +27,7 @@ std::vector<std::pair<std::string, std::string>> parseCsvFields(std::string_view
                                                                 std::string_view what);
 // "K=V" at the first '='. Without one: key and empty value.
 std::pair<std::string, std::string> splitAssignment(std::string_view text);
+// "OS/ARCH[/VARIANT]" of --platform.
+store::Platform parsePlatform(const std::string& text);
 
 }  // namespace img::cli

@@ -2,7 +2,6 @@
 
 #include <grp.h>
 #include <linux/capability.h>
-#include <linux/ioprio.h>
 #include <linux/keyctl.h>
 #include <sched.h>
 #include <sys/personality.h>
@@ -17,10 +16,14 @@
 #include <csignal>
 
 #include "base/sys.h"
+#include "runtime/resource_limits.h"
 #include "runtime/seccomp.h"
 
 namespace img::runtime {
 namespace {
+
+// ioprio_set(2). Debian's <linux/ioprio.h> of 6.1.192 does not compile as C++.
+constexpr int kIoprioWhoProcess = 1;
 
 constexpr rlim_t kOpenFiles = 1048576;
 
@@ -35,9 +38,22 @@ void resetSignals() {
   ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
 }
 
+std::string shownLimit(rlim_t value) {
+  return value == RLIM_INFINITY ? "unlimited" : std::to_string(value);
+}
+
 void setLimit(int resource, const rlimit& value) {
-  sys::check([&] { return ::setrlimit(static_cast<__rlimit_resource>(resource), &value); },
-             "set resource limit {} to {}:{}", resource, value.rlim_cur, value.rlim_max);
+  if (::setrlimit(static_cast<__rlimit_resource>(resource), &value) == 0) return;
+  const int errnum = errno;
+  Error error =
+      Error::fromErrno(errnum, fmt::format("set the limit {} to {}:{}", resourceName(resource),
+                                           shownLimit(value.rlim_cur), shownLimit(value.rlim_max)));
+  rlimit now{};
+  if (errnum == EPERM && ::getrlimit(static_cast<__rlimit_resource>(resource), &now) == 0) {
+    // Open files stop at fs.nr_open for everybody, the others at the caller's own hard limit.
+    error.hint(fmt::format("the hard limit is {} here", shownLimit(now.rlim_max)));
+  }
+  throw error;
 }
 
 // Never insists on raising a hard limit: the caller may lack CAP_SYS_RESOURCE (security.md P5).
@@ -147,7 +163,7 @@ void cleanProcessState(const Spec& spec) {
   ::personality(0);
   const sched_param priority{};
   ::sched_setscheduler(0, SCHED_OTHER, &priority);
-  ::syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, 0);
+  ::syscall(SYS_ioprio_set, kIoprioWhoProcess, 0, 0);
   // Keys of the caller's session must not be reachable. Kernels without keyrings have none to
   // reach; an outer seccomp filter that refuses the call (EPERM) refuses it to the container as
   // well.

@@ -82,6 +82,22 @@ LimitRecord limitsFromJson(const Json& in) {
   return limits;
 }
 
+Json ulimitsToJson(const std::vector<UlimitRecord>& ulimits) {
+  Json list = Json::array();
+  for (const UlimitRecord& one : ulimits) {
+    list.push_back({{"name", one.name}, {"soft", one.soft}, {"hard", one.hard}});
+  }
+  return list;
+}
+
+std::vector<UlimitRecord> ulimitsFromJson(const Json& list) {
+  std::vector<UlimitRecord> ulimits;
+  for (const Json& item : list) {
+    ulimits.push_back({item.value("name", ""), item.value("soft", 0LL), item.value("hard", 0LL)});
+  }
+  return ulimits;
+}
+
 std::vector<std::string> strings(const Json& json, const char* key) {
   return json.value(key, std::vector<std::string>{});
 }
@@ -116,6 +132,7 @@ ContainerConfig configFromJson(const Json& json) {
   config.network = json.value("network", "");
   config.mounts = mountsFromJson(json.value("mounts", Json::array()));
   config.limits = limitsFromJson(json.value("limits", Json::object()));
+  config.ulimits = ulimitsFromJson(json.value("ulimits", Json::array()));
   config.tty = json.value("tty", false);
   config.openStdin = json.value("openStdin", false);
   config.autoRemove = json.value("autoRemove", false);
@@ -165,6 +182,7 @@ std::string toJson(const ContainerConfig& config) {
                      {"network", config.network},
                      {"mounts", mountsToJson(config.mounts)},
                      {"limits", limitsToJson(config.limits)},
+                     {"ulimits", ulimitsToJson(config.ulimits)},
                      {"capAdd", config.capAdd},
                      {"capDrop", config.capDrop},
                      {"securityOpt", config.securityOpt},

@@ -387,7 +387,7 @@ void Containers::recoverParts() const {
   }
 }
 
-std::vector<ContainerConfig> Containers::recover() const {
+std::vector<ContainerConfig> Containers::recover(const DropRest& dropRest) const {
   recoverParts();
   const int root = layout_.fd();
   std::vector<ContainerConfig> removed;
@@ -404,6 +404,7 @@ std::vector<ContainerConfig> Containers::recover() const {
     log::info("removing container {}, whose keeper died", entry.name.substr(0, 12));
     if (const auto text = fs::tryReadFile(dir->get(), "config.json")) {
       removed.push_back(parseContainerConfig(*text, recordPath(entry.name), false));
+      if (dropRest) dropRest(removed.back());
     }
     remove(entry.name);
   }

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -45,6 +46,12 @@ struct LimitRecord {
   std::string cpusetCpus;
 };
 
+// --ulimit; the numbers as setrlimit(2) takes them, -1: unlimited.
+struct UlimitRecord {
+  std::string name;  // nofile
+  long long soft = 0, hard = 0;
+};
+
 // What was asked for; written once (`rename` writes it again).
 struct ContainerConfig {
   std::string id;  // 64 hex
@@ -63,6 +70,7 @@ struct ContainerConfig {
   std::vector<std::pair<std::string, std::string>> extraHosts;
   std::vector<std::string> exposedPorts;
   LimitRecord limits;
+  std::vector<UlimitRecord> ulimits;
   bool tty = false, openStdin = false, autoRemove = false, privileged = false, readOnlyRoot = false,
        init = false;
   std::string stopSignal;
@@ -121,8 +129,11 @@ class Containers {
   Fd folder(const std::string& id) const;  // containers/<id>; throws Kind::notFound
 
   // Removes what dead keepers left: --rm containers and half-made records (reliability.md R-1).
-  // Cheap when there is nothing. Returns what it removed.
-  std::vector<ContainerConfig> recover() const;
+  // Cheap when there is nothing. Returns what it removed. `dropRest` takes away what belongs to a
+  // container but lies elsewhere; it runs before the record goes, so that a command that dies on
+  // the way leaves the record for the next one to find.
+  using DropRest = std::function<void(const ContainerConfig&)>;
+  std::vector<ContainerConfig> recover(const DropRest& dropRest = {}) const;
 
  private:
   void recoverParts() const;

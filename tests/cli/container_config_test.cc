@@ -204,6 +204,34 @@ TEST(ContainerConfig, WhatCannotBeIsRefused) {
   EXPECT_THROW(configFor(request, image), Error);
 }
 
+TEST(ContainerConfig, ExposesTheOptionsPortsToo) {
+  store::Image image;
+  image.config.exposedPorts = {{"80/tcp", true}};
+  RunRequest request = requestFor({"img", "true"});
+  request.expose = {"53/udp"};
+  EXPECT_EQ(configFor(request, image).exposedPorts, (Words{"53/udp", "80/tcp"}));
+}
+
+TEST(ContainerConfig, KeepsTheLastLimitOfAName) {
+  RunRequest request = requestFor({"img", "true"});
+  request.ulimits = {"nofile=5", "core=0", "nofile=10:20"};
+  const auto limits = configFor(request, store::Image{}).ulimits;
+  ASSERT_EQ(limits.size(), 2u);
+  EXPECT_EQ(limits[1].soft, 10);
+  EXPECT_EQ(limits[1].hard, 20);
+}
+
+TEST(Ulimit, HasOneOrTwoNumbers) {
+  EXPECT_EQ(parseUlimit("nofile=7").hard, 7);
+  EXPECT_EQ(parseUlimit("core=-1").soft, -1);
+  EXPECT_EQ(parseUlimit("core=0:unlimited").hard, -1);
+  for (const char* bad :
+       {"", "nofile", "nofile=", "nofile=x", "nofile=1:", "nofile=2:1", "nofile=-1:5", "nofile=-2",
+        "files=1", "NOFILE=1", "nofile=99999999999999999999"}) {
+    EXPECT_THROW(parseUlimit(bad), Error) << bad;
+  }
+}
+
 struct RequestCase {
   std::string_view name, part;  // of the message; empty: accepted
   void (*change)(RunRequest&);
@@ -226,6 +254,15 @@ const RequestCase kRequestCases[] = {
      [](RunRequest& r) { r.limits.memory = 1 << 30, r.limits.memorySwap = 1 << 20; }},
     {"CpusAndQuota", "--cpus excludes",
      [](RunRequest& r) { r.limits.nanoCpus = 1, r.limits.cpuQuota = 1000; }},
+    {"HostPlatform", "",
+     [](RunRequest& r) { r.platform = "linux/" + store::Platform::host().architecture; }},
+    {"OtherPlatform", "--platform linux/s390x is not",
+     [](RunRequest& r) { r.platform = "linux/s390x"; }},
+    {"HalfAPlatform", "expected OS/ARCH", [](RunRequest& r) { r.platform = "linux"; }},
+    {"FileLog", "", [](RunRequest& r) { r.logDriver = "file"; }},
+    {"OtherLog", "--log-driver none is not", [](RunRequest& r) { r.logDriver = "none"; }},
+    {"LogOption", "--log-opt max-size=1m is not",
+     [](RunRequest& r) { r.logOpt = {"max-size=1m"}; }},
     {"FewShares", "between 2 and 262144", [](RunRequest& r) { r.limits.cpuShares = 1; }},
 };
 class RunOptions : public testing::TestWithParam<RequestCase> {};

@@ -137,6 +137,15 @@ TEST_F(Launch, SetsTheLimitsThatWereAskedFor) {
   EXPECT_EQ(run(one).out, "77\n");
 }
 
+TEST_F(Launch, NamesALimitThatCannotBeSet) {
+  Spec one = shell("true");
+  one.resourceLimits = {{RLIMIT_NOFILE, 1, std::uint64_t{1} << 40}};  // above fs.nr_open
+  const Error error = failure(one);
+  EXPECT_EQ(error.exitCode(), 125);
+  EXPECT_NE(error.cause().find("set the limit nofile to 1:1099511627776"), std::string::npos)
+      << error.cause();
+}
+
 TEST_F(Launch, ReportsWhyACommandCannotRun) {
   write("bin/script", "#!/no/such/shell\n", 0755);
   write("bin/plain", "text", 0644);
