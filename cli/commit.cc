@@ -4,13 +4,11 @@
 #include <cstdlib>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "builder/config_step.h"
 #include "cli/container_commands.h"
-#include "cli/container_control.h"
+#include "cli/frozen.h"
 #include "cli/options.h"
-#include "runtime/cgroups.h"
 #include "store/reference.h"
 
 namespace img::cli {
@@ -21,35 +19,6 @@ struct Request {
   std::vector<std::string> changes;
   bool pause = true, noPause = false, quiet = false;
   std::vector<std::string> words;
-};
-
-// The container stands still while its files are read. A container without a cgroup cannot be
-// frozen: its files are then read as they are.
-class Freeze {
- public:
-  explicit Freeze(const store::ContainerRecord& record) {
-    if (record.state.status != store::ContainerState::Status::running) return;
-    try {
-      runtime::freeze(record.config.id);
-      name_ = record.config.id;
-    } catch (const Error& error) {
-      log::info("container {} is not paused: {}", record.config.name, error.cause());
-    }
-  }
-  Freeze(const Freeze&) = delete;
-  Freeze& operator=(const Freeze&) = delete;
-  ~Freeze() {
-    if (name_.empty()) return;
-    try {
-      runtime::thaw(name_);
-    } catch (const Error& error) {
-      // It ended meanwhile, by a signal from elsewhere.
-      log::warn("container {} cannot be thawed: {}", name_.substr(0, 12), error.cause());
-    }
-  }
-
- private:
-  std::string name_;
 };
 
 std::optional<std::int64_t> epochFromEnvironment() {
@@ -64,7 +33,8 @@ std::optional<std::int64_t> epochFromEnvironment() {
 store::Image commit(Context& context, const Request& request) {
   const store::Layout& layout = context.store();
   const store::StoreUse use{layout};
-  const store::ContainerRecord record = store::Containers{layout}.get(request.words.front());
+  const store::Containers containers{layout};
+  const store::ContainerRecord record = containers.get(request.words.front());
   store::CommitRequest commit;
   if (request.words.size() > 1) {
     commit.names.push_back(store::Reference::parse(request.words[1]).full());
@@ -74,8 +44,8 @@ store::Image commit(Context& context, const Request& request) {
   commit.epoch = epochFromEnvironment();
   commit.config = record.config.image;
   for (const std::string& change : request.changes) builder::applyChange(commit.config, change);
-  std::optional<Freeze> freeze;
-  if (request.pause && !request.noPause) freeze.emplace(record);
+  std::optional<Frozen> frozen;
+  if (request.pause && !request.noPause) frozen.emplace(containers, record);
   return store::commitContainer(layout, record, commit);
 }
 

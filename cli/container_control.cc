@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "cli/container_config.h"
 #include "cli/container_mounts.h"
+#include "cli/frozen.h"
 #include "cli/keeper.h"
 #include "runtime/cgroups.h"
 #include "store/container_json.h"
@@ -88,7 +89,7 @@ store::ContainerState waitForEnd(const store::Containers& containers,
   for (;;) {
     const auto text = fs::tryReadFile(folder.get(), "state.json");
     if (!text) return containers.get(id).state;  // removed under our hands, or never started
-    const store::ContainerState state = store::parseContainerState(*text, "state.json");
+    store::ContainerState state = store::parseContainerState(*text, "state.json");
     if (!state.isAlive()) return state;
     if (!containers.isHeld(id)) {
       // Its keeper died: the record's reader knows what that means.
@@ -107,6 +108,7 @@ void signalContainer(const store::ContainerRecord& record, int signal) {
 
 void setPaused(const store::Containers& containers, const store::ContainerRecord& record,
                bool paused) {
+  const FileLock freezer = lockFreezer(containers, record.config.id);
   if (!openProcess(record.state)) throw notRunning(record);
   const Status wanted = paused ? Status::paused : Status::running;
   if (record.state.status == wanted) {
@@ -166,15 +168,16 @@ void removeContainer(const store::Layout& layout, const store::ContainerRecord& 
         .hint(fmt::format("stop it first (img stop {0}), or img rm -f {0}", record.config.name));
   }
   if (!record.state.error.empty()) dropCgroup(id);
-  containers.remove(id);
+  // The record goes last: what a killed command leaves can then be removed again.
   if (request.volumes) removeAnonymousVolumes(layout, record.config);
+  containers.remove(id);
 }
 
 void recoverContainers(const store::Layout& layout) {
-  for (const store::ContainerConfig& config : store::Containers{layout}.recover()) {
+  store::Containers{layout}.recover([&](const store::ContainerConfig& config) {
     dropCgroup(config.id);
     removeAnonymousVolumes(layout, config);
-  }
+  });
 }
 
 }  // namespace img::cli

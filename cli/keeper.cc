@@ -180,8 +180,8 @@ void Keeper::letWaitersRead() {
 
 void Keeper::removeRecord() {
   shareInit(layout_, config_);
+  removeAnonymousVolumes(layout_, config_);  // the record goes last: recovery starts from it
   containers_.remove(config_.id);
-  removeAnonymousVolumes(layout_, config_);
 }
 
 }  // namespace img::cli

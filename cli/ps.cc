@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "cli/container_commands.h"
+#include "cli/container_control.h"
 #include "cli/container_facts.h"
 #include "cli/container_size.h"
 #include "cli/human.h"
@@ -121,6 +122,7 @@ int listContainers(Context& context, const std::vector<std::string>& args) {
   if (!options.parse(args)) return 0;
   if (request.latest) request.last = 1;
   const store::Layout& layout = context.store();
+  recoverContainers(layout);  // nobody is told of a --rm container that is dead
   const auto records = select(store::Containers{layout}, request);
   if (request.quiet) {
     std::string ids;
