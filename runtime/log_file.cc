@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <ctime>
+#include <utility>
 
+#include "base/log.h"
 #include "base/sys.h"
 
 namespace img::runtime {
@@ -35,10 +37,6 @@ void LogWriter::open() {
 }
 
 void LogWriter::write(LogStream stream, std::string_view bytes) {
-  if (size_ >= rotateAt_) {
-    sys::renameat(folder_, kLog, folder_, kOlder);
-    open();
-  }
   const std::string time = timeNow();
   const std::string_view name = stream == LogStream::out ? " stdout " : " stderr ";
   std::string records;
@@ -50,8 +48,23 @@ void LogWriter::write(LogStream stream, std::string_view bytes) {
     records.append(bytes.substr(0, newline)).push_back('\n');
     bytes.remove_prefix(isPartial ? bytes.size() : newline + 1);
   }
-  writeAll(file_.get(), records, "the container's log");
-  size_ += records.size();
+  try {
+    rotateIfFull();
+    writeAll(file_.get(), records, "the container's log");
+    size_ += records.size();
+    isBroken_ = false;
+  } catch (const Error& error) {
+    // A full disk costs output, not the container. What is there of the records goes, so that the
+    // next one stands on a line of its own.
+    if (!std::exchange(isBroken_, true)) log::warn("{}", error.cause());
+    if (::ftruncate(file_.get(), static_cast<off_t>(size_)) != 0) isBroken_ = true;
+  }
+}
+
+void LogWriter::rotateIfFull() {
+  if (size_ < rotateAt_) return;
+  sys::renameat(folder_, kLog, folder_, kOlder);
+  open();
 }
 
 std::optional<LogRecord> parseLogRecord(std::string_view line) {

@@ -22,15 +22,18 @@ class LogWriter {
 
   // Appends to `folder`/log. `folder` outlives the writer.
   explicit LogWriter(int folder, std::uint64_t rotateAt = kRotateAt);
-  // Whatever a read returned: lines, parts of lines, any bytes. One write(2) for all of it.
+  // Whatever a read returned: lines, parts of lines, any bytes. One write(2) for all of it. What
+  // cannot be written is lost with a warning: a full disk must not end the container.
   void write(LogStream stream, std::string_view bytes);
 
  private:
   void open();
+  void rotateIfFull();
 
   int folder_;
   std::uint64_t rotateAt_;
   std::uint64_t size_ = 0;
+  bool isBroken_ = false;  // the last write failed
   Fd file_;
 };
 

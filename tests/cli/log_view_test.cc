@@ -1,6 +1,9 @@
 #include "cli/log_view.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
 
 #include "base/fs.h"
 #include "base/sys.h"
@@ -56,6 +59,21 @@ TEST_F(Logs, OfAnEarlierRunAreKept) {
   LogWriter{dir_.fd()}.write(LogStream::out, "one\n");
   LogWriter{dir_.fd()}.write(LogStream::out, "two\n");
   EXPECT_EQ(show({}).out, "one\ntwo\n");
+}
+
+TEST_F(Logs, OutliveAFullDisk) {
+  rlimit before{};
+  ::getrlimit(RLIMIT_FSIZE, &before);
+  const auto old = ::signal(SIGXFSZ, SIG_IGN);
+  LogWriter writer{dir_.fd()};
+  writer.write(LogStream::out, "before\n");
+  const rlimit small{100, before.rlim_max};  // the second record fits in part
+  ::setrlimit(RLIMIT_FSIZE, &small);
+  EXPECT_NO_THROW(writer.write(LogStream::out, std::string(80, 'x') + "\n"));
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  ::signal(SIGXFSZ, old);
+  writer.write(LogStream::out, "after\n");
+  EXPECT_EQ(show({}).out, "before\nafter\n");
 }
 
 TEST_F(Logs, RotateAndAreReadInOrder) {
