@@ -9,6 +9,7 @@
 #include "builder/config_step.h"
 #include "builder/layer_step.h"
 #include "parser/value_checks.h"
+#include "runtime/command.h"
 #include "store/images.h"
 #include "store/layers.h"
 
@@ -130,8 +131,8 @@ class Build {
                           equals == std::string::npos ? "" : entry.substr(equals + 1));
     }
     if (state.variables.find("PATH") == nullptr) {
-      setEnv(state.config.env, "PATH", kDefaultPath);
-      state.variables.set("PATH", kDefaultPath);
+      setEnv(state.config.env, "PATH", runtime::kDefaultPath);
+      state.variables.set("PATH", std::string{runtime::kDefaultPath});
     }
     for (const store::HistoryEntry& entry : image.config.history) {
       state.history.push_back({entry, nullptr, true});

@@ -13,6 +13,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/layer_step.h"
+#include "runtime/command.h"
 #include "runtime/launch.h"
 #include "runtime/security.h"
 #include "store/rootfs.h"
@@ -86,7 +87,7 @@ RunSettings settingsOf(const Workshop& shop, const parser::Step& step, const Sta
   RunSettings settings;
   settings.command = resolveCommand(run, stage.config);
   settings.env = stage.variables.asEnv();
-  if (stage.variables.find("PATH") == nullptr) setEnv(settings.env, "PATH", kDefaultPath);
+  if (stage.variables.find("PATH") == nullptr) setEnv(settings.env, "PATH", runtime::kDefaultPath);
   settings.cwd = stage.config.workingDir.empty() ? "/" : stage.config.workingDir;
   settings.user = stage.config.user;
   const std::string* hostname = shop.scope.findBuildArg("BUILDKIT_SANDBOX_HOSTNAME");

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "parser/paths.h"
+#include "runtime/command.h"
 
 namespace img::builder {
 
@@ -117,8 +118,8 @@ StageState emptyStage(const store::Platform& platform) {
   StageState stage;
   stage.config.platform = platform;
   stage.config.workingDir = "/";
-  setEnv(stage.config.env, "PATH", kDefaultPath);
-  stage.variables.set("PATH", kDefaultPath);
+  setEnv(stage.config.env, "PATH", runtime::kDefaultPath);
+  stage.variables.set("PATH", std::string{runtime::kDefaultPath});
   return stage;
 }
 

@@ -71,8 +71,6 @@ Error instructionError(const Scope& scope, const parser::Instruction& instructio
 std::vector<std::string> commandLine(const parser::Command& command,
                                      const store::ImageConfig& config);
 
-inline constexpr char kDefaultPath[] =
-    "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 inline constexpr char kHistoryComment[] = "img.dockerfile.v0";
 
 // Starting points of a stage (dockerfile.md 7.2, 7.3).

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/command.h"
 #include "tests/builder/support.h"
 
 namespace img::builder {
@@ -90,7 +91,7 @@ TEST(ConfigStep, DoesNotEvaluateADefaultThatABuildArgReplaces) {
 
 TEST(ConfigStep, KeepsArgsOutOfTheConfig) {
   EXPECT_EQ(Evaluated{"ARG V=1"}.stage.config.env,
-            std::vector<std::string>{std::string{"PATH="} + kDefaultPath});
+            std::vector<std::string>{"PATH=" + std::string{runtime::kDefaultPath}});
 }
 
 TEST(ConfigStep, LetsALaterArgWinDuringTheBuildWhileTheConfigKeepsTheEnv) {
