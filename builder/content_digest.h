@@ -35,7 +35,7 @@ class ContentDigester {
       : isContext_(isContext), cache_(cache), reads_(reads), pulse_(std::move(pulse)) {}
 
   // The regular files met so far, in the order of the walk.
-  const std::vector<SeenFile>& seen() const { return seen_; }
+  [[nodiscard]] const std::vector<SeenFile>& seen() const { return seen_; }
 
   // `handle`: O_PATH descriptor of the source; `contextPath`: where it lies below the source root,
   // for the cache and the ignore rules. nullopt: nothing of it counts.
@@ -54,7 +54,7 @@ class ContentDigester {
                                     const std::string& contextPath, const struct stat& st);
   Digest readFile(int dir, const std::string& name, const std::string& contextPath,
                   const struct stat& st);
-  Hasher header(const struct stat& st) const;
+  [[nodiscard]] Hasher header(const struct stat& st) const;
   void pulse();
 
   bool isContext_;

@@ -27,11 +27,11 @@ class Context {
   // would copy its own result without end.
   Context(const std::string& folder, const IgnoreFile& ignore, const std::string& storePath = "");
 
-  int root() const { return root_.get(); }
-  const std::string& path() const { return path_; }  // absolute
-  const parser::IgnorePatterns& ignore() const { return ignore_; }
-  const std::string& ignoreName() const { return ignoreName_; }
-  bool isStore(std::string_view path) const;  // the store's folder or something in it
+  [[nodiscard]] int root() const { return root_.get(); }
+  [[nodiscard]] const std::string& path() const { return path_; }  // absolute
+  [[nodiscard]] const parser::IgnorePatterns& ignore() const { return ignore_; }
+  [[nodiscard]] const std::string& ignoreName() const { return ignoreName_; }
+  [[nodiscard]] bool isStore(std::string_view path) const;  // the store's folder or something in it
 
   // Relative paths that remain after the ignore rules, sorted bytewise; folders (with a trailing
   // '/') on request.

@@ -241,7 +241,7 @@ class CopyPreparation {
     throw error;
   }
 
-  Error noContext() const {
+  [[nodiscard]] Error noContext() const {
     return instructionError(shop_.scope, step_.syntax, "there is no build context to copy from");
   }
 
