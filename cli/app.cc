@@ -157,7 +157,7 @@ int runWords(const CommandTable& table, Context& context, const std::vector<std:
     refuseUnknown(table, "", applet);
   }
   const Command* command = chooseCommand(table, context, words);
-  return command == nullptr ? 0 : command->run(context, std::move(words));
+  return command == nullptr ? 0 : command->run(context, words);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace img::cli {
 
 struct CommandWords {
   std::vector<std::string> entrypoint, command;
-  std::vector<std::string> argv() const;
+  [[nodiscard]] std::vector<std::string> argv() const;
 };
 
 // argv = Entrypoint + (words, or else Cmd); --entrypoint replaces Entrypoint and drops Cmd, an

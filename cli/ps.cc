@@ -137,6 +137,7 @@ int listContainers(Context& context, const std::vector<std::string>& args) {
                   request.noHeading};
   if (request.size) style.columns.push_back("Size");
   std::vector<Json> rows;
+  rows.reserve(records.size());
   for (const auto& record : records) rows.push_back(fieldsOf(layout, record, request));
   printList(context, containerFields(), style, rows);
   return 0;

@@ -90,7 +90,9 @@ struct ContainerState {
   bool oomKilled = false;
   std::string error, startedAt, finishedAt;
 
-  bool isAlive() const { return status == Status::running || status == Status::paused; }
+  [[nodiscard]] bool isAlive() const {
+    return status == Status::running || status == Status::paused;
+  }
 };
 
 std::string_view statusName(ContainerState::Status status);
@@ -107,21 +109,23 @@ class Containers {
   // A new record with folders; the name must be free (Kind::exists, code "name-in-use", holder's id
   // in the hint). An empty name gets a generated `adjective_surname`; config.id and createdAt are
   // filled in when empty.
+  // NOLINTNEXTLINE(modernize-use-nodiscard): an action
   ContainerConfig create(ContainerConfig config) const;
   // The same, and the caller is its keeper from the first moment: nobody ever sees it without one.
   struct Held;
-  Held createHeld(ContainerConfig config) const;
+  [[nodiscard]] Held createHeld(ContainerConfig config) const;
 
-  std::vector<ContainerRecord> list() const;  // newest first; config.image is empty
-  std::optional<ContainerRecord> find(
-      std::string_view argument) const;  // id, name, unique id prefix
-  ContainerRecord get(
-      std::string_view argument) const;  // throws Kind::notFound, code "container-not-found"
+  // Newest first; config.image is empty.
+  [[nodiscard]] std::vector<ContainerRecord> list() const;
+  // By id, name, or unique prefix of an id. Without one, get() throws Kind::notFound, code
+  // "container-not-found".
+  [[nodiscard]] std::optional<ContainerRecord> find(std::string_view argument) const;
+  [[nodiscard]] ContainerRecord get(std::string_view argument) const;
   void setState(const std::string& id, const ContainerState& state) const;
   void rename(const ContainerRecord& record, const std::string& name) const;
   FileLock hold(const std::string& id) const;  // the keeper's lock; waits
-  std::optional<FileLock> tryHold(const std::string& id) const;
-  bool isHeld(const std::string& id) const;
+  [[nodiscard]] std::optional<FileLock> tryHold(const std::string& id) const;
+  [[nodiscard]] bool isHeld(const std::string& id) const;
   // From now on a free lock means "remove it": to be called by the keeper of a --rm container.
   void markAutoRemove(const std::string& id) const;
   // Everything of it. The caller holds its lock, or nobody does.
@@ -133,13 +137,14 @@ class Containers {
   // container but lies elsewhere; it runs before the record goes, so that a command that dies on
   // the way leaves the record for the next one to find.
   using DropRest = std::function<void(const ContainerConfig&)>;
+  // NOLINTNEXTLINE(modernize-use-nodiscard): an action
   std::vector<ContainerConfig> recover(const DropRest& dropRest = {}) const;
 
  private:
   void recoverParts() const;
   void claimName(ContainerConfig& config, const std::string& folder) const;
-  std::optional<ContainerRecord> load(const std::string& id, bool withImage) const;
-  std::vector<std::string> ids() const;
+  [[nodiscard]] std::optional<ContainerRecord> load(const std::string& id, bool withImage) const;
+  [[nodiscard]] std::vector<std::string> ids() const;
 
   const Layout& layout_;
 };
