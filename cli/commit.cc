@@ -30,6 +30,22 @@ std::optional<std::int64_t> epochFromEnvironment() {
   return static_cast<std::int64_t>(*epoch);
 }
 
+// The new image starts as the container did: docker and podman, too, take over what `run` changed.
+store::ImageConfig configOf(const store::ContainerConfig& container) {
+  const auto orNothing = [](const std::vector<std::string>& words) {
+    return words.empty() ? std::optional<std::vector<std::string>>{} : words;
+  };
+  store::ImageConfig config = container.image;
+  config.entrypoint = orNothing(container.entrypoint);
+  config.cmd = orNothing(container.command);
+  config.env = container.env;
+  config.user = container.user;
+  if (!config.workingDir.empty() || container.cwd != "/") config.workingDir = container.cwd;
+  config.labels = container.labels;
+  for (const std::string& port : container.exposedPorts) config.exposedPorts[port] = true;
+  return config;
+}
+
 store::Image commit(Context& context, const Request& request) {
   const store::Layout& layout = context.store();
   const store::StoreUse use{layout};
@@ -42,7 +58,7 @@ store::Image commit(Context& context, const Request& request) {
   commit.author = request.author;
   commit.message = request.message;
   commit.epoch = epochFromEnvironment();
-  commit.config = record.config.image;
+  commit.config = configOf(record.config);
   for (const std::string& change : request.changes) builder::applyChange(commit.config, change);
   std::optional<Frozen> frozen;
   if (request.pause && !request.noPause) frozen.emplace(containers, record);

@@ -246,6 +246,16 @@ class Run(harness.TestCase):
         self.assertEqual(image.document["history"][-1]["comment"], "why")
         self.assertEqual(image.document["author"], "me")
 
+    def test_commit_takes_over_what_run_changed(self):
+        self.img_("run", "--net", "none", "--name", "c", "-e", "A=1", "-w", "/tmp", "-u", "12", "-l", "k=v", "busybox", "pwd")
+        self.img_("commit", "c", "new")
+        config = self.img_.image("new").config
+        self.assertIn("A=1", config["Env"])
+        self.assertEqual((config["Cmd"], config["WorkingDir"], config["User"]), (["pwd"], "/tmp", "12"))
+        self.assertEqual(config["Labels"]["k"], "v")
+        self.assertFalse([entry for entry in config["Env"] if entry.startswith(("HOSTNAME=", "HOME=", "TERM="))])
+        self.assertEqual(self.run_("new").out, "/tmp\n")
+
     def test_an_unchanged_container_gives_no_layer_but_a_config(self):
         self.img_("run", "--net", "none", "--name", "c", "busybox", "true")
         self.img_("commit", "-c", "ENV A=b", "c", "new")
