@@ -50,31 +50,5 @@ TEST(WindowSize, IsSetAndRead) {
   EXPECT_EQ(windowSize(pty.slave.get()), (WindowSize{24, 80}));
 }
 
-TEST(DetachKeys, AreParsed) {
-  EXPECT_EQ(parseDetachKeys("ctrl-p,ctrl-q"), "\x10\x11");
-  EXPECT_EQ(parseDetachKeys("a,ctrl-["), "a\x1b");
-  EXPECT_EQ(parseDetachKeys(""), "");
-  EXPECT_THROW(parseDetachKeys("ctrl-pp"), Error);
-  EXPECT_THROW(parseDetachKeys("alt-x"), Error);
-}
-
-TEST(DetachKeys, AreFoundAcrossReadsAndHeldBack) {
-  DetachKeys keys{"\x10\x11"};
-  EXPECT_EQ(keys.filter("ab\x10"), "ab");
-  EXPECT_EQ(keys.filter("c"),
-            "\x10"
-            "c");
-  EXPECT_EQ(keys.filter("\x10\x10"), "\x10");
-  EXPECT_FALSE(keys.isDetached());
-  EXPECT_EQ(keys.filter("\x11rest"), "");
-  EXPECT_TRUE(keys.isDetached());
-}
-
-TEST(DetachKeys, CanBeOff) {
-  DetachKeys keys{""};
-  EXPECT_EQ(keys.filter("\x10\x11"), "\x10\x11");
-  EXPECT_FALSE(keys.isDetached());
-}
-
 }  // namespace
 }  // namespace img::runtime::test
