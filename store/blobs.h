@@ -37,11 +37,14 @@ class BlobWriter final : public Sink {
                     Durability durability = Durability::now);
 
  private:
+  void startWriteback();
+
   const Layout& layout_;
   std::string name_;
   Fd fd_;
   Hasher hasher_;
   std::uint64_t size_ = 0;
+  std::uint64_t writtenBack_ = 0;  // bytes whose writing to the disk was started
 };
 
 // One small document.
