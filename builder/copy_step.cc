@@ -339,14 +339,18 @@ bool isArchive(int handle) {
 
 class CopyWorker {
  public:
-  CopyWorker(const CopyJob& job, int root, bool hasUsers, std::optional<std::int64_t> epoch)
+  // `upper`: of the union `root`; -1 when the root is the layer's folder itself, which has no
+  // users.
+  CopyWorker(const CopyJob& job, int root, int upper, std::optional<std::int64_t> epoch)
       : job_(job),
         root_(root),
         epoch_(epoch),
-        options_(makeOptions(job, root, hasUsers)),
-        copier_(root, options_) {}
+        options_(makeOptions(job, root, upper >= 0)),
+        copier_(root, options_, upper) {}
 
+  // In a worker of its own: the umask is the process's.
   void run() {
+    ::umask(0);
     for (const std::string& path : job_.sources) copySource(path);
     for (const auto& [name, content] : job_.inlineFiles) {
       keyworded([&, &fileName = name, &text = content] {
@@ -442,7 +446,8 @@ void CopyPreparation::execute(Workshop& shop, const CopyJob& job, Layer& layer,
   std::ignore = openFolders(shop.layout, base);
   runWorker(shop.events, [&] {
     const Fd root = mountForWriting(shop.layout, layer, base);
-    CopyWorker{job, root.get(), !base.layers.empty(), shop.scope.request->sourceDateEpoch}.run();
+    const int upper = base.layers.empty() ? -1 : layer.folder.get();
+    CopyWorker{job, root.get(), upper, shop.scope.request->sourceDateEpoch}.run();
   });
 }
 

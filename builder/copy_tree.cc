@@ -84,6 +84,7 @@ void TreeCopier::copy(const Source& source, const std::string& destination,
   }
   Target top;
   top.fd = makeFolders(root_, destination, missing);
+  goDirect(top.fd);
   const Fd from = sys::openDirectory(source.handle, ".");
   const std::string prefix = source.contextPath.empty() ? "" : source.contextPath + "/";
   copyChildren(from.get(), prefix, "", top, filter, filter.root(source.contextPath));
@@ -95,6 +96,7 @@ void TreeCopier::copyWithParents(const Source& base, const std::string& destinat
   links_.clear();
   Target top;
   top.fd = makeFolders(root_, destination, options_.newFolder());
+  goDirect(top.fd);
   const Fd from = sys::openDirectory(base.handle, ".");
   const std::string prefix = base.contextPath.empty() ? "" : base.contextPath + "/";
   copyChildren(from.get(), prefix, "", top, filter, filter.root(base.contextPath));
@@ -161,8 +163,7 @@ void TreeCopier::copyChildren(int from, const std::string& contextPath, const st
 }
 
 void TreeCopier::finishFolder(const Target& target, const struct stat& st) const {
-  setOwner(target.fd.get(), st);
-  sys::fchmod(target.fd.get(), modeOf(st));
+  setOwnerAndMode(target.fd.get(), st);
   copyXattrs(target.source.get(), target.fd.get());
   setTimes(target.fd.get(), st);  // after the children, whose creation changed it
 }
@@ -181,6 +182,25 @@ void TreeCopier::open(Target& target) const {
     }
   }
   target.fd = sys::openat(parent, target.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  goDirect(target.fd);
+}
+
+// The object of the union as it lies in the upper: the kernel tells its path inside the detached
+// mount.
+std::optional<Fd> TreeCopier::openInUpper(int fd, int flags) const {
+  const std::string path = sys::readlinkat(AT_FDCWD, sys::procPath(fd));
+  if (upper_ < 0 || path.size() < 2 || path[0] != '/') return std::nullopt;
+  return sys::tryOpenInRoot(upper_, path, flags | O_NOFOLLOW);
+}
+
+// A folder that lies in the upper alone (the union shows the inode number of the lowest one) is
+// filled there. Nobody looks at it through the union before that is mounted anew, so nothing stale
+// is seen.
+void TreeCopier::goDirect(Fd& folder) const {
+  if (upper_ < 0 || sys::fstat(folder.get()).st_dev == sys::fstat(upper_).st_dev) return;
+  auto direct = openInUpper(folder.get(), O_RDONLY | O_DIRECTORY);
+  if (!direct || sys::fstat(direct->get()).st_ino != sys::fstat(folder.get()).st_ino) return;
+  folder = std::move(*direct);
 }
 
 void TreeCopier::makeRoom(int toDir, const std::string& name) const {
@@ -202,9 +222,16 @@ mode_t TreeCopier::modeOf(const struct stat& st) const {
   return st.st_mode & 07777;
 }
 
-void TreeCopier::setOwner(int fd, const struct stat& st) const {
+// Only what differs is set: each change is a transaction of the file system's journal, a look is
+// not.
+void TreeCopier::setOwnerAndMode(int fd, const struct stat& st) const {
+  const struct stat made = sys::fstat(fd);
   const auto [uid, gid] = ownerOf(st);
-  sys::fchown(fd, uid, gid);
+  const mode_t mode = modeOf(st);
+  const bool isOthers = made.st_uid != uid || made.st_gid != gid;
+  if (isOthers) sys::fchown(fd, uid, gid);
+  // After the owner: chown(2) clears setuid.
+  if (isOthers || (made.st_mode & 07777) != mode) sys::fchmod(fd, mode);
 }
 
 bool TreeCopier::linkIfKnown(const struct stat& st, int toDir, const std::string& toName) {
@@ -212,8 +239,28 @@ bool TreeCopier::linkIfKnown(const struct stat& st, int toDir, const std::string
   const auto known = links_.find({st.st_dev, st.st_ino});
   if (known == links_.end()) return false;
   makeRoom(toDir, toName);
-  sys::linkat(AT_FDCWD, sys::procPath(known->second.get()), toDir, toName, AT_SYMLINK_FOLLOW);
+  const std::string first = sys::procPath(known->second.get());
+  if (::linkat(AT_FDCWD, first.c_str(), toDir, toName.c_str(), AT_SYMLINK_FOLLOW) == 0) return true;
+  if (errno != EXDEV)
+    throw Error::fromErrno(errno, fmt::format("create hard link {}", text::quote(toName)));
+  linkInUpper(known->second.get(), toDir, toName);
   return true;
+}
+
+// One name was made through the union, the other goes into the upper directly: both are in the
+// upper.
+void TreeCopier::linkInUpper(int file, int toDir, const std::string& toName) const {
+  const dev_t upperDevice = sys::fstat(upper_).st_dev;
+  const auto inUpper = [&](int fd, int flags) {
+    std::optional<Fd> found =
+        sys::fstat(fd).st_dev == upperDevice ? sys::reopen(fd, flags) : openInUpper(fd, flags);
+    if (!found)
+      throw Error::make(Kind::internal, "{} is not in the upper folder", text::quote(toName));
+    return std::move(*found);
+  };
+  const Fd first = inUpper(file, O_PATH);
+  const Fd folder = inUpper(toDir, O_PATH | O_DIRECTORY);
+  sys::linkat(AT_FDCWD, sys::procPath(first.get()), folder.get(), toName, AT_SYMLINK_FOLLOW);
 }
 
 // `name` is empty when `from` is the O_PATH descriptor of the entry itself.
@@ -271,12 +318,13 @@ void TreeCopier::copyRegular(int from, const std::string& name, const struct sta
                              const std::string& toName) {
   const Fd in = name.empty() ? sys::reopen(from, O_RDONLY | O_NONBLOCK)
                              : sys::openat(from, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-  // Most files are new: the cheap way first.
-  Fd out{
-      ::openat(toDir, toName.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)};
+  // Most files are new and get their mode at birth: the cheap way first.
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+  const mode_t mode = modeOf(st) & 0777;
+  Fd out{::openat(toDir, toName.c_str(), kFlags | O_CLOEXEC, mode)};
   if (!out) {
     makeRoom(toDir, toName);
-    out = sys::openat(toDir, toName, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    out = sys::openat(toDir, toName, kFlags, mode);
   }
   const bool isSparse = st.st_blocks * 512 < st.st_size;
   if (isSparse) {
@@ -284,8 +332,7 @@ void TreeCopier::copyRegular(int from, const std::string& name, const struct sta
   } else if (copyRange(in.get(), out.get(), st.st_size, toName) < st.st_size) {
     throw changed(toName);
   }
-  setOwner(out.get(), st);
-  sys::fchmod(out.get(), modeOf(st));  // after the owner: chown(2) clears setuid
+  setOwnerAndMode(out.get(), st);
   copyXattrs(in.get(), out.get());
   setTimes(out.get(), st);
   if (st.st_nlink > 1) links_.emplace(std::pair{st.st_dev, st.st_ino}, std::move(out));

@@ -121,6 +121,25 @@ TEST_F(BuildTest, CopiesFromAStageWhoseFilesAreTheSameOutOfTheCache) {
   EXPECT_EQ(inTop(image, "made"), "same\n");
 }
 
+TEST_F(BuildTest, CopiesIntoFoldersOfLowerLayersAndNewOnesAlike) {
+  const int dir = fixture_.context.get();
+  writeFile(dir, "tree/a", "1");
+  writeFile(dir, "tree/old/f", "new");
+  sys::mkdirat(dir, "tree/new", 0750);
+  sys::mkdirat(dir, "tree/new/deep", 0755);
+  sys::linkat(dir, "tree/a", dir, "tree/new/deep/b",
+              0);                                    // first in a merged folder, then in a new one
+  sys::linkat(dir, "tree/a", dir, "tree/old/c", 0);  // and back in a merged one
+  writeFile(dir, "lower/old/f", "old");
+  writeFile(dir, "lower/old/kept", "kept");
+  const store::Image image = fixture_.build(
+      kWithShell +
+      "COPY lower /dst\nCOPY tree lower /dst/\nRUN cat /dst/old/f /dst/old/kept /dst/new/deep/b > "
+      "/out && "
+      "stat -c '%a %h' /dst/new /dst/new/deep/b >> /out && test /dst/a -ef /dst/old/c\n");
+  EXPECT_EQ(inTop(image, "out"), "oldkept1750 3\n644 3\n");
+}
+
 TEST_F(BuildTest, PassesTheExitCodeAndTheLastOutputOn) {
   const Error error = fixture_.failure(kWithShell + "RUN echo out; echo err >&2; exit 7\n");
   EXPECT_EQ(error.cause(), "RUN failed with exit code 7");
