@@ -1,6 +1,7 @@
 #include "base/fs.h"
 
 #include <dirent.h>
+#include <linux/openat2.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,23 +27,53 @@ bool isDots(const char* name) {
   return name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'));
 }
 
-void removeChildren(int dir, dev_t device);
+// The folder `name` of `dir`; nullopt when it is missing or a mount point, bind mounts included
+// (openat2(2), RESOLVE_NO_XDEV), for which the device number would not tell.
+std::optional<Fd> tryOpenSameMount(int dir, const std::string& name) {
+  open_how how{};
+  how.flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS;
+  for (;;) {
+    const long fd = ::syscall(SYS_openat2, dir, name.c_str(), &how, sizeof how);
+    if (fd >= 0) return Fd{static_cast<int>(fd)};
+    if (errno == ENOENT || errno == ENOTDIR || errno == EXDEV) return std::nullopt;
+    if (errno != EINTR) throw Error::fromErrno(errno, fmt::format("open {}", name));
+  }
+}
 
-// Empties and removes one folder. A folder of another file system is a mount point: left alone, and
-// the rmdir of its parent then reports it.
-void removeFolder(int dir, const std::string& name, dev_t device) {
-  std::optional<Fd> sub = sys::tryOpenat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  if (sub && sys::fstat(sub->get()).st_dev == device) removeChildren(sub->get(), device);
+// A tree may be deeper than a process may hold descriptors, so what lies below this many levels is
+// first moved up to the top of the tree.
+constexpr int kMaxDepth = 128;
+
+// One removal: `top` is the outermost folder, already open.
+struct Removal {
+  int top;
+  bool isDeferred = false;  // something was moved to `top` since it was last listed
+};
+
+void removeChildren(Removal& removal, int dir, int depth);
+
+// Empties and removes one folder. A mount point is not entered, for below it lie the files of
+// somebody else: its rmdir reports EBUSY.
+void removeFolder(Removal& removal, int dir, const std::string& name, int depth) {
+  if (depth > kMaxDepth) {
+    sys::renameat(dir, name, removal.top, ".removing-" + randomHex(16));
+    removal.isDeferred = true;
+    return;
+  }
+  if (const auto sub = tryOpenSameMount(dir, name)) {
+    removeChildren(removal, sub->get(), depth + 1);
+  }
   sys::tryUnlinkat(dir, name, AT_REMOVEDIR);
 }
 
-void removeChildren(int dir, dev_t device) {
+void removeChildren(Removal& removal, int dir, int depth) {
   for (const Entry& entry : list(dir)) {
     if (entry.type != DT_DIR && ::unlinkat(dir, entry.name.c_str(), 0) == 0) continue;
     if (entry.type != DT_DIR && errno != EISDIR && errno != ENOENT) {
       throw Error::fromErrno(errno, fmt::format("remove {}", entry.name));
     }
-    removeFolder(dir, entry.name, device);
+    removeFolder(removal, dir, entry.name, depth);
   }
 }
 
@@ -89,8 +120,21 @@ void removeTree(int dir, const std::string& name) {
   if (::unlinkat(dir, name.c_str(), 0) == 0 || errno == ENOENT) return;
   if (errno != EISDIR && errno != EPERM)
     throw Error::fromErrno(errno, fmt::format("remove {}", name));
-  const auto st = sys::tryFstatat(dir, name);
-  if (st) removeFolder(dir, name, st->st_dev);
+  // The parent first: the path to it may well cross mount points.
+  const size_t slash = name.rfind('/');
+  const bool isPlain = slash == std::string::npos;
+  const Fd parent =
+      isPlain ? Fd{} : sys::openat(dir, name.substr(0, slash + 1), O_PATH | O_DIRECTORY);
+  const int parentFd = isPlain ? dir : parent.get();
+  const std::string last = isPlain ? name : name.substr(slash + 1);
+  if (const auto top = tryOpenSameMount(parentFd, last)) {
+    Removal removal{top->get()};
+    do {
+      removal.isDeferred = false;
+      removeChildren(removal, top->get(), 0);
+    } while (removal.isDeferred);
+  }
+  sys::tryUnlinkat(parentFd, last, AT_REMOVEDIR);
 }
 
 std::string readFile(int dir, const std::string& path, size_t limit) {

@@ -57,7 +57,8 @@ size_t PeekedSource::read(std::span<std::byte> into) {
 size_t LimitedSource::read(std::span<std::byte> into) {
   // One byte more than allowed is asked for, so that "exactly the limit" and "more" can be told
   // apart.
-  const size_t count = inner_.read(into.first(std::min<std::uint64_t>(into.size(), left_ + 1)));
+  if (left_ < into.size()) into = into.first(static_cast<size_t>(left_) + 1);
+  const size_t count = inner_.read(into);
   if (count > left_) throw Error::make(Kind::corrupt, "{} is longer than it says", name_);
   left_ -= count;
   return count;
@@ -100,6 +101,7 @@ class Decompressor final : public Source {
         buffer_(kBufferSize),
         handle_(archive_read_new()) {
     archive_read_support_format_raw(handle_.get());
+    archive_read_support_format_empty(handle_.get());  // nothing, compressed: "raw" refuses it
     switch (compression) {
       case Compression::gzip: archive_read_support_filter_gzip(handle_.get()); break;
       case Compression::bzip2: archive_read_support_filter_bzip2(handle_.get()); break;
@@ -109,12 +111,13 @@ class Decompressor final : public Source {
     }
     archive_entry* entry = nullptr;
     if (archive_read_open(handle_.get(), this, nullptr, readCallback, nullptr) != ARCHIVE_OK ||
-        archive_read_next_header(handle_.get(), &entry) != ARCHIVE_OK) {
+        !isStarted(archive_read_next_header(handle_.get(), &entry))) {
       fail();
     }
   }
 
   size_t read(std::span<std::byte> into) override {
+    if (isEmpty_) return 0;
     const la_ssize_t count = archive_read_data(handle_.get(), into.data(), into.size());
     if (count < 0) fail();
     return static_cast<size_t>(count);
@@ -134,6 +137,13 @@ class Decompressor final : public Source {
     }
   }
 
+  // libarchive passes on unchanged what no filter takes: a magic without its format behind it.
+  bool isStarted(int status) {
+    isEmpty_ = status == ARCHIVE_EOF;  // the "empty" format has no entry
+    return (status == ARCHIVE_OK || isEmpty_) && !pending_ &&
+           archive_filter_code(handle_.get(), 0) != ARCHIVE_FILTER_NONE;
+  }
+
   [[noreturn]] void fail() {
     if (pending_) std::rethrow_exception(pending_);
     const char* text = archive_error_string(handle_.get());
@@ -145,6 +155,7 @@ class Decompressor final : public Source {
   std::string name_;
   std::vector<std::byte> buffer_;
   std::exception_ptr pending_;
+  bool isEmpty_ = false;
   std::unique_ptr<archive, ArchiveDeleter> handle_;
 };
 

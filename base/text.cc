@@ -182,20 +182,21 @@ std::optional<long long> parseTimeSeconds(std::string_view rfc3339) {
   const std::string copy{rfc3339};
   const char* rest = ::strptime(copy.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
   if (rest == nullptr) return std::nullopt;
-  if (*rest == '.') {
-    for (++rest; *rest >= '0' && *rest <= '9';) ++rest;
+  std::string_view zone{rest};
+  if (zone.starts_with('.')) {
+    const size_t end = std::min(zone.find_first_not_of("0123456789", 1), zone.size());
+    if (end == 1) return std::nullopt;
+    zone.remove_prefix(end);
   }
   const long long utc = ::timegm(&parts);
-  if (std::string_view{rest} == "Z") return utc;
-  int hours = 0;
-  int minutes = 0;
-  char sign = 0;
-  if (std::sscanf(rest, "%c%2d:%2d", &sign, &hours, &minutes) != 3 ||
-      (sign != '+' && sign != '-')) {
-    return std::nullopt;
-  }
-  const long long offset = hours * 3600LL + minutes * 60LL;
-  return sign == '+' ? utc - offset : utc + offset;
+  if (zone == "Z") return utc;
+  // RFC 3339 5.6, time-numoffset: exactly +hh:mm or -hh:mm.
+  if (zone.size() != 6 || (zone[0] != '+' && zone[0] != '-') || zone[3] != ':') return std::nullopt;
+  const auto hours = parseUnsigned(zone.substr(1, 2));
+  const auto minutes = parseUnsigned(zone.substr(4));
+  if (!hours || !minutes || *hours > 23 || *minutes > 59) return std::nullopt;
+  const auto offset = static_cast<long long>(*hours * 3600 + *minutes * 60);
+  return zone[0] == '+' ? utc - offset : utc + offset;
 }
 
 }  // namespace img::text
