@@ -296,6 +296,14 @@ class Build {
     return scope_.globals.find(name) != nullptr;
   }
 
+  // File bytes, as `img images` counts them. Of a layer of the base image that is not unpacked only
+  // the blob's size is known.
+  std::uint64_t logicalSize(const Layer& layer) const {
+    const bool isOfBase = layer.created.empty();
+    const store::Layers views{layout_};
+    return isOfBase && views.has(*layer.diffId) ? views.sizeOf(*layer.diffId) : layer.bytes;
+  }
+
   Result finish(StageState& state) {
     store::ImageConfig config = state.config;
     for (const auto& [name, value] : request_.labels) config.labels[name] = value;
@@ -304,7 +312,7 @@ class Build {
     for (const LayerRef& layer : state.snapshot.layers) {
       config.diffIds.push_back(*layer->diffId);
       descriptors.push_back(*layer->descriptor);
-      result_.bytes += layer->bytes;
+      result_.bytes += logicalSize(*layer);
       if (layer->isNew) result_.newBytes += layer->bytes;
     }
     config.history = timedHistory(state);
