@@ -1,5 +1,5 @@
-// The caller's terminal while a container has a pty: raw mode with a guard that always restores, and
-// the window size. The loop that copies bytes is monitor.h.
+// The caller's terminal while a container has a pty: raw mode with a guard that always restores,
+// and the window size. The loop that copies bytes is monitor.h.
 #pragma once
 
 #include <termios.h>
