@@ -114,7 +114,6 @@ int execCommand(Context& context, const std::vector<std::string>& args) {
       .text("-w,--workdir", request.workdir, "DIR", "Working directory")
       .text("-u,--user", request.user, "USER[:GROUP]", "User, by name or number")
       .flag("--privileged", request.privileged, "All capabilities, no filter")
-      .ignoredValue("--detach-keys")
       .stopAtPositional()
       .positionals(2, kAnyNumber);
   if (!options.parse(args)) return 0;

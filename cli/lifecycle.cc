@@ -120,7 +120,7 @@ int removeContainers(Context& context, const std::vector<std::string>& args) {
 
 int waitContainers(Context& context, const std::vector<std::string>& args) {
   Options options{context, "CONTAINER...", "Wait until containers end and print their exit codes"};
-  options.ignoredValue("--condition").positionals(1, kAnyNumber);
+  options.positionals(1, kAnyNumber);
   if (!options.parse(args)) return 0;
   const store::Containers containers{context.store()};
   for (const std::string& name : options.words()) {

@@ -149,7 +149,6 @@ int startContainers(Context& context, const std::vector<std::string>& args) {
   Options options{context, "CONTAINER...", "Start containers that do not run"};
   options.flag("-a,--attach", start.attach, "Stay with it: output, signals, exit status")
       .flag("-i,--interactive", start.interactive, "Pass standard input on; implies --attach")
-      .ignoredValue("--detach-keys")
       .positionals(1, kAnyNumber);
   if (!options.parse(args)) return 0;
   start.attach = start.attach || start.interactive;
