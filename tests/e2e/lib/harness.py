@@ -255,10 +255,9 @@ class TestCase(unittest.TestCase):
 
     def setUp(self):
         self.dir = pathlib.Path(temp_dir("case"))
-
-    def tearDown(self):
+        # Cleanups run last first: what a test left running ends before its store goes.
         if not _settings["keep"]:
-            shutil.rmtree(self.dir, ignore_errors=True)
+            self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
 
     def img(self, store=None, busybox=True, **kwargs):
         program = Img(store or self.dir / "store", **kwargs)
