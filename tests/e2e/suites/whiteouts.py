@@ -105,12 +105,11 @@ class Whiteouts(harness.TestCase):
         self.assertEqual(moved[b"/files/file-6711"]["mode"], "6711")
         self.assertEqual((moved[b"/files/file-0644"]["uid"], moved[b"/files/file-0644"]["gid"]), (0, 0))
 
-    def test_paths_over_255_bytes_and_names_that_are_no_text(self):
+    def test_paths_over_255_bytes(self):
         _, _, moved = self.round_trip("long-names")
         self.assertTrue(any(len(path) > 500 for path in moved))
-        self.doCleanups()
-        shutil.rmtree(self.dir)
-        self.dir.mkdir()
+
+    def test_names_that_are_no_text(self):
         _, _, moved = self.round_trip("odd-names")
         self.assertIn(b"/odd/bad\xffbyte", moved)
         self.assertIn(b"/odd/new\nline", moved)
