@@ -234,7 +234,7 @@ class Build {
       key = job.contentKey();
       keys.push_back(key);
     }
-    progress_.stepStarted(label);
+    progress_.stepStarted(label, {});
     LayerRef layer = newLayer(layout_);
     job.execute(*layer, state.snapshot);
     layer->created = currentTime();

@@ -5,20 +5,33 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/digest.h"
 #include "base/error.h"
+#include "builder/miss.h"
 
 namespace img::builder {
 
 struct StepLabel {
-  int number = 0;     // 1-based, in plan order over all stages, gap-free
-  std::string stage;  // "build 3/4" or "3/4"
-  std::string text;   // the instruction, variables expanded for display, one line
+  int number = 0;         // 1-based, in plan order over all stages, gap-free
+  std::string stage;      // "build 3/4" or "3/4"
+  std::string stageName;  // "build" or "stage-1"
+  std::string text;       // the instruction, variables expanded for display, one line
   std::string fileName;
   int line = 0;
 };
 
+// What is known before the first step.
+struct Outline {
+  std::string buildId;
+  int steps = 0;
+  std::vector<std::pair<std::string, int>> skippedStages;  // label and line: not needed
+};
+
+// Calls come from one thread. Steps of different stages overlap in time: between stepStarted and
+// stepDone or stepFailed of one step there may be calls for others.
 class Progress {
  public:
   Progress() = default;
@@ -26,7 +39,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
   virtual ~Progress() = default;
 
-  virtual void stepStarted(const StepLabel& step) = 0;
+  virtual void planned(const Outline& outline) = 0;
+  virtual void stepStarted(const StepLabel& step, const Miss& why) = 0;
   virtual void stepCached(const StepLabel& step) = 0;
   // Bytes that a RUN step wrote.
   virtual void stepOutput(const StepLabel& step, std::string_view bytes) = 0;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/digest.h"
+#include "builder/progress.h"
 
 namespace img::builder {
 
@@ -22,13 +23,27 @@ struct Request {
   std::string target;
   std::vector<std::pair<std::string, std::string>> labels;
   bool noCache = false;
-  std::string network = "default";  // default | none | host
+  std::vector<std::string> noCacheStages;  // lower case
+  int jobs = 0;                            // steps at a time; 0: one per processor
+  std::string network = "default";         // default | none | host
   std::vector<std::pair<std::string, std::string>> addHosts;
   std::vector<std::string> allow;  // entitlements: network.host, security.insecure
   std::optional<std::int64_t> sourceDateEpoch;
 };
 
+// One step of the plan after the build.
+struct StepReport {
+  StepLabel label;
+  bool isCached = false, isFailed = false;
+  std::string reason;  // of the miss
+  double seconds = 0;
+  std::uint64_t bytes = 0;  // of its layer
+};
+
 struct Result {
+  std::string buildId;
+  std::vector<StepReport> reports;  // by step number
+
   Digest imageId;
   Digest manifest;
   std::uint64_t bytes = 0;     // of all layers

@@ -43,7 +43,9 @@ void PlainProgress::title(const builder::StepLabel& step) {
                    step.fileName, step.line));
 }
 
-void PlainProgress::stepStarted(const builder::StepLabel& step) {
+void PlainProgress::planned(const builder::Outline&) {}
+
+void PlainProgress::stepStarted(const builder::StepLabel& step, const builder::Miss&) {
   Running& running = running_[step.number];
   running.startedMs = sys::monotonicMs();
   running.isTitled = true;

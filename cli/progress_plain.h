@@ -17,7 +17,8 @@ class PlainProgress final : public builder::Progress {
   // Quiet: only warnings are shown.
   PlainProgress(Context& context, bool isQuiet);
 
-  void stepStarted(const builder::StepLabel& step) override;
+  void planned(const builder::Outline& outline) override;
+  void stepStarted(const builder::StepLabel& step, const builder::Miss& why) override;
   void stepCached(const builder::StepLabel& step) override;
   void stepOutput(const builder::StepLabel& step, std::string_view bytes) override;
   void stepDone(const builder::StepLabel& step) override;

@@ -26,8 +26,10 @@ inline void writeFile(int dir, const std::string& path, std::string_view content
 // Remembers what a build told.
 class RecordingProgress final : public Progress {
  public:
-  void stepStarted(const StepLabel& step) override {
+  void planned(const Outline& value) override { outline = value; }
+  void stepStarted(const StepLabel& step, const Miss& why) override {
     started.push_back(step.text);
+    misses.push_back(why);
     if (onStart) onStart();
   }
   void stepCached(const StepLabel& step) override { cached.push_back(step.text); }
@@ -41,6 +43,8 @@ class RecordingProgress final : public Progress {
   void warning(const Error& warning) override { warnings.push_back(warning.cause()); }
 
   std::vector<std::string> started, cached, warnings;
+  Outline outline;
+  std::vector<Miss> misses;  // of the steps in `started`
   std::string output, failed;
   int forward = -1;  // a descriptor that gets the output as well
   std::function<void()> onStart;

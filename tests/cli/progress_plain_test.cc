@@ -20,7 +20,7 @@ std::vector<std::string> shown(const std::vector<std::string>& pieces, bool isQu
   step.number = 3;
   step.stage = "1/1";
   step.text = "RUN x";
-  progress.stepStarted(step);
+  progress.stepStarted(step, {});
   for (const std::string& piece : pieces) progress.stepOutput(step, piece);
   progress.stepDone(step);
   std::vector<std::string> lines = text::split(fs::readFile(temp.fd(), "err"), '\n');
