@@ -49,6 +49,11 @@ class Progress {
   // A layer of an earlier step has got its digest.
   virtual void layerSealed(const StepLabel& step, const Digest& digest, std::uint64_t bytes) = 0;
   virtual void warning(const Error& warning) = 0;
+
+  // There is no timer thread: whoever waits calls tick() at least every tickMs() milliseconds, so
+  // that a display can move on its own. tickMs() may differ from call to call; -1: no need.
+  virtual void tick() {}
+  [[nodiscard]] virtual int tickMs() const { return -1; }
 };
 
 }  // namespace img::builder
