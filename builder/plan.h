@@ -5,21 +5,24 @@
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "builder/context.h"
 #include "builder/stage.h"
 #include "parser/dockerfile.h"
 #include "store/images.h"
 
 namespace img::builder {
 
-// Where COPY --from or a mount takes its files.
+// Where COPY --from or a mount takes its files: one of the three, or nothing for scratch.
 struct SourceRef {
   std::optional<int> stage;
   std::optional<store::Image> image;
-  std::string name;  // as written
+  std::shared_ptr<const Context> folder;  // a named context (5.4), with the ignore rules of its own
+  std::string name;                       // as written
 };
 
 struct PlannedStage {
@@ -46,6 +49,9 @@ using ImageFinder = std::function<std::optional<store::Image>(const std::string&
 // Fills scope.globals: predefined names, then the ARGs before the first FROM, a build arg winning
 // over both (dockerfile.md 3.3).
 void evaluateGlobals(const parser::Dockerfile& file, Scope& scope);
+
+// What COPY --from and mount options `from` of a step name; keys of PlannedStage::sources.
+std::vector<std::string> sourceNames(const parser::Step& step);
 
 // Evaluates global ARGs into scope.globals. Throws with positions; messages of
 // dockerfile.md 3.2, 3.8, 5.
