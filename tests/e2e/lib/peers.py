@@ -62,6 +62,12 @@ class Dockerd:
     def config(self, tag):
         return json.loads(self("image", "inspect", tag).out)[0]["Config"]
 
+    def history(self, tag):
+        """Oldest first, with the names that the image config has for the fields."""
+        lines = self("history", "--no-trunc", "--format", "{{json .}}", tag).out.splitlines()
+        entries = [json.loads(line) for line in reversed(lines)]
+        return [{"created_by": entry["CreatedBy"], "comment": entry["Comment"]} for entry in entries]
+
     def mount(self, tag, where):
         """Mounts the image's layers read-only at `where`, without the init layer that a container would add."""
         data = json.loads(self("image", "inspect", tag).out)[0]["GraphDriver"]["Data"] or {}
