@@ -11,6 +11,7 @@
 
 #include "base/fs.h"
 #include "base/sys.h"
+#include "base/text.h"
 #include "runtime/mounts.h"
 #include "runtime/paths.h"
 
@@ -56,6 +57,25 @@ void copyHostDevices(int from, int to, int depth) {
   }
 }
 
+// Nodes that were asked for, by their path below /dev; folders on the way are made.
+void makeAskedDevices(int dir, const Spec& spec) {
+  for (const DeviceNode& node : spec.devices) {
+    const std::vector<std::string> parts = pathParts(node.path);
+    if (parts.size() < 2 || parts.front() != "dev") {
+      throw Error::make(Kind::usage, "cannot make the device {}: it is not below /dev",
+                        text::quote(node.path));
+    }
+    Fd folder = sys::openDirectory(dir, ".");
+    for (size_t i = 1; i + 1 < parts.size(); ++i) {
+      sys::tryMkdirat(folder.get(), parts[i], 0755);
+      folder = sys::openat(folder.get(), parts[i], O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    }
+    sys::tryUnlinkat(folder.get(), parts.back(), 0);
+    makeNode(folder.get(), parts.back(), node.type, node.device);
+    sys::lchownat(folder.get(), parts.back(), node.uid, node.gid);
+  }
+}
+
 Fd makeDeviceFolder(const Spec& spec) {
   Fd folder = makeMount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_STRICTATIME,
                         {{"source", "tmpfs"}, {"mode", "0755"}, {"size", "65536k"}});
@@ -65,6 +85,7 @@ Fd makeDeviceFolder(const Spec& spec) {
   for (const Node& node : kNodes) {
     makeNode(dir, node.name, S_IFCHR | 0666, makedev(node.major, node.minor));
   }
+  makeAskedDevices(dir, spec);
   ::umask(old);
   for (const Link& link : kLinks) sys::symlinkat(link.target, dir, link.name);
   for (const char* name : {"pts", "shm", "mqueue"}) sys::mkdirat(dir, name, 0755);

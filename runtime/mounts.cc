@@ -52,6 +52,8 @@ Fd prepareMount(const Mount& mount) {
     options.push_back({"source", "tmpfs"});
     return makeMount("tmpfs", static_cast<unsigned>(attributes), options);
   }
+  // Attributes come with the clone, in the container's own namespace (rootfs.cc).
+  if (mount.type == Mount::Type::detached) return mount.source.duplicate();
   Fd tree = cloneMount(mount.source.get(), "", true);
   // Private before it is attached: a clone of a shared mount is a peer of the host's (security.md
   // N2). Read-only for the whole tree, mounts below included (N8).

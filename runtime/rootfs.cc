@@ -195,12 +195,29 @@ std::vector<size_t> mountOrder(const Spec& spec) {
   return order;
 }
 
-void attachMounts(int root, const Spec& spec, const std::vector<Fd>& trees) {
+// A clone of what the mount names in its tree, which is attached in the scratch mount: there the
+// container never sees it, and it goes away with the old root.
+Fd cloneDetached(const Mount& mount, int tree, int scratch, size_t index) {
+  const std::string folder = fmt::format("tree{}", index);
+  sys::mkdirat(scratch, folder, 0700);
+  sys::moveMount(tree, scratch, folder);
+  const Fd source = sys::openInRoot(tree, mount.subpath.empty() ? "." : mount.subpath, O_PATH);
+  Fd clone = cloneMount(source.get(), "");
+  const std::uint64_t attributes = mount.attributes | (mount.readOnly ? MOUNT_ATTR_RDONLY : 0);
+  sys::mountSetattr(clone.get(), "", 0, attributes, 0, MS_PRIVATE);
+  return clone;
+}
+
+void attachMounts(int root, const Spec& spec, const std::vector<Fd>& trees, int scratch) {
   for (const size_t i : mountOrder(spec)) {
     const std::string& target = spec.mounts[i].target;
     try {
-      const bool isFolder = S_ISDIR(sys::fstat(trees[i].get()).st_mode);
-      sys::moveMount(trees[i].get(), openMountTarget(root, target, isFolder).get(), "");
+      const bool isDetached = spec.mounts[i].type == Mount::Type::detached;
+      const Fd clone =
+          isDetached ? cloneDetached(spec.mounts[i], trees[i].get(), scratch, i) : Fd{};
+      const int tree = isDetached ? clone.get() : trees[i].get();
+      const bool isFolder = S_ISDIR(sys::fstat(tree).st_mode);
+      sys::moveMount(tree, openMountTarget(root, target, isFolder).get(), "");
     } catch (Error& error) {
       error.during("mounting on {}", target);
       throw;
@@ -242,7 +259,7 @@ Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts
   mountProc(root, spec, scratch.mount.get(), dev);
   mountSys(root, spec, scratch.mount.get(), dev);
   if (showCgroups) mountCgroups(root, spec);
-  attachMounts(root, spec, mounts);
+  attachMounts(root, spec, mounts, scratch.mount.get());
   bindFiles(root, spec, scratch.mount.get());
   for (const std::string& path : spec.maskedPaths) maskInRoot(root, path, scratch.mount.get(), dev);
   makeWorkingFolder(root, spec.cwd);

@@ -18,13 +18,26 @@ namespace img::runtime {
 // A mount below the root. Targets are resolved inside the root by descriptor, and created when
 // missing (security.md N8, R2, R3). Never on "/", never at or below /proc and /sys.
 struct Mount {
-  enum class Type { bind, tmpfs };
+  // detached: a whole mount that nobody else has (fsmount(2)). It is attached where the container
+  // never sees it, and what `subpath` names in it is cloned from there: open_tree(2) clones from a
+  // detached mount only since Linux 6.15.
+  enum class Type { bind, tmpfs, detached };
   Type type = Type::bind;
   Fd source;                     // bind: O_PATH descriptor opened by the caller in its own view
+  std::string subpath;           // detached: relative, resolved inside the mount; empty: all of it
   std::string target;            // absolute path inside
   bool readOnly = false;         // recursive
   std::uint64_t attributes = 0;  // MOUNT_ATTR_NOSUID | ... in addition
   std::string tmpfsOptions;      // "size=64m,mode=1777"
+};
+
+// A device node below /dev, besides the standard ones.
+struct DeviceNode {
+  std::string path;  // absolute
+  mode_t type = 0;   // S_IFCHR | S_IFBLK | S_IFIFO, with the permissions
+  dev_t device = 0;
+  uid_t uid = 0;
+  gid_t gid = 0;
 };
 
 enum class Network { none, host, join };  // none: own namespace with loopback up
@@ -66,6 +79,7 @@ struct Spec {
   bool readOnlyRoot = false;
   bool init = false;  // our small init as PID 1
   std::vector<Mount> mounts;
+  std::vector<DeviceNode> devices;
   std::uint64_t shmSize = std::uint64_t{64} << 20;
   // Small files bound over the root, from a private tmpfs: {"/etc/hosts", text}.
   std::vector<std::pair<std::string, std::string>> files;

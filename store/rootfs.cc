@@ -94,7 +94,8 @@ void checkFolderStub(int root, const Stub& stub) {
 }
 
 // The stubs that the tree lacks, as paths without links.
-std::vector<std::pair<std::string, bool>> missingStubs(int root) {
+std::vector<std::pair<std::string, bool>> missingStubs(int root,
+                                                       const std::vector<MountPoint>& mountPoints) {
   std::vector<std::pair<std::string, bool>> missing;
   for (const Stub& stub : kStubs) {
     if (stub.isFolder) checkFolderStub(root, stub);
@@ -104,6 +105,11 @@ std::vector<std::pair<std::string, bool>> missingStubs(int root) {
     } else if (!stub.isFolder && S_ISDIR(found.st->st_mode)) {
       throw Error::make(Kind::corrupt, "`/{}` in the image is a folder", stub.path);
     }
+  }
+  // What is there and of another type is for the mount itself to refuse.
+  for (const MountPoint& point : mountPoints) {
+    const Resolved found = resolveInTree(root, point.path);
+    if (!found.st) missing.emplace_back(found.path, point.isFolder);
   }
   return missing;
 }
@@ -191,7 +197,7 @@ Fd mountFull(const RootfsSpec& spec, bool withInit) {
 // Whiteouts in the upper (a container that removed its /etc/hosts) hide the init layer: the stub is
 // then made in the upper, where the container removed it.
 void createHidden(int root, const RootfsSpec& spec) {
-  for (const auto& [path, isFolder] : missingStubs(root)) {
+  for (const auto& [path, isFolder] : missingStubs(root, spec.mountPoints)) {
     if (spec.upper < 0)
       throw Error::make(Kind::internal, "`/{}` is missing in the root file system", path);
     createStub(root, path, isFolder);
@@ -203,7 +209,7 @@ void createHidden(int root, const RootfsSpec& spec) {
 std::optional<Fd> tryMountComplete(const RootfsSpec& spec, bool isFilled) {
   if (spec.layers.empty() || (spec.upper >= 0 && !spec.isVolatile)) return std::nullopt;
   Fd root = mountFull(spec, isFilled);
-  if (missingStubs(root.get()).empty()) return root;
+  if (missingStubs(root.get(), spec.mountPoints).empty()) return root;
   root.reset();
   // The kernel refuses a work folder that a volatile mount has marked (overlayfs.rst, "Volatile
   // mount"). Nothing was written through ours.
@@ -214,7 +220,7 @@ std::optional<Fd> tryMountComplete(const RootfsSpec& spec, bool isFilled) {
 // True when the init layer is needed.
 bool prepareInit(const RootfsSpec& spec) {
   const Fd view = openView(spec);
-  const auto missing = missingStubs(view.get());
+  const auto missing = missingStubs(view.get(), spec.mountPoints);
   if (missing.empty()) return false;
   if (spec.init < 0) {
     throw Error::make(Kind::corrupt, "the image has no `/{}`", missing.front().first);

@@ -4,11 +4,18 @@
 // ever records them; folders that the image has get the image's own metadata there.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "base/fd.h"
 
 namespace img::store {
+
+// A place that something is mounted on, besides those that every container has.
+struct MountPoint {
+  std::string path;
+  bool isFolder = true;
+};
 
 struct RootfsSpec {
   std::vector<int> layers;  // topmost first
@@ -17,6 +24,8 @@ struct RootfsSpec {
   bool userXattr = false;  // rootless, see overlay.h
   // An empty (or formerly filled) folder that becomes the init layer if one is needed.
   int init = -1;
+  // Made in the init layer where the image lacks them; links of the image are followed inside it.
+  std::vector<MountPoint> mountPoints = {};
 };
 
 // A detached mount (see overlay.h) in which every stub exists.

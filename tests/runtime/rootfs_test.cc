@@ -167,6 +167,38 @@ TEST_F(Rootfs, MakesReadOnlyBindsReadOnlyAllTheWayDown) {
   EXPECT_EQ(result.out, "ro\nro\n");
 }
 
+TEST_F(Rootfs, ShowsAPartOfADetachedMountAndNothingElseOfIt) {
+  Mount mount;
+  mount.type = Mount::Type::detached;
+  mount.source = makeMount("tmpfs", MOUNT_ATTR_NOSUID, {{"source", "img"}});
+  sys::mkdirat(mount.source.get(), "in", 0755);
+  const Fd folder = sys::openDirectory(mount.source.get(), "in");
+  writeAll(sys::openat(folder.get(), "f", O_WRONLY | O_CREAT, 0644).get(), "hello\n", "f");
+  sys::symlinkat("../../in/f", mount.source.get(), "link");
+  mount.subpath = "link";
+  mount.target = "/single";
+  mount.readOnly = true;
+  mount.attributes = MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV;
+  Spec one = shell(
+      "cat /single; (echo x > /single) 2>/dev/null || echo refused; "
+      "grep -c ' /in/f /single ro,nosuid,nodev,noexec' /proc/self/mountinfo; "
+      "grep -c tree /proc/self/mountinfo");
+  one.mounts.push_back(std::move(mount));
+  EXPECT_EQ(run(one).out, "hello\nrefused\n1\n0\n");
+}
+
+TEST_F(Rootfs, MakesTheDevicesThatWereAskedFor) {
+  Spec one =
+      shell("stat -c '%n %a %u %t:%T' /dev/deep/zero /dev/null; head -c 2 /dev/deep/zero | wc -c");
+  one.devices = {{"/dev/deep/zero", S_IFCHR | 0640, makedev(1, 5), 7, 8},
+                 {"/dev/null", S_IFCHR | 0600, makedev(1, 3), 0, 0}};
+  EXPECT_EQ(run(one).out, "/dev/deep/zero 640 7 1:5\n/dev/null 600 0 1:3\n2\n");
+  Spec bad = shell("true");
+  bad.devices = {{"/etc/zero", S_IFCHR | 0640, makedev(1, 5), 0, 0}};
+  EXPECT_EQ(std::string{failure(bad).what()},
+            "cannot make the device \"/etc/zero\": it is not below /dev");
+}
+
 TEST_F(Rootfs, KeepsMountTargetsInsideTheRoot) {
   fs::TempDir volume;
   fs::TempDir outside;

@@ -324,6 +324,33 @@ TEST_F(Rootfs, ALinkOutOfTheImageStaysInside) {
   EXPECT_TRUE(has(root, "outside/hosts"));
 }
 
+TEST_F(Rootfs, FurtherMountPointsAreMadeInTheInitLayerAlone) {
+  fs::makeDirs(base, "run").reset();
+  const Fd run = sys::openDirectory(base, "run");
+  sys::fchmod(run.get(), 01700);
+  sys::futimens(run.get(), {1000, 0}, {2000, 5});
+  write(base, "there", "file");
+  sys::symlinkat("run", base, "alias");
+  const int upper = makeFolder("upper");
+  const Fd root = mountRootfs({.layers = {layer, base},
+                               .upper = upper,
+                               .work = makeFolder("work"),
+                               .isVolatile = true,
+                               .init = init,
+                               .mountPoints = {{"/run/secrets/a", false},
+                                               {"/alias/b", true},
+                                               {"/deep/er/c", true},
+                                               {"/there", false}}});
+  EXPECT_TRUE(S_ISREG(sys::fstatat(root.get(), "run/secrets/a").st_mode));
+  EXPECT_TRUE(S_ISDIR(sys::fstatat(root.get(), "run/b").st_mode));
+  EXPECT_TRUE(S_ISDIR(sys::fstatat(root.get(), "deep/er/c").st_mode));
+  const struct stat st = sys::fstatat(root.get(), "run");
+  EXPECT_EQ(st.st_mode & 07777, 01700U);
+  EXPECT_EQ(st.st_mtim.tv_sec, 2000);
+  EXPECT_FALSE(sys::tryFstatat(init, "there"));
+  EXPECT_TRUE(fs::list(upper).empty());
+}
+
 TEST_F(Rootfs, OfOneLayerAndOfNoneWorkToo) {
   expectStubs(mountRootfs(
       {.layers = {base}, .upper = makeFolder("u"), .work = makeFolder("w"), .init = init}));
