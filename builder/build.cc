@@ -1,6 +1,9 @@
 #include "builder/build.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 
 #include "base/fs.h"
@@ -8,6 +11,7 @@
 #include "base/text.h"
 #include "builder/config_step.h"
 #include "builder/layer_step.h"
+#include "builder/step_locks.h"
 #include "parser/value_checks.h"
 #include "runtime/command.h"
 #include "store/images.h"
@@ -44,6 +48,18 @@ std::string displayText(const Scope& scope, const parser::Instruction& syntax,
   return syntax.original;
 }
 
+constexpr std::chrono::milliseconds kFirstLockDelay{2}, kMaxLockDelay{50};
+
+// Other stages that a step copies or mounts from.
+std::vector<int> stagesOf(const PlannedStage& planned, const parser::Step& step) {
+  std::vector<int> stages;
+  for (const std::string& name : sourceNames(step)) {
+    const SourceRef& source = planned.sources.at(name);
+    if (source.stage) stages.push_back(*source.stage);
+  }
+  return stages;
+}
+
 // Steps that are shown and counted: a base image, RUN, COPY, ADD, WORKDIR.
 bool isCounted(const parser::Step& step) {
   return std::holds_alternative<parser::RunInstruction>(step.body) ||
@@ -62,10 +78,13 @@ class Build {
         context_(request_.contextDir, {request_.ignoreName, request_.ignoreText},
                  sys::readlinkat(AT_FDCWD, sys::procPath(layout.fd()))),
         cache_(layout),
+        locks_(layout),
         sealer_(layout, cache_, progress, request_.sourceDateEpoch),
-        events_(sealer_) {
+        events_(sealer_, progress) {
     scope_.request = &request_;
     scope_.file = &file;
+    maxJobs_ = request_.jobs > 0 ? request_.jobs
+                                 : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
     if (context_.root() >= 0) workshop_.statCache = &statCache_.emplace(layout, context_.path());
   }
 
@@ -74,31 +93,78 @@ class Build {
     const Plan plan =
         planStages(file_, scope_, [&](const std::string& name) { return images.find(name); });
     warnAboutUnusedArgs();
-    for (const int index : plan.order) runStage(plan, plan.stages[static_cast<size_t>(index)]);
-    events_.waitForSealer();
+    progress_.planned(outline(plan));
+    runStages(plan);
     // From here on nothing can fail because of the Dockerfile: what is left is our own disk.
     if (statCache_) statCache_->save();
     return finish(states_.at(plan.target));
   }
 
  private:
-  void runStage(const Plan& plan, const PlannedStage& planned) {
+  [[nodiscard]] Outline outline(const Plan& plan) {
+    Outline outline;
+    outline.buildId = result_.buildId = fs::randomHex(12);
+    for (const int index : plan.order) {
+      const PlannedStage& planned = plan.stages[static_cast<size_t>(index)];
+      firstNumber_[index] = outline.steps + 1;
+      outline.steps += countSteps(planned);
+    }
+    for (const PlannedStage& planned : plan.stages) {
+      if (firstNumber_.count(planned.index) == 0)
+        outline.skippedStages.emplace_back(planned.label, planned.syntax->from.line);
+    }
+    return outline;
+  }
+
+  // Every stage is a task; a step that needs another stage waits for it.
+  void runStages(const Plan& plan) {
+    std::vector<Task<>> stages;
+    for (const int index : plan.order) {
+      stages.push_back(runStage(plan, plan.stages[static_cast<size_t>(index)]));
+    }
+    try {
+      events_.run(std::move(stages));
+    } catch (...) {
+      events_.settle();
+      throw;
+    }
+    std::vector<Task<>> seals;
+    seals.push_back(waitForSeals());
+    events_.run(std::move(seals));
+  }
+
+  Task<> waitForSeals() {
+    co_await events_.until([this] { return sealer_.isIdle(); });
+  }
+
+  Task<> waitForStage(int index) {
+    co_await events_.until([this, index] { return states_.count(index) != 0; });
+  }
+
+  Task<> runStage(const Plan& plan, const PlannedStage& planned) {
+    if (planned.baseStage) co_await waitForStage(*planned.baseStage);
     StageState state = startStage(planned);
     const int total = countSteps(planned);
     int number = 0;
-    if (planned.baseImage) showBase(plan, planned, ++number, total);
+    const auto nextLabel = [&] {
+      StepLabel label;
+      label.number = firstNumber_.at(planned.index) + number;
+      label.stage = stageLabel(plan, planned, ++number, total);
+      label.stageName = planned.label;
+      label.fileName = file_.fileName;
+      return label;
+    };
+    if (planned.baseImage) showBase(planned, nextLabel());
     for (const parser::Step& step : planned.steps) {
       if (!isCounted(step)) {
         applyConfigStep(step, state, scope_);
         continue;
       }
-      StepLabel label;
-      label.number = ++stepNumber_;
-      label.stage = stageLabel(plan, planned, ++number, total);
+      StepLabel label = nextLabel();
       label.text = displayText(scope_, step.syntax, state.variables);
-      label.fileName = file_.fileName;
       label.line = step.syntax.line;
-      runStep(planned, step, state, label);
+      for (const int needed : stagesOf(planned, step)) co_await waitForStage(needed);
+      co_await runStep(planned, step, state, label);
     }
     workshop_.stages[planned.index] = state.snapshot;
     states_.emplace(planned.index, std::move(state));
@@ -153,36 +219,76 @@ class Build {
     return fmt::format("{} {}/{}", planned.label, number, total);
   }
 
-  void showBase(const Plan& plan, const PlannedStage& planned, int number, int total) {
-    StepLabel label;
-    label.number = ++stepNumber_;
-    label.stage = stageLabel(plan, planned, number, total);
+  void showBase(const PlannedStage& planned, StepLabel label) {
     label.text = "FROM " + planned.baseName;
-    label.fileName = file_.fileName;
     label.line = planned.syntax->from.line;
     progress_.stepCached(label);
-    ++result_.steps;
-    ++result_.cachedSteps;
+    Report& report = reports_[label.number];
+    report.step.label = std::move(label);
+    report.step.isCached = true;
   }
 
-  void runStep(const PlannedStage& planned, const parser::Step& step, StageState& state,
-               const StepLabel& label) try {
+  Task<> runStep(const PlannedStage& planned, const parser::Step& step, StageState& state,
+                 const StepLabel& label) {
+    Report& report = reports_[label.number];
+    report.step.label = label;
+    const auto begin = Events::Clock::now();
+    try {
+      co_await makeLayer(planned, step, state, label);
+    } catch (const Cancelled&) {
+      progress_.stepFailed(label, "cancelled");
+      throw;
+    } catch (Error& error) {
+      progress_.stepFailed(label, error.cause());
+      error.at(positionOf(file_, step.syntax));
+      if (error.stage().empty()) error.stage(stageText(planned, label));
+      throw;
+    }
+    report.step.seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
+  }
+
+  Task<> makeLayer(const PlannedStage& planned, const parser::Step& step, StageState& state,
+                   const StepLabel& label) {
     std::optional<LayerStep> job = prepare(planned, step, state, label);
     if (!job) {  // WORKDIR /
       recordHistory(state, "WORKDIR /");
+      reports_.at(label.number).step.isCached = true;
       progress_.stepCached(label);
-      return;
+      co_return;
     }
-    ++result_.steps;
-    LayerRef layer = takeFromCache(*job, state, label);
-    if (!layer) layer = execute(*job, state, label);
-    state.snapshot.layers.push_back(layer);
-    recordHistory(state, job->createdBy, layer);
-  } catch (Error& error) {
-    progress_.stepFailed(label, error.cause());
-    error.at(positionOf(file_, step.syntax));
-    if (error.stage().empty()) error.stage(stageText(planned, label));
-    throw;
+    Attempt attempt;
+    if (isCacheUsed(planned)) {
+      co_await lookUpOrLock(*job, attempt, state, label);
+    } else if (job->contentKey) {
+      attempt.contentKey = co_await job->contentKey();
+    }
+    if (!attempt.layer) co_await execute(*job, attempt, state, label);
+    reports_.at(label.number).layer = attempt.layer;
+    state.snapshot.layers.push_back(attempt.layer);
+    recordHistory(state, job->createdBy, attempt.layer);
+  }
+
+  // On the way from a step to its layer.
+  struct Attempt {
+    LayerRef layer;                    // found or made
+    std::optional<Digest> contentKey;  // once computed
+    StepLock lock;                     // ours to execute the step
+  };
+
+  // Finds the layer, or comes back with the lock. While another build executes the same step we
+  // wait for its result.
+  Task<> lookUpOrLock(LayerStep& job, Attempt& attempt, StageState& state, const StepLabel& label) {
+    attempt.layer = lookUp(job, job.key, state, label);
+    if (attempt.layer) co_return;
+    if (job.contentKey) attempt.contentKey = co_await job.contentKey();
+    const Digest& key = attempt.contentKey ? *attempt.contentKey : job.key;
+    for (auto delay = kFirstLockDelay;; delay = std::min(2 * delay, kMaxLockDelay)) {
+      attempt.lock = locks_.tryLock(key);
+      // Looked up with the lock, too: whoever had it before us may have made the layer.
+      attempt.layer = lookUp(job, key, state, label);
+      if (attempt.layer || attempt.lock) co_return;
+      co_await events_.pause(delay);
+    }
   }
 
   static std::string stageText(const PlannedStage& planned, const StepLabel& label) {
@@ -211,38 +317,52 @@ class Build {
     return hasher.finish();
   }
 
-  LayerRef takeFromCache(LayerStep& job, StageState& state, const StepLabel& label) {
-    if (request_.noCache) return nullptr;
-    auto hit = cache_.find(job.key);
-    if (!hit && job.contentKey) {
-      const Digest key = job.contentKey();
-      hit = cache_.find(key);
-      if (hit) cache_.remember(job.key, *hit->layer, hit->state, label.text);
-    }
+  [[nodiscard]] bool isCacheUsed(const PlannedStage& planned) const {
+    const auto& stages = request_.noCacheStages;
+    return !request_.noCache &&
+           std::find(stages.begin(), stages.end(), planned.label) == stages.end();
+  }
+
+  LayerRef lookUp(const LayerStep& job, const Digest& key, StageState& state,
+                  const StepLabel& label) {
+    const auto hit = cache_.find(key);
     if (!hit) return nullptr;
+    if (key != job.key) cache_.remember(job.key, *hit->layer, hit->state, label.text);
     state.snapshot.key = stateAfter(job, hit->state, state.snapshot.key);
     state.init = nullptr;  // what the stored layer touched is not looked at
-    ++result_.cachedSteps;
+    reports_.at(label.number).step.isCached = true;
     progress_.stepCached(label);
     return hit->layer;
   }
 
-  LayerRef execute(LayerStep& job, StageState& state, const StepLabel& label) {
-    std::vector<Digest> keys{job.key};
-    Digest key = job.key;
-    if (job.contentKey) {
-      key = job.contentKey();
-      keys.push_back(key);
-    }
+  // A place among the --jobs that may work at the same time.
+  class Slot {
+   public:
+    explicit Slot(int& used) : used_(used) { ++used_; }
+    Slot(const Slot&) = delete;
+    Slot& operator=(const Slot&) = delete;
+    ~Slot() { --used_; }
+
+   private:
+    int& used_;
+  };
+
+  Task<> execute(LayerStep& job, Attempt& attempt, StageState& state, const StepLabel& label) {
+    co_await events_.until([this] { return usedSlots_ < maxJobs_; });
+    const Slot slot{usedSlots_};
+    co_await unpackMissing(events_, layout_, state.snapshot);
     progress_.stepStarted(label, {});
-    LayerRef layer = newLayer(layout_);
-    job.execute(*layer, state.snapshot);
-    layer->created = currentTime();
+    attempt.layer = newLayer(layout_);
+    co_await job.execute(*attempt.layer, state.snapshot);
+    attempt.layer->created = currentTime();
     progress_.stepDone(label);
-    keepInit(state, layer);
-    sealer_.add(layer, state.snapshot, std::move(keys), key, label);
+    keepInit(state, attempt.layer);
+    std::vector<Digest> keys{job.key};
+    if (attempt.contentKey) keys.push_back(*attempt.contentKey);
+    const Digest key = keys.back();
+    sealer_.add({attempt.layer, std::move(keys), key, label, std::move(attempt.lock)},
+                state.snapshot);
     state.snapshot.key = stateAfter(job, key, state.snapshot.key);
-    return layer;
   }
 
   // The mount points that the image lacks stay the same until a layer touches a folder they lie in;
@@ -315,6 +435,7 @@ class Build {
       result_.bytes += logicalSize(*layer);
       if (layer->isNew) result_.newBytes += layer->bytes;
     }
+    report();
     config.history = timedHistory(state);
     const bool hasOwnTime = !request_.sourceDateEpoch && !config.history.empty();
     config.created = hasOwnTime ? config.history.back().created : epochText();
@@ -324,6 +445,15 @@ class Build {
     result_.imageId = image.id;
     result_.manifest = image.manifestDescriptor.digest;
     return result_;
+  }
+
+  void report() {
+    for (auto& [number, report] : reports_) {
+      if (report.layer) report.step.bytes = report.layer->bytes;
+      ++result_.steps;
+      if (report.step.isCached) ++result_.cachedSteps;
+      result_.reports.push_back(std::move(report.step));
+    }
   }
 
   std::string epochText() const {
@@ -362,12 +492,19 @@ class Build {
   Scope scope_;
   Context context_;
   StepCache cache_;
+  StepLocks locks_;
   std::optional<StatCache> statCache_;
   Sealer sealer_;
   Events events_;
   Workshop workshop_{layout_, scope_, context_, nullptr, events_, progress_, {}, {}};
-  std::map<int, StageState> states_;
-  int stepNumber_ = 0;
+  std::map<int, StageState> states_;  // of finished stages
+  std::map<int, int> firstNumber_;    // of the steps of each needed stage
+  struct Report {
+    StepReport step;
+    LayerRef layer;  // null: none, or the base image
+  };
+  std::map<int, Report> reports_;  // by step number
+  int maxJobs_ = 1, usedSlots_ = 0;
   Result result_;
 };
 

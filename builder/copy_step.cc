@@ -88,16 +88,10 @@ class CopyPreparation {
       result.key = definitionKey(*job, source.key);
       // Content is looked at only when the definition is new: mounting the source costs more than a
       // lookup.
-      result.contentKey = [self = *this, job, source]() mutable {
-        self.openSource(*job, source);
-        return self.contentKey(*job);
-      };
+      result.contentKey = [self = *this, job, source] { return self.keyByContent(*job, source); };
     }
     result.execute = [self = *this, job, seen](Layer& layer, const Snapshot& below) {
-      self.placed([&] {
-        execute(self.shop_, *job, layer, below);
-        if (job->root.isContext) self.checkUnchanged(*job, *seen);
-      });
+      return self.execute(*job, *seen, layer, below);
     };
     return result;
   }
@@ -176,6 +170,12 @@ class CopyPreparation {
                    fmt::format("{} {}", ref.stage ? "stage" : "image", text::quote(ref.name))};
   }
 
+  Task<Digest> keyByContent(CopyJob& job, const Snapshot& source) const {
+    co_await unpackMissing(shop_.events, shop_.layout, source);
+    openSource(job, source);
+    co_return contentKey(job);
+  }
+
   // `COPY [--parents ][--chown=X ][--chmod=Y ]src... dest` (7.4).
   [[nodiscard]] std::string createdBy(const CopyJob& job) const {
     std::string out = job.keyword + " ";
@@ -212,7 +212,7 @@ class CopyPreparation {
   }
 
   // `seen`, when given, gets the files that were read.
-  Digest contentKey(const CopyJob& job, std::vector<SeenFile>* seen = nullptr) const {
+  [[nodiscard]] Digest contentKey(const CopyJob& job, std::vector<SeenFile>* seen = nullptr) const {
     Hasher hasher = startCopyKey(job, "copy");
     if (!copy_.sources.empty() && job.root.fd < 0) throw noContext();
     ContentDigester digester{job.root.isContext, job.root.isContext ? shop_.statCache : nullptr,
@@ -280,7 +280,8 @@ class CopyPreparation {
     }
   }
 
-  static void execute(Workshop& shop, const CopyJob& job, Layer& layer, const Snapshot& below);
+  Task<> execute(const CopyJob& job, const std::vector<SeenFile>& seen, Layer& layer,
+                 const Snapshot& below) const;
 
   Workshop& shop_;
   const PlannedStage& planned_;
@@ -438,17 +439,19 @@ class CopyWorker {
   TreeCopier copier_;
 };
 
-void CopyPreparation::execute(Workshop& shop, const CopyJob& job, Layer& layer,
-                              const Snapshot& below) {
+Task<> CopyPreparation::execute(const CopyJob& job, const std::vector<SeenFile>& seen, Layer& layer,
+                                const Snapshot& below) const {
   const Snapshot nothing;
   const Snapshot& base = job.link ? nothing : below;
-  // Unpacking must happen in this process, which keeps the descriptors.
-  std::ignore = openFolders(shop.layout, base);
-  runWorker(shop.events, [&] {
-    const Fd root = mountForWriting(shop.layout, layer, base);
+  // The parent opens the layers' folders, so that it can give them to the sealer.
+  std::ignore = openFolders(shop_.layout, base);
+  co_await runWorker(shop_.events, [&] {
+    const Fd root = mountForWriting(shop_.layout, layer, base);
     const int upper = base.layers.empty() ? -1 : layer.folder.get();
-    CopyWorker{job, root.get(), upper, shop.scope.request->sourceDateEpoch}.run();
+    CopyWorker{job, root.get(), upper, shop_.scope.request->sourceDateEpoch}.run();
+    return std::string{};
   });
+  if (job.root.isContext) checkUnchanged(job, seen);
 }
 
 }  // namespace

@@ -5,11 +5,13 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/sys.h"
 
 namespace img::builder {
 
-Events::Events(Sealer& sealer) : sealer_(sealer) {
+Events::Events(Sealer& sealer, Progress& progress) : sealer_(sealer), progress_(progress) {
   sigset_t mask;
   sigemptyset(&mask);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&mask, signal);
@@ -20,46 +22,146 @@ Events::Events(Sealer& sealer) : sealer_(sealer) {
 
 Events::~Events() {
   // A second Ctrl-C during the clean-up must not kill us before the error is told.
-  signalfd_siginfo info{};
-  while (isInterrupted_ && ::read(signals_.get(), &info, sizeof info) == sizeof info) {
+  while (signalCount_ > 0 && takeSignal()) {
   }
   ::pthread_sigmask(SIG_SETMASK, &oldMask_, nullptr);
 }
 
-void Events::throwIfInterrupted() {
+std::optional<Error> Events::takeSignal() {
   signalfd_siginfo info{};
-  if (::read(signals_.get(), &info, sizeof info) != sizeof info) return;
-  isInterrupted_ = true;
+  if (::read(signals_.get(), &info, sizeof info) != sizeof info) return std::nullopt;
+  ++signalCount_;
   Error error{Kind::failed, "interrupted"};
   error.exitCode(128 + static_cast<int>(info.ssi_signo));
-  throw error;
+  return error;
 }
 
-std::vector<bool> Events::wait(const std::vector<int>& fds) {
-  for (;;) {
-    std::vector<pollfd> polls{{signals_.get(), POLLIN, 0}};
-    for (const int fd : fds) polls.push_back({fd, POLLIN, 0});
-    for (const int fd : sealer_.fds()) polls.push_back({fd, POLLIN, 0});
-    sys::check([&] { return ::poll(polls.data(), polls.size(), -1); }, "wait for events");
-    if (polls[0].revents != 0) throwIfInterrupted();
-    sealer_.reap();
-    std::vector<bool> ready(fds.size());
-    bool isAny = false;
-    for (size_t i = 0; i < fds.size(); ++i) {
-      ready[i] = fds[i] >= 0 && polls[i + 1].revents != 0;
-      isAny = isAny || ready[i];
+void Events::throwIfInterrupted() {
+  if (const auto error = takeSignal()) throw *error;
+}
+
+Events::Wait::~Wait() {
+  std::erase(events_.waits_, this);
+}
+
+bool Events::Wait::await_ready() const {
+  if (reason_.isCleanUp) return false;
+  return events_.error_ || (reason_.condition && reason_.condition());
+}
+
+void Events::Wait::await_suspend(std::coroutine_handle<> task) {
+  task_ = task;
+  events_.waits_.push_back(this);
+}
+
+unsigned Events::Wait::await_resume() const {
+  if (events_.error_ && !reason_.isCleanUp) throw Cancelled{};
+  return ready_;
+}
+
+Events::Wait Events::readable(int fd, int second) {
+  return Wait{*this, {fd, second, {}, {}, false}};
+}
+
+Events::Wait Events::pause(std::chrono::milliseconds duration) {
+  return Wait{*this, {-1, -1, Clock::now() + duration, {}, false}};
+}
+
+Events::Wait Events::until(std::function<bool()> condition) {
+  return Wait{*this, {-1, -1, {}, std::move(condition), false}};
+}
+
+Events::Wait Events::untilEnd(int fd, std::chrono::milliseconds timeout) {
+  return Wait{*this, {fd, -1, Clock::now() + timeout, {}, true}};
+}
+
+void Events::fail(const std::exception_ptr& error) {
+  if (!error_) error_ = error;
+}
+
+void Events::run(std::vector<Task<>> tasks) {
+  for (const Task<>& task : tasks) {
+    task.start();
+    drive(tasks);
+  }
+  while (!std::all_of(tasks.begin(), tasks.end(), [](const auto& task) { return task.isDone(); })) {
+    poll();
+    drive(tasks);
+  }
+  if (error_) std::rethrow_exception(error_);
+}
+
+void Events::settle() {
+  while (!sealer_.isIdle() && signalCount_ == 0) poll();
+}
+
+// Lets go on whatever can, and takes the errors of tasks that have ended.
+void Events::drive(const std::vector<Task<>>& tasks) {
+  resumeDue();
+  for (const Task<>& task : tasks) {
+    if (error_ || !task.isDone()) continue;
+    try {
+      task.take();
+    } catch (...) {
+      fail(std::current_exception());
+      resumeDue();
     }
-    if (isAny || (fds.empty() && sealer_.isIdle())) return ready;
   }
 }
 
-void Events::waitForEnd(int fd, int timeoutMs) const {
-  pollfd polls[2] = {{signals_.get(), POLLIN, 0}, {fd, POLLIN, 0}};
-  ::poll(polls, 2, timeoutMs);
+bool Events::isDue(const Wait& wait) const {
+  const Reason& reason = wait.reason_;
+  if (reason.isCleanUp && signalCount_ > 1) return true;
+  if (error_ && !reason.isCleanUp) return true;
+  if (wait.ready_ != 0 || (reason.condition && reason.condition())) return true;
+  return reason.deadline && Clock::now() >= *reason.deadline;
 }
 
-void Events::waitForSealer() {
-  if (!sealer_.isIdle()) wait({});
+// One at a time, oldest first: a task that goes on may change what others wait for.
+void Events::resumeDue() {
+  for (;;) {
+    const auto due =
+        std::find_if(waits_.begin(), waits_.end(), [&](const Wait* wait) { return isDue(*wait); });
+    if (due == waits_.end()) return;
+    const std::coroutine_handle<> task = (*due)->task_;
+    waits_.erase(due);
+    task.resume();
+  }
+}
+
+int Events::pollTimeout() const {
+  int timeout = progress_.tickMs();
+  const Clock::time_point now = Clock::now();
+  for (const Wait* wait : waits_) {
+    if (!wait->reason_.deadline) continue;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*wait->reason_.deadline - now);
+    const int ms = static_cast<int>(std::max<std::int64_t>(0, left.count()));
+    timeout = timeout < 0 ? ms : std::min(timeout, ms);
+  }
+  return timeout;
+}
+
+void Events::poll() {
+  std::vector<pollfd> polls{{signals_.get(), POLLIN, 0}};
+  for (const Wait* wait : waits_) {
+    polls.push_back({wait->reason_.first, POLLIN, 0});
+    polls.push_back({wait->reason_.second, POLLIN, 0});
+  }
+  for (const int fd : sealer_.fds()) polls.push_back({fd, POLLIN, 0});
+  sys::check([&] { return ::poll(polls.data(), polls.size(), pollTimeout()); }, "wait for events");
+  for (size_t i = 0; i < waits_.size(); ++i) {
+    if (polls[2 * i + 1].revents != 0) waits_[i]->ready_ |= kFirst;
+    if (polls[2 * i + 2].revents != 0) waits_[i]->ready_ |= kSecond;
+  }
+  if (polls[0].revents != 0) {
+    if (const auto error = takeSignal()) fail(std::make_exception_ptr(*error));
+  }
+  try {
+    sealer_.reap();
+  } catch (...) {
+    fail(std::current_exception());
+  }
+  progress_.tick();
 }
 
 }  // namespace img::builder

@@ -23,13 +23,18 @@ Snapshot snapshotOf(const store::Image& image) {
   return snapshot;
 }
 
-void runWorker(Events& events, std::function<void()> work) {
-  Child child = Child::fork([&work] {
-    work();
+Task<std::string> runWorker(Events& events, std::function<std::string()> work) {
+  Child child = Child::fork(work);
+  co_await events.readable(child.pidfd());
+  co_return child.finish();
+}
+
+Task<> unpackMissing(Events& events, const store::Layout& layout, const Snapshot& snapshot) {
+  if (!isUnpackingNeeded(layout, snapshot)) co_return;
+  co_await runWorker(events, [&] {
+    std::ignore = openFolders(layout, snapshot);
     return std::string{};
   });
-  events.wait({child.pidfd()});
-  child.finish();
 }
 
 Fd mountForWriting(const store::Layout& layout, const Layer& layer, const Snapshot& below) {
@@ -57,6 +62,30 @@ void addEpoch(Hasher& hasher, const Scope& scope) {
   hasher.field(static_cast<std::uint64_t>(epoch.value_or(0)));
 }
 
+namespace {
+
+// The parent opens the layers' folders, so that it can give them to the sealer.
+Task<> makeWorkdir(Workshop& shop, std::string path, std::string user, Layer& layer,
+                   const Snapshot& below) {
+  std::ignore = openFolders(shop.layout, below);
+  co_await runWorker(shop.events, [&] {
+    const Fd root = mountForWriting(shop.layout, layer, below);
+    NewFolder folder;
+    if (const auto& epoch = shop.scope.request->sourceDateEpoch) folder.mtime = timespec{*epoch, 0};
+    try {
+      const runtime::Identity owner = runtime::resolveUser(root.get(), user, {});
+      folder.uid = owner.uid;
+      folder.gid = owner.gid;
+      std::ignore = makeFolders(root.get(), path, folder);
+    } catch (const Error& error) {
+      throw stepError(error, "WORKDIR");
+    }
+    return std::string{};
+  });
+}
+
+}  // namespace
+
 std::optional<LayerStep> prepareWorkdir(Workshop& shop, const parser::Step& step,
                                         StageState& stage) {
   const auto& workdir = std::get<parser::WorkdirInstruction>(step.body);
@@ -73,22 +102,7 @@ std::optional<LayerStep> prepareWorkdir(Workshop& shop, const parser::Step& step
   job.key = hasher.finish();
   job.createdBy = "WORKDIR " + path;
   job.execute = [&shop, path, user = stage.config.user](Layer& layer, const Snapshot& below) {
-    // Unpacking must happen in this process, which keeps the descriptors.
-    std::ignore = openFolders(shop.layout, below);
-    runWorker(shop.events, [&] {
-      const Fd root = mountForWriting(shop.layout, layer, below);
-      NewFolder folder;
-      if (const auto& epoch = shop.scope.request->sourceDateEpoch)
-        folder.mtime = timespec{*epoch, 0};
-      try {
-        const runtime::Identity owner = runtime::resolveUser(root.get(), user, {});
-        folder.uid = owner.uid;
-        folder.gid = owner.gid;
-        std::ignore = makeFolders(root.get(), path, folder);
-      } catch (const Error& error) {
-        throw stepError(error, "WORKDIR");
-      }
-    });
+    return makeWorkdir(shop, path, user, layer, below);
   };
   return job;
 }

@@ -16,6 +16,7 @@
 #include "builder/sealer.h"
 #include "builder/stage.h"
 #include "builder/stat_cache.h"
+#include "builder/task.h"
 
 namespace img::builder {
 
@@ -34,10 +35,10 @@ struct Workshop {
 struct LayerStep {
   Digest key;  // definition key; the key of the state after the step unless contentKey is set
   // COPY --from: the key by content, computed only when `key` finds nothing.
-  std::function<Digest()> contentKey;
+  std::function<Task<Digest>()> contentKey;
   bool isIndependent = false;  // COPY --link: the key does not cover the state below
-  // Fills the fresh layer over the state `below`.
-  std::function<void(Layer& layer, const Snapshot& below)> execute;
+  // Fills the fresh layer over the state `below`, whose folders are there (openFolders is cheap).
+  std::function<Task<>(Layer& layer, const Snapshot& below)> execute;
   std::string createdBy;
 };
 
@@ -52,8 +53,11 @@ std::optional<LayerStep> prepareWorkdir(Workshop& shop, const parser::Step& step
 // The snapshot of a stored image.
 Snapshot snapshotOf(const store::Image& image);
 
-// Runs `work` in a worker process and waits for it through `events`; its error comes back.
-void runWorker(Events& events, std::function<void()> work);
+// Runs `work` in a worker process and waits for it through `events`; its result or error comes
+// back.
+Task<std::string> runWorker(Events& events, std::function<std::string()> work);
+// Unpacks what `snapshot` needs and the store has not unpacked yet, in a worker process.
+Task<> unpackMissing(Events& events, const store::Layout& layout, const Snapshot& snapshot);
 
 // The root that a worker fills: the union of `below` and the layer's folder, or the folder alone
 // when there is nothing below.

@@ -198,16 +198,7 @@ class Planner {
   }
 
   void addSources(PlannedStage& stage, const parser::Step& step) {
-    if (const auto* copy = std::get_if<parser::CopyInstruction>(&step.body);
-        copy != nullptr && copy->from) {
-      addSource(stage, step.syntax, *copy->from);
-    }
-    if (const auto* run = std::get_if<parser::RunInstruction>(&step.body)) {
-      for (const std::string& mount : run->mounts) {
-        const std::string from = parser::parseRunMount(mount).from;
-        if (!from.empty()) addSource(stage, step.syntax, from);
-      }
-    }
+    for (const std::string& name : sourceNames(step)) addSource(stage, step.syntax, name);
   }
 
   void addSource(PlannedStage& stage, const parser::Instruction& syntax, const std::string& from) {
@@ -273,6 +264,19 @@ class Planner {
 };
 
 }  // namespace
+
+std::vector<std::string> sourceNames(const parser::Step& step) {
+  std::vector<std::string> names;
+  if (const auto* copy = std::get_if<parser::CopyInstruction>(&step.body)) {
+    if (copy->from) names.push_back(*copy->from);
+  } else if (const auto* run = std::get_if<parser::RunInstruction>(&step.body)) {
+    for (const std::string& mount : run->mounts) {
+      std::string from = parser::parseRunMount(mount).from;
+      if (!from.empty()) names.push_back(std::move(from));
+    }
+  }
+  return names;
+}
 
 Plan planStages(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage) {
   return Planner{file, scope, findImage}.run();

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -23,7 +24,7 @@ namespace {
 
 constexpr char kScriptPath[] = "/dev/pipes/script";  // a fixed name instead of the delimiter (Q9)
 constexpr size_t kTailLines = 20;
-constexpr int kGraceMs = 2000;
+constexpr std::chrono::milliseconds kGrace{2000};
 
 // What a RUN executes, after its heredocs have been taken apart.
 struct RunCommand {
@@ -208,18 +209,22 @@ class RunExecution {
   RunExecution(Workshop& shop, const RunSettings& settings, const StepLabel& label)
       : shop_(shop), settings_(settings), label_(label) {}
 
-  void run(Layer& layer, const Snapshot& below) {
+  Task<> run(Layer& layer, const Snapshot& below) {
     runtime::Spec spec = makeSpec(layer, below);
     Pipe output = Pipe::make();
     spec.standardOutput = output.write.get();
     spec.standardError = output.write.get();
     runtime::Container container = start(spec);
     output.write.reset();
+    std::exception_ptr trouble;
     try {
-      follow(container, output.read);
+      co_await follow(container, output.read);
     } catch (...) {
-      endGently(container);
-      throw;
+      trouble = std::current_exception();
+    }
+    if (trouble) {
+      co_await endGently(container);
+      std::rethrow_exception(trouble);
     }
     const ExitStatus status = container.wait();
     if (status.code != 0) throw failure(status, container.outOfMemory());
@@ -293,30 +298,30 @@ class RunExecution {
   // reliability.md 8: TERM, and KILL after two seconds or a second signal; the container's handle
   // kills. A PID 1 that does not catch TERM never sees it (pid_namespaces(7)), so it is not waited
   // for.
-  void endGently(const runtime::Container& container) const {
-    if (!catchesTerm(container.pid())) return;
+  Task<> endGently(const runtime::Container& container) const {
+    if (!catchesTerm(container.pid())) co_return;
     container.kill(SIGTERM);
-    shop_.events.waitForEnd(container.pidfd(), kGraceMs);
+    co_await shop_.events.untilEnd(container.pidfd(), kGrace);
   }
 
-  void follow(const runtime::Container& container, Fd& output) {
+  Task<> follow(const runtime::Container& container, Fd& output) {
     std::string buffer(size_t{64} << 10, '\0');
     // A process that the step left behind may keep the pipe open: the end of PID 1 ends the step.
     for (;;) {
-      const std::vector<bool> ready = shop_.events.wait({output.get(), container.pidfd()});
-      if (ready[0]) {
-        const auto count = static_cast<size_t>(
-            sys::check([&] { return ::read(output.get(), buffer.data(), buffer.size()); },
-                       "read the output of a step"));
-        if (count == 0) break;  // closed by the command, which may go on without it
-        const std::string_view bytes{buffer.data(), count};
-        tail_.add(bytes);
-        shop_.progress.stepOutput(label_, bytes);
-      } else if (ready[1]) {
-        return drain(output, buffer);
+      const unsigned ready = co_await shop_.events.readable(output.get(), container.pidfd());
+      if ((ready & Events::kFirst) == 0) {
+        drain(output, buffer);
+        co_return;
       }
+      const auto count = static_cast<size_t>(
+          sys::check([&] { return ::read(output.get(), buffer.data(), buffer.size()); },
+                     "read the output of a step"));
+      if (count == 0) break;  // closed by the command, which may go on without it
+      const std::string_view bytes{buffer.data(), count};
+      tail_.add(bytes);
+      shop_.progress.stepOutput(label_, bytes);
     }
-    shop_.events.wait({container.pidfd()});
+    co_await shop_.events.readable(container.pidfd());
   }
 
   void drain(Fd& output, std::string& buffer) {
@@ -358,6 +363,12 @@ class RunExecution {
   OutputTail tail_;
 };
 
+Task<> execute(Workshop& shop, const RunSettings& settings, const StepLabel& label, Layer& layer,
+               const Snapshot& below) {
+  RunExecution execution{shop, settings, label};
+  co_await execution.run(layer, below);
+}
+
 }  // namespace
 
 LayerStep prepareRun(Workshop& shop, const PlannedStage&, const parser::Step& step,
@@ -370,7 +381,7 @@ LayerStep prepareRun(Workshop& shop, const PlannedStage&, const parser::Step& st
   job.key = keyOf(shop, *settings, stage);
   job.createdBy = createdBy(*settings, stage);
   job.execute = [&shop, settings, label](Layer& layer, const Snapshot& below) {
-    RunExecution{shop, *settings, label}.run(layer, below);
+    return execute(shop, *settings, label, layer, below);
   };
   return job;
 }

@@ -36,15 +36,8 @@ Sealer::Sealer(const store::Layout& layout, const StepCache& cache, Progress& pr
                std::optional<std::int64_t> clampMtime)
     : layout_(layout), cache_(cache), progress_(progress), clampMtime_(clampMtime) {}
 
-void Sealer::add(LayerRef layer, const Snapshot& below, std::vector<Digest> keys,
-                 const Digest& state, const StepLabel& step) {
-  Job job;
-  job.layer = std::move(layer);
-  job.lowers = openFolders(layout_, below);
-  job.keys = std::move(keys);
-  job.state = state;
-  job.step = step;
-  waiting_.push_back(std::move(job));
+void Sealer::add(Work work, const Snapshot& below) {
+  waiting_.push_back({std::move(work), openFolders(layout_, below), {}});
   startNext();
 }
 
@@ -52,7 +45,7 @@ void Sealer::startNext() {
   while (!waiting_.empty() && running_.size() < maxJobs()) {
     Job job = std::move(waiting_.front());
     waiting_.erase(waiting_.begin());
-    const int upper = job.layer->folder.get();
+    const int upper = job.work.layer->folder.get();
     job.child = Child::fork([this, upper, lowers = job.lowers] {
       return sealInChild(layout_, upper, lowers, clampMtime_);
     });
@@ -60,9 +53,10 @@ void Sealer::startNext() {
   }
 }
 
-void Sealer::finish(Job& job) try {
+void Sealer::finish(Job& job) const try {
   const Json json = parseJson(job.child.finish(), "result of sealing");
-  Layer& layer = *job.layer;
+  const Work& work = job.work;
+  Layer& layer = *work.layer;
   store::Descriptor descriptor;
   descriptor.digest = Digest::parse(json.at("digest").get<std::string>());
   descriptor.size = json.at("size");
@@ -74,11 +68,11 @@ void Sealer::finish(Job& job) try {
   // valid.
   store::Layers{layout_}.adopt(layer.work->path() + "/fs", *layer.diffId, json.at("entries"),
                                layer.bytes);
-  for (const Digest& key : job.keys) cache_.remember(key, layer, job.state, job.step.text);
-  progress_.layerSealed(job.step, *layer.diffId, layer.bytes);
+  for (const Digest& key : work.keys) cache_.remember(key, layer, work.state, work.step.text);
+  progress_.layerSealed(work.step, *layer.diffId, layer.bytes);
 } catch (Error& error) {
-  error.during("sealing the layer of step {}: {} (line {})", job.step.number, job.step.text,
-               job.step.line);
+  const StepLabel& step = job.work.step;
+  error.during("sealing the layer of step {}: {} (line {})", step.number, step.text, step.line);
   throw;
 }
 

@@ -13,6 +13,7 @@
 #include "builder/cache.h"
 #include "builder/progress.h"
 #include "builder/snapshot.h"
+#include "builder/step_locks.h"
 #include "store/layout.h"
 
 namespace img::builder {
@@ -22,11 +23,15 @@ class Sealer {
   Sealer(const store::Layout& layout, const StepCache& cache, Progress& progress,
          std::optional<std::int64_t> clampMtime);
 
-  // `lowers`: the folders below, topmost first; what the step copied up and did not change is left
-  // out of the tar. Once sealed, a cache record is written under each of `keys`; `state` is the key
-  // of the state after the step.
-  void add(LayerRef layer, const Snapshot& below, std::vector<Digest> keys, const Digest& state,
-           const StepLabel& step);
+  struct Work {
+    LayerRef layer;
+    std::vector<Digest> keys;  // once sealed, a cache record is written under each
+    Digest state;              // the key of the state after the step
+    StepLabel step;
+    StepLock lock;  // freed when the records are there
+  };
+  // What the step copied up from `below` and did not change is left out of the tar.
+  void add(Work work, const Snapshot& below);
 
   [[nodiscard]] bool isIdle() const { return running_.empty() && waiting_.empty(); }
   [[nodiscard]] std::vector<int> fds() const;
@@ -34,15 +39,12 @@ class Sealer {
 
  private:
   struct Job {
-    LayerRef layer;
+    Work work;
     std::vector<int> lowers;
-    std::vector<Digest> keys;
-    Digest state;
-    StepLabel step;
     Child child;
   };
   void startNext();
-  void finish(Job& job);
+  void finish(Job& job) const;
 
   const store::Layout& layout_;
   const StepCache& cache_;

@@ -2,6 +2,8 @@
 
 #include <linux/mount.h>
 
+#include <algorithm>
+
 #include "base/sys.h"
 #include "store/layers.h"
 #include "store/overlay.h"
@@ -25,6 +27,13 @@ std::vector<int> openFolders(const store::Layout& layout, const Snapshot& snapsh
     folders.push_back((*layer)->folder.get());
   }
   return folders;
+}
+
+bool isUnpackingNeeded(const store::Layout& layout, const Snapshot& snapshot) {
+  const store::Layers views{layout};
+  return std::any_of(snapshot.layers.begin(), snapshot.layers.end(), [&](const LayerRef& layer) {
+    return !layer->folder && !views.has(*layer->diffId);
+  });
 }
 
 Fd mountReadOnly(const store::Layout& layout, const Snapshot& snapshot) {

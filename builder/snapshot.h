@@ -36,6 +36,9 @@ struct Snapshot {
 // Makes sure every layer has a folder (unpacking stored ones); returns the folders topmost first.
 std::vector<int> openFolders(const store::Layout& layout, const Snapshot& snapshot);
 
+// Whether openFolders would have to unpack a layer.
+bool isUnpackingNeeded(const store::Layout& layout, const Snapshot& snapshot);
+
 // A read-only union of the snapshot, detached; an empty snapshot gives an empty folder.
 Fd mountReadOnly(const store::Layout& layout, const Snapshot& snapshot);
 
