@@ -1,9 +1,11 @@
 #include "builder/content_digest.h"
 
+#include <fmt/format.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/fs.h"
 #include "base/sys.h"
@@ -15,14 +17,25 @@ namespace {
 
 constexpr size_t kBuffer = size_t{256} << 10;
 
-void addXattrs(Hasher& hasher, int fd) {
+// Adds the xattrs that count; gives the first 8 bytes of their digest, 0 when there are none.
+std::uint64_t addXattrs(Hasher& hasher, int fd) {
   std::vector<std::string> names = sys::flistxattr(fd);
+  names.erase(std::remove_if(names.begin(), names.end(),
+                             [](const std::string& name) { return !isCopiedXattr(name); }),
+              names.end());
+  hasher.field(std::uint64_t{names.size()});
+  if (names.empty()) return 0;
   std::sort(names.begin(), names.end());
+  Hasher own;
   for (const std::string& name : names) {
-    if (!isCopiedXattr(name)) continue;
-    hasher.field(name);
-    hasher.field(sys::fgetxattr(fd, name).value_or(""));
+    own.field(name);
+    own.field(sys::fgetxattr(fd, name).value_or(""));
   }
+  const Digest digest = own.finish();
+  hasher.update(std::as_bytes(std::span{digest.bytes()}));
+  std::uint64_t number = 0;
+  std::memcpy(&number, digest.bytes().data(), sizeof number);
+  return number;
 }
 
 bool isUnchanged(const struct stat& before, const struct stat& after) {
@@ -38,6 +51,16 @@ bool isCopiedXattr(const std::string& name) {
          !name.starts_with("trusted.overlay.") && !name.starts_with("user.overlay.");
 }
 
+mode_t gitMode(mode_t mode) {
+  if (S_ISDIR(mode)) return S_IFDIR | 0755;
+  if (!S_ISREG(mode)) return mode;
+  return S_IFREG | ((mode & S_IXUSR) != 0 ? 0755 : 0644);
+}
+
+mode_t ContentDigester::modeOf(const struct stat& st) const {
+  return gitPermissions_ ? gitMode(st.st_mode) : st.st_mode;
+}
+
 // Every 16 MiB at most: the call costs a system call.
 void ContentDigester::pulse() {
   if (pulse_ && ++ticks_ % 64 == 0) pulse_();
@@ -45,7 +68,7 @@ void ContentDigester::pulse() {
 
 Hasher ContentDigester::header(const struct stat& st) const {
   Hasher hasher;
-  hasher.field(std::uint64_t{st.st_mode});
+  hasher.field(std::uint64_t{modeOf(st)});
   hasher.field(std::uint64_t{isContext_ ? 0 : st.st_uid});
   hasher.field(std::uint64_t{isContext_ ? 0 : st.st_gid});
   const bool isDevice = S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode);
@@ -72,7 +95,7 @@ std::optional<Digest> ContentDigester::digestFolder(const Folder& folder, const 
                                                     const SourceFilter::State& state,
                                                     bool isTaken) {
   Hasher hasher = header(st);
-  addXattrs(hasher, folder.fd);
+  const std::uint64_t xattrs = addXattrs(hasher, folder.fd);
   bool isAny = isTaken;
   for (const fs::Entry& entry : fs::listSorted(folder.fd)) {
     const auto child = sys::tryFstatat(folder.fd, entry.name);
@@ -96,6 +119,7 @@ std::optional<Digest> ContentDigester::digestFolder(const Folder& folder, const 
     hasher.update(std::as_bytes(std::span{digest->bytes()}));
   }
   if (!isAny) return std::nullopt;
+  others_.push_back({folder.contextPath, modeOf(st), xattrs, {}});
   return hasher.finish();
 }
 
@@ -103,29 +127,47 @@ std::optional<Digest> ContentDigester::digestEntry(int dir, const std::string& n
                                                    const std::string& contextPath,
                                                    const struct stat& st) {
   if (isContext_ && isSpecial(st.st_mode)) return std::nullopt;
-  if (S_ISREG(st.st_mode)) {
-    pulse();
-    seen_.push_back(
-        {contextPath, st.st_ino, st.st_size, nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)});
-    if (reads_ == Reads::nothing) return Digest{};
-    if (const Digest* known = cache_ != nullptr ? cache_->find(contextPath, st) : nullptr)
-      return *known;
-    const std::int64_t readAt = currentNanoseconds();
-    const Digest digest = readFile(dir, name, contextPath, st);
-    if (cache_ != nullptr) cache_->remember(contextPath, st, digest, readAt);
-    return digest;
-  }
+  if (S_ISREG(st.st_mode)) return digestFile(dir, name, contextPath, st).whole;
   Hasher hasher = header(st);
-  if (S_ISLNK(st.st_mode)) hasher.field(sys::readlinkat(dir, name));
+  SeenOther other{contextPath, modeOf(st), 0, {}};
+  if (S_ISLNK(st.st_mode)) {
+    other.link = sys::readlinkat(dir, name);
+    hasher.field(other.link);
+  } else {
+    other.link = fmt::format("{}:{}", major(st.st_rdev), minor(st.st_rdev));
+  }
+  others_.push_back(std::move(other));
   return hasher.finish();
 }
 
-Digest ContentDigester::readFile(int dir, const std::string& name, const std::string& contextPath,
-                                 const struct stat& st) {
+FileDigest ContentDigester::digestFile(int dir, const std::string& name,
+                                       const std::string& contextPath, const struct stat& st) {
+  pulse();
+  seen_.push_back({contextPath,
+                   st.st_ino,
+                   st.st_size,
+                   nanoseconds(st.st_mtim),
+                   nanoseconds(st.st_ctim),
+                   modeOf(st),
+                   {}});
+  if (reads_ == Reads::nothing) return {};
+  FileDigest& digest = seen_.back().digest;
+  if (const FileDigest* known = cache_ != nullptr ? cache_->find(contextPath, st) : nullptr)
+    return digest = *known;
+  const std::int64_t readAt = currentNanoseconds();
+  digest = readFile(dir, name, contextPath, st);
+  if (cache_ != nullptr) cache_->remember(contextPath, st, digest, readAt);
+  return digest;
+}
+
+FileDigest ContentDigester::readFile(int dir, const std::string& name,
+                                     const std::string& contextPath, const struct stat& st) {
   const int noFollow = dir == AT_FDCWD ? 0 : O_NOFOLLOW;
   const Fd fd = sys::openat(dir, name, O_RDONLY | O_NONBLOCK | noFollow);
-  Hasher hasher = header(st);
-  addXattrs(hasher, fd.get());
+  FileDigest digest;
+  Hasher whole = header(st);
+  digest.xattrs = addXattrs(whole, fd.get());
+  Hasher content;
   buffer_.resize(kBuffer);
   for (;;) {
     const auto count = static_cast<size_t>(
@@ -133,12 +175,15 @@ Digest ContentDigester::readFile(int dir, const std::string& name, const std::st
                    text::quote(contextPath)));
     if (count == 0) break;
     pulse();
-    hasher.update(std::span{buffer_}.first(count));
+    content.update(std::span{buffer_}.first(count));
   }
   if (!isUnchanged(st, sys::fstat(fd.get()))) {
     throw Error::make(Kind::failed, "file {} changed while it was read", text::quote(contextPath));
   }
-  return hasher.finish();
+  digest.content = content.finish();
+  whole.update(std::as_bytes(std::span{digest.content.bytes()}));
+  digest.whole = whole.finish();
+  return digest;
 }
 
 }  // namespace img::builder

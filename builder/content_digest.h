@@ -21,7 +21,21 @@ struct SeenFile {
   std::string path;
   std::uint64_t inode = 0;
   std::int64_t size = 0, mtime = 0, ctime = 0;  // times in nanoseconds
-  bool operator==(const SeenFile&) const = default;
+  mode_t mode = 0;
+  FileDigest digest;  // not with Reads::nothing
+  // Whether nobody has written in between; the digest need not have been read again for that.
+  bool operator==(const SeenFile& other) const {
+    return path == other.path && inode == other.inode && size == other.size &&
+           mtime == other.mtime && ctime == other.ctime;
+  }
+};
+
+// A folder, a link or a special file that counted.
+struct SeenOther {
+  std::string path;
+  mode_t mode = 0;
+  std::uint64_t xattrs = 0;  // of a folder, as in FileDigest
+  std::string link;          // a link's target; "major:minor" of a device
 };
 
 class ContentDigester {
@@ -36,6 +50,11 @@ class ContentDigester {
 
   // The regular files met so far, in the order of the walk.
   [[nodiscard]] const std::vector<SeenFile>& seen() const { return seen_; }
+  [[nodiscard]] const std::vector<SeenOther>& seenOthers() const { return others_; }
+
+  // Files of a context count as 0644, or 0755 if their owner may execute them, folders as 0755
+  // (--context-perms=git). Such digests need a stat cache of their own.
+  void useGitPermissions() { gitPermissions_ = true; }
 
   // `handle`: O_PATH descriptor of the source; `contextPath`: where it lies below the source root,
   // for the cache and the ignore rules. nullopt: nothing of it counts.
@@ -52,22 +71,30 @@ class ContentDigester {
                                      bool isTaken);
   std::optional<Digest> digestEntry(int dir, const std::string& name,
                                     const std::string& contextPath, const struct stat& st);
-  Digest readFile(int dir, const std::string& name, const std::string& contextPath,
-                  const struct stat& st);
+  FileDigest digestFile(int dir, const std::string& name, const std::string& contextPath,
+                        const struct stat& st);
+  FileDigest readFile(int dir, const std::string& name, const std::string& contextPath,
+                      const struct stat& st);
   [[nodiscard]] Hasher header(const struct stat& st) const;
+  [[nodiscard]] mode_t modeOf(const struct stat& st) const;
   void pulse();
 
   bool isContext_;
   StatCache* cache_;
   Reads reads_;
+  bool gitPermissions_ = false;
   std::function<void()> pulse_;
   unsigned ticks_ = 0;
   std::vector<SeenFile> seen_;
+  std::vector<SeenOther> others_;
   std::vector<std::byte> buffer_;
 };
 
 // The xattrs that count in a digest and are copied: all but system.* and security.*, with
 // security.capability.
 bool isCopiedXattr(const std::string& name);
+
+// The mode with which a file of the context counts and arrives under --context-perms=git.
+mode_t gitMode(mode_t mode);
 
 }  // namespace img::builder

@@ -10,15 +10,26 @@
 namespace img::builder {
 namespace {
 
-constexpr std::string_view kMagic = "img stat cache 3\n";
+constexpr std::string_view kMagic = "img stat cache 4\n";
 
-// The file: magic, then per entry this, the digest and the path.
+// The file: magic, then per entry this and the path.
 struct Fixed {
   std::uint64_t device, inode, size, mode;
   std::int64_t mtime, ctime;
-  std::uint8_t digest[32];
+  std::uint8_t whole[32], content[32];
+  std::uint64_t xattrs;
   std::uint64_t pathLength;
 };
+
+Digest digestFrom(const std::uint8_t (&raw)[32]) {
+  Digest::Bytes bytes;
+  std::memcpy(bytes.data(), raw, bytes.size());
+  return Digest{bytes};
+}
+
+void copyTo(std::uint8_t (&raw)[32], const Digest& digest) {
+  std::memcpy(raw, digest.bytes().data(), sizeof raw);
+}
 
 // File times come from the kernel's coarse clock: a tick of up to 10 ms (CONFIG_HZ=100).
 constexpr std::int64_t kTick = 20'000'000;
@@ -55,10 +66,9 @@ void StatCache::read(std::string_view text) {
     Fixed fixed;
     std::memcpy(&fixed, text.data(), sizeof fixed);
     text.remove_prefix(sizeof fixed);
-    Digest::Bytes bytes;
-    std::memcpy(bytes.data(), fixed.digest, bytes.size());
+    const FileDigest known{digestFrom(fixed.whole), digestFrom(fixed.content), fixed.xattrs};
     entries_.push_back({text.substr(0, fixed.pathLength), fixed.device, fixed.inode, fixed.size,
-                        fixed.mode, fixed.mtime, fixed.ctime, Digest{bytes}, false});
+                        fixed.mode, fixed.mtime, fixed.ctime, known, false});
     text.remove_prefix(std::min<size_t>(fixed.pathLength, text.size()));
   }
 }
@@ -73,7 +83,7 @@ StatCache::Entry* StatCache::lookUp(std::string_view path) {
   return &*at;
 }
 
-const Digest* StatCache::find(std::string_view path, const struct stat& st) {
+const FileDigest* StatCache::find(std::string_view path, const struct stat& st) {
   Entry* entry = lookUp(path);
   if (entry == nullptr) return nullptr;
   ++next_;
@@ -86,7 +96,7 @@ const Digest* StatCache::find(std::string_view path, const struct stat& st) {
   return &entry->digest;
 }
 
-void StatCache::remember(std::string_view path, const struct stat& st, const Digest& digest,
+void StatCache::remember(std::string_view path, const struct stat& st, const FileDigest& digest,
                          std::int64_t readAt) {
   if (std::max(nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)) + kTick >= readAt) return;
   owned_.push_back(std::make_unique<std::string>(path));
@@ -104,9 +114,17 @@ void StatCache::save() {
   std::sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.path < b.path; });
   std::string text{kMagic};
   for (const Entry& entry : all) {
-    Fixed fixed{entry.device, entry.inode, entry.size, entry.mode,
-                entry.mtime,  entry.ctime, {},         entry.path.size()};
-    std::memcpy(fixed.digest, entry.digest.bytes().data(), sizeof fixed.digest);
+    Fixed fixed{};
+    fixed.device = entry.device;
+    fixed.inode = entry.inode;
+    fixed.size = entry.size;
+    fixed.mode = entry.mode;
+    fixed.mtime = entry.mtime;
+    fixed.ctime = entry.ctime;
+    fixed.xattrs = entry.digest.xattrs;
+    fixed.pathLength = entry.path.size();
+    copyTo(fixed.whole, entry.digest.whole);
+    copyTo(fixed.content, entry.digest.content);
     text.append(reinterpret_cast<const char*>(&fixed), sizeof fixed);
     text.append(entry.path);
   }

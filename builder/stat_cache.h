@@ -20,15 +20,23 @@
 
 namespace img::builder {
 
+// What is known of a file's bytes: `whole` is what counts for keys (dockerfile.md 6.3); the other
+// two tell content and xattrs apart when a miss is explained.
+struct FileDigest {
+  Digest whole, content;
+  std::uint64_t xattrs = 0;  // of their digest; 0: there are none
+  bool operator==(const FileDigest&) const = default;
+};
+
 class StatCache {
  public:
   // `contextPath` identifies the file. A missing or damaged one is an empty cache.
   StatCache(const store::Layout& layout, const std::string& contextPath);
 
-  // The digest of `path` if nothing about it has changed.
-  const Digest* find(std::string_view path, const struct stat& st);
+  // The digests of `path` if nothing about it has changed.
+  const FileDigest* find(std::string_view path, const struct stat& st);
   // `readAt`: when reading began, currentNanoseconds().
-  void remember(std::string_view path, const struct stat& st, const Digest& digest,
+  void remember(std::string_view path, const struct stat& st, const FileDigest& digest,
                 std::int64_t readAt);
   // Writes the entries that were found or remembered in this build, when anything is new.
   void save();
@@ -38,7 +46,7 @@ class StatCache {
     std::string_view path;  // into text_ or owned_
     std::uint64_t device = 0, inode = 0, size = 0, mode = 0;
     std::int64_t mtime = 0, ctime = 0;  // nanoseconds
-    Digest digest;
+    FileDigest digest;
     bool isUsed = false;
   };
   void read(std::string_view text);

@@ -62,6 +62,33 @@ TEST_F(ContentDigest, LeavesOutWhatIsIgnored) {
   EXPECT_EQ(digest(filter), before);
 }
 
+TEST_F(ContentDigest, TellsContentXattrsAndModeApart) {
+  writeFile(temp_.fd(), "tree/a", "1", 0664);
+  sys::symlinkat("a", temp_.fd(), "tree/l");
+  const auto look = [&](bool isGit) {
+    const Fd handle = sys::openat(temp_.fd(), "tree", O_PATH);
+    ContentDigester digester{true, nullptr};
+    if (isGit) digester.useGitPermissions();
+    const auto whole = digester.digest(handle.get(), "tree", {});
+    EXPECT_EQ(digester.seen().at(0).path, "tree/a");
+    EXPECT_EQ(digester.seenOthers().at(0).link, "a");
+    return std::pair{*whole, digester.seen().at(0)};
+  };
+  const auto [whole, file] = look(false);
+  EXPECT_EQ(file.digest.content, Digest::of("1"));
+  EXPECT_EQ(file.mode, mode_t{S_IFREG | 0664});
+  EXPECT_EQ(look(true).second.mode, mode_t{S_IFREG | 0644});
+  const Digest git = look(true).first;
+  sys::fchmodat(temp_.fd(), "tree/a", 0644);
+  EXPECT_NE(look(false).first, whole);
+  EXPECT_EQ(look(false).second.digest.content, file.digest.content);
+  EXPECT_EQ(look(true).first, git);
+  sys::fchmodat(temp_.fd(), "tree/a", 0744);
+  EXPECT_NE(look(true).first, git);
+}
+
+const FileDigest kDigest{Digest::of("x"), Digest::of("y"), 0};
+
 class StatCacheTest : public testing::Test {
  protected:
   StatCacheTest() : layout_(store::Layout::open(temp_.path() + "/store")) {
@@ -79,7 +106,7 @@ class StatCacheTest : public testing::Test {
 };
 
 TEST_F(StatCacheTest, GivesBackWhatWasSaved) {
-  const Digest digest = Digest::of("x");
+  const FileDigest digest{Digest::of("x"), Digest::of("y"), 7};
   StatCache first{layout_, "/context"};
   EXPECT_EQ(first.find("f", oldStat()), nullptr);
   first.remember("f", oldStat(), digest, currentNanoseconds());
@@ -93,7 +120,7 @@ TEST_F(StatCacheTest, GivesBackWhatWasSaved) {
 
 TEST_F(StatCacheTest, ForgetsAFileOfWhichAnythingChanged) {
   StatCache first{layout_, "/context"};
-  first.remember("f", oldStat(), Digest::of("x"), currentNanoseconds());
+  first.remember("f", oldStat(), kDigest, currentNanoseconds());
   first.save();
   const auto isKnown = [&](auto change) {
     struct stat st = oldStat();
@@ -111,14 +138,14 @@ TEST_F(StatCacheTest, ForgetsAFileOfWhichAnythingChanged) {
 TEST_F(StatCacheTest, DoesNotTrustAFileThatWasReadInTheTickOfItsChange) {
   const struct stat st = sys::fstatat(temp_.fd(), "f");
   StatCache first{layout_, "/context"};
-  first.remember("f", st, Digest::of("x"), nanoseconds(st.st_ctim) + 1);
+  first.remember("f", st, kDigest, nanoseconds(st.st_ctim) + 1);
   first.save();
   EXPECT_EQ((StatCache{layout_, "/context"}.find("f", st)), nullptr);
 }
 
 TEST_F(StatCacheTest, TakesADamagedFileForNoCache) {
   StatCache first{layout_, "/context"};
-  first.remember("f", oldStat(), Digest::of("x"), currentNanoseconds());
+  first.remember("f", oldStat(), kDigest, currentNanoseconds());
   first.save();
   const Fd folder = sys::openDirectory(layout_.fd(), "cache/stat");
   const std::string name = fs::list(folder.get()).front().name;
