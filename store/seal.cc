@@ -18,6 +18,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/block_pipe.h"
+#include "store/change_folder.h"
 #include "store/holes.h"
 #include "store/lower_view.h"
 #include "store/tar.h"
@@ -30,14 +31,6 @@ namespace {
 // Deeper than any path the kernel accepts in one piece; keeps the walk's stack bounded.
 constexpr int kMaxDepth = 4096;
 
-// The atime of what is read should not change: the file system would write an inode per file.
-Fd openForReading(int dir, const std::string& name, int flags) {
-  flags |= O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY;
-  const int fd = ::openat(dir, name.c_str(), flags | O_NOATIME);
-  if (fd >= 0) return Fd{fd};
-  return sys::openat(dir, name, flags);  // EPERM: somebody else's file; other errors come again
-}
-
 struct Time {
   std::int64_t seconds;
   std::uint32_t nanoseconds;
@@ -49,11 +42,10 @@ class Sealer {
   Sealer(TarWriter& tar, const SealOptions& options)
       : tar_(tar), options_(options), exclude_(options.exclude.begin(), options.exclude.end()) {}
 
-  SealResult run(int upper) try {
-    const Fd root = sys::openDirectory(upper, ".");
-    const OpaqueMark mark = opaqueMark(root.get());
-    walk(root.get(), mark,
-         mark == OpaqueMark::opaque ? LowerFolder{} : LowerFolder::root(options_.lowers), 0);
+  SealResult run(const std::vector<int>& uppers) try {
+    const ChangeFolder root = ChangeFolder::root(uppers);
+    walk(root, root.isOpaque(),
+         root.isOpaque() ? LowerFolder{} : LowerFolder::root(options_.lowers), 0);
     tar_.finish();
     return result_;
   } catch (Error& error) {
@@ -66,16 +58,16 @@ class Sealer {
   // A name in a folder: `key` is what the archive says and what the order goes by.
   struct Item {
     std::string key;
-    unsigned char type;  // DT_REG ..., DT_UNKNOWN
-    bool isWhiteout;
+    ChangeFolder::Item found;
     bool operator<(const Item& other) const { return key < other.key; }
   };
 
-  std::vector<Item> listItems(int dir, OpaqueMark mark);
-  [[nodiscard]] bool isDeletion(int dir, const fs::Entry& found, OpaqueMark mark) const;
-  void walk(int dir, OpaqueMark mark, const LowerFolder& below, int depth);
-  void sealEntry(int dir, const Item& item, const LowerFolder& below, int depth);
-  void sealFolder(int dir, const std::string& name, const LowerFolder& below, int depth);
+  std::vector<Item> listItems(const ChangeFolder& folder);
+  void walk(const ChangeFolder& folder, bool isMarked, const LowerFolder& below, int depth);
+  void sealEntry(const ChangeFolder& parent, const ChangeFolder::Item& item,
+                 const LowerFolder& below, int depth);
+  void sealFolder(const ChangeFolder& parent, const ChangeFolder::Item& item,
+                  const LowerFolder& below, int depth);
   void sealFile(int dir, const std::string& name, const LowerFolder& below);
   void sealSpecial(int dir, const std::string& name, const struct stat& st,
                    const LowerFolder& below);
@@ -106,87 +98,78 @@ class Sealer {
       links_;  // first path of every file with several names
 };
 
-bool Sealer::isDeletion(int dir, const fs::Entry& found, OpaqueMark mark) const {
-  if (found.type != DT_CHR && found.type != DT_UNKNOWN && mark != OpaqueMark::hasXattrWhiteouts)
-    return false;
-  const struct stat st = sys::fstatat(dir, found.name);
-  if (isWhiteoutDevice(st)) return true;
-  if (mark != OpaqueMark::hasXattrWhiteouts || !S_ISREG(st.st_mode) || st.st_size != 0)
-    return false;
-  return hasWhiteoutXattr(openForReading(dir, found.name, 0).get());
-}
-
-std::vector<Sealer::Item> Sealer::listItems(int dir, OpaqueMark mark) {
+std::vector<Sealer::Item> Sealer::listItems(const ChangeFolder& folder) {
   std::vector<Item> items;
-  for (fs::Entry& found : fs::list(dir)) {
-    const bool isWhiteout = isDeletion(dir, found, mark);
-    if (isWhiteout) {
-      items.push_back({std::string{kWhiteoutPrefix} + found.name, found.type, true});
-    } else if (found.name.starts_with(kWhiteoutPrefix)) {
+  for (ChangeFolder::Item& found : folder.list()) {
+    std::string key = found.name;
+    if (found.isWhiteout) {
+      key.insert(0, kWhiteoutPrefix);
+    } else if (key.starts_with(kWhiteoutPrefix)) {
       // OCI image-spec layer.md, "Whiteouts": such a name would delete something when the layer is
       // unpacked.
       throw Error::make(Kind::unsupported,
                         "a layer cannot hold {}: names that begin with \".wh.\" mean deletion",
-                        text::quote(path_.empty() ? found.name : path_ + "/" + found.name))
+                        text::quote(path_.empty() ? key : path_ + "/" + key))
           .hint("remove or rename the file in the step that makes it");
-    } else {
-      items.push_back({std::move(found.name), found.type, false});
     }
+    items.push_back({std::move(key), std::move(found)});
   }
   std::sort(items.begin(), items.end());
   return items;
 }
 
-void Sealer::walk(int dir, OpaqueMark mark, const LowerFolder& below, int depth) {
+void Sealer::walk(const ChangeFolder& folder, bool isMarked, const LowerFolder& below, int depth) {
   if (depth > kMaxDepth) {
     throw Error::make(Kind::unsupported, "{} is nested over {} folders deep", text::quote(path_),
                       kMaxDepth);
   }
-  if (mark == OpaqueMark::opaque) emitMark(kOpaqueName);
+  if (isMarked) emitMark(kOpaqueName);
   const size_t parent = path_.size();
-  for (const Item& item : listItems(dir, mark)) {
-    const std::string_view name =
-        std::string_view{item.key}.substr(item.isWhiteout ? kWhiteoutPrefix.size() : 0);
+  for (const Item& item : listItems(folder)) {
+    const std::string& name = item.found.name;
     if (parent > 0) path_ += '/';
     path_ += name;
     if (!exclude_.empty() && exclude_.contains(path_)) {
       path_.resize(parent);
       continue;
     }
-    if (item.isWhiteout) {
+    if (item.found.isWhiteout) {
       path_.resize(parent);
-      if (!hidesNothing(below, std::string{name})) emitMark(item.key);
+      if (!hidesNothing(below, name)) emitMark(item.key);
     } else {
-      sealEntry(dir, item, below, depth);
+      sealEntry(folder, item.found, below, depth);
       path_.resize(parent);
     }
   }
 }
 
-void Sealer::sealEntry(int dir, const Item& item, const LowerFolder& below, int depth) {
+void Sealer::sealEntry(const ChangeFolder& parent, const ChangeFolder::Item& item,
+                       const LowerFolder& below, int depth) {
   // Files and folders are opened at once and everything is asked of the descriptor: one path lookup
   // each.
-  const std::string& name = item.key;
+  const std::string& name = item.name;
+  const int dir = parent.dirOf(item);
   if (item.type == DT_REG) return sealFile(dir, name, below);
-  if (item.type == DT_DIR) return sealFolder(dir, name, below, depth);
+  if (item.type == DT_DIR) return sealFolder(parent, item, below, depth);
   const struct stat st = sys::fstatat(dir, name);
   switch (st.st_mode & S_IFMT) {
-    case S_IFDIR: return sealFolder(dir, name, below, depth);
+    case S_IFDIR: return sealFolder(parent, item, below, depth);
     case S_IFREG: return sealFile(dir, name, below);
     case S_IFSOCK: log::info("socket {} is left out of the layer", text::quote(path_)); return;
     default: return sealSpecial(dir, name, st, below);
   }
 }
 
-void Sealer::sealFolder(int dir, const std::string& name, const LowerFolder& below, int depth) {
-  const Fd folder = openForReading(dir, name, O_DIRECTORY);
-  const struct stat st = sys::fstat(folder.get());
+void Sealer::sealFolder(const ChangeFolder& parent, const ChangeFolder::Item& item,
+                        const LowerFolder& below, int depth) {
+  const std::string& name = item.name;
+  const ChangeFolder folder = parent.descend(item);
+  const struct stat st = sys::fstat(folder.top());
   TarEntry entry = entryFor(st);
-  entry.xattrs = readXattrs(folder.get());
-  OpaqueMark mark = opaqueMark(folder.get());
-  const bool isOpaque = mark == OpaqueMark::opaque;
+  entry.xattrs = readXattrs(folder.top());
+  const bool isOpaque = folder.isOpaque();
   // overlayfs marks every new folder of a merged one (ovl_create_upper, fs/overlayfs/dir.c).
-  if (isOpaque && hidesNothing(below, name)) mark = OpaqueMark::none;
+  const bool isMarked = isOpaque && !hidesNothing(below, name);
   const auto lower = below.find(name);
   bool isSame = false;
   if (lower && !isOpaque && S_ISDIR(lower->st.st_mode) && isSameMeta(st, lower->st)) {
@@ -199,7 +182,7 @@ void Sealer::sealFolder(int dir, const std::string& name, const LowerFolder& bel
   } else {
     emit(entry);
   }
-  walk(folder.get(), mark, lower && !isOpaque ? below.descend(name) : LowerFolder{}, depth + 1);
+  walk(folder, isMarked, lower && !isOpaque ? below.descend(name) : LowerFolder{}, depth + 1);
   // Still pending: nothing below it has changed.
   if (pending_.size() > outer) pending_.resize(outer);
 }
@@ -255,11 +238,12 @@ void Sealer::sealSpecial(int dir, const std::string& name, const struct stat& st
 
 // A mark for a name that no layer below has; a layer without lowers is sealed for any.
 bool Sealer::hidesNothing(const LowerFolder& below, const std::string& name) const {
-  return !options_.lowers.empty() && !below.find(name);
+  return (options_.isBottom || !options_.lowers.empty()) && !below.find(name);
 }
 
 Time Sealer::timeOf(const struct stat& st) const {
   const Time time{st.st_mtim.tv_sec, static_cast<std::uint32_t>(st.st_mtim.tv_nsec)};
+  if (options_.setMtime) return {*options_.setMtime, 0};
   if (!options_.clampMtime) return time;
   const Time latest{*options_.clampMtime, 0};
   const bool isLater =
@@ -359,17 +343,26 @@ void Sealer::copyData(int file, std::uint64_t offset, std::uint64_t length) {
 
 }  // namespace
 
-SealResult writeLayerTar(int upper, Sink& sink, const SealOptions& options) {
+SealResult writeLayerTar(const std::vector<int>& uppers, Sink& sink, const SealOptions& options) {
   BlockPipe pipe{sink, BlockPipe::Mode::overlapped};
   TarWriter tar{pipe};
-  return Sealer{tar, options}.run(upper);
+  return Sealer{tar, options}.run(uppers);
+}
+
+SealResult writeLayerTar(int upper, Sink& sink, const SealOptions& options) {
+  return writeLayerTar(std::vector<int>{upper}, sink, options);
+}
+
+SealedLayer sealLayer(const Layout& layout, const std::vector<int>& uppers,
+                      const SealOptions& options, BlobWriter::Durability durability) {
+  BlobWriter blob{layout};
+  const SealResult stats = writeLayerTar(uppers, blob, options);
+  return {blob.commit(media::kLayer, {}, durability), stats};
 }
 
 SealedLayer sealLayer(const Layout& layout, int upper, const SealOptions& options,
                       BlobWriter::Durability durability) {
-  BlobWriter blob{layout};
-  const SealResult stats = writeLayerTar(upper, blob, options);
-  return {blob.commit(media::kLayer, {}, durability), stats};
+  return sealLayer(layout, std::vector<int>{upper}, options, durability);
 }
 
 }  // namespace img::store

@@ -17,12 +17,15 @@ namespace img::store {
 
 struct SealOptions {
   std::optional<std::int64_t> clampMtime;  // SOURCE_DATE_EPOCH: later times become this one
+  std::optional<std::int64_t> setMtime;    // all times become this one
   // Paths (relative, no leading '/') that are left out with all below them: mount stubs.
   std::vector<std::string> exclude;
   // Open folders of the layers below, topmost first. A copied-up file or folder that is the same
   // there (type, mode, owner, size, mtime, xattrs, content) is left out, and so is a
   // whiteout or opaque mark that hides nothing. Empty: nothing is compared.
   std::vector<int> lowers;
+  // `lowers` is all there is below, also when it is empty: a mark that hides nothing is left out.
+  bool isBottom = false;
   // Sees every regular file's bytes as they are hashed (the secret guard). May be empty.
   std::function<void(const std::string& path, std::span<const std::byte>)> inspect;
 };
@@ -37,6 +40,10 @@ struct SealResult {
 // layers use a second thread for the sink. Throws Kind::unsupported for names that a layer cannot
 // hold (".wh." at the begin), Kind::failed when a file changes while it is read.
 SealResult writeLayerTar(int upper, Sink& sink, const SealOptions& options);
+// Several upper directories, topmost first, as the one layer that has the same effect: what an
+// upper one deletes of a lower one is gone. With all layers of an image and `isBottom` that is the
+// tar of its root file system.
+SealResult writeLayerTar(const std::vector<int>& uppers, Sink& sink, const SealOptions& options);
 
 // The same straight into a blob: the descriptor's digest is the diff ID (layers are stored
 // uncompressed).
@@ -45,6 +52,9 @@ struct SealedLayer {
   SealResult stats;
 };
 SealedLayer sealLayer(const Layout& layout, int upper, const SealOptions& options,
+                      BlobWriter::Durability durability = BlobWriter::Durability::later);
+SealedLayer sealLayer(const Layout& layout, const std::vector<int>& uppers,
+                      const SealOptions& options,
                       BlobWriter::Durability durability = BlobWriter::Durability::later);
 
 }  // namespace img::store
