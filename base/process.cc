@@ -111,13 +111,50 @@ ExitStatus waitFor(pid_t pid) {
 
 namespace {
 
-[[noreturn]] void execProgram(const std::vector<std::string>& argv, int in, int out, int err) {
-  if (::dup2(in, 0) < 0 || ::dup2(out, 1) < 0 || ::dup2(err, 2) < 0) ::_exit(126);
+std::vector<char*> rawWords(const std::vector<std::string>& words) {
   std::vector<char*> raw;
-  raw.reserve(argv.size() + 1);
-  for (const std::string& word : argv) raw.push_back(const_cast<char*>(word.c_str()));
+  raw.reserve(words.size() + 1);
+  for (const std::string& word : words) raw.push_back(const_cast<char*>(word.c_str()));
   raw.push_back(nullptr);
+  return raw;
+}
+
+// Puts `fds` at 3, 4, ... and marks all above for closing. First out of the way, so that no dup2
+// hits one that is still wanted.
+bool placeDescriptors(std::vector<int> fds) {
+  constexpr int kFree = 64;
+  for (int& fd : fds) {
+    if ((fd = ::fcntl(fd, F_DUPFD, kFree)) < 0) return false;
+  }
+  int place = 3;
+  for (const int fd : fds) {
+    if (::dup2(fd, place++) < 0) return false;
+  }
+  return ::close_range(static_cast<unsigned>(place), ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+}
+
+struct Streams {
+  int in, out, err;
+};
+
+[[noreturn]] void execProgram(const std::vector<std::string>& argv, const Streams& streams) {
+  if (::dup2(streams.in, 0) < 0 || ::dup2(streams.out, 1) < 0 || ::dup2(streams.err, 2) < 0)
+    ::_exit(126);
+  const std::vector<char*> raw = rawWords(argv);
   ::execvp(raw[0], raw.data());
+  ::_exit(errno == ENOENT ? 127 : 126);
+}
+
+[[noreturn]] void execProgram(const Program& program, const Streams& streams, pid_t parent) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);
+  ::signal(SIGPIPE, SIG_DFL);
+  if (::dup2(streams.in, 0) < 0 || ::dup2(streams.out, 1) < 0 || ::dup2(streams.err, 2) < 0 ||
+      !placeDescriptors(program.fds))
+    ::_exit(126);
+  const std::vector<char*> argv = rawWords(program.argv);
+  const std::vector<char*> environment = rawWords(program.environment);
+  ::execvpe(argv[0], argv.data(), environment.data());
   ::_exit(errno == ENOENT ? 127 : 126);
 }
 
@@ -147,12 +184,14 @@ void pump(Fd in, Fd out, Fd err, std::string_view input, Output& result) {
 
 }  // namespace
 
-Output runProgram(const std::vector<std::string>& argv, const std::string& input) {
+namespace {
+
+Output runWith(const std::function<void(const Streams&)>& exec, const std::string& input) {
   Pipe in = Pipe::make();
   Pipe out = Pipe::make();
   Pipe err = Pipe::make();
   const pid_t pid = sys::check([] { return ::fork(); }, "fork");
-  if (pid == 0) execProgram(argv, in.read.get(), out.write.get(), err.write.get());
+  if (pid == 0) exec({in.read.get(), out.write.get(), err.write.get()});
   in.read.reset();
   out.write.reset();
   err.write.reset();
@@ -160,6 +199,18 @@ Output runProgram(const std::vector<std::string>& argv, const std::string& input
   pump(std::move(in.write), std::move(out.read), std::move(err.read), input, result);
   result.status = waitFor(pid);
   return result;
+}
+
+}  // namespace
+
+Output runProgram(const std::vector<std::string>& argv, const std::string& input) {
+  return runWith([&](const Streams& streams) { execProgram(argv, streams); }, input);
+}
+
+Output runProgram(const Program& program) {
+  const pid_t parent = ::getpid();
+  return runWith([&](const Streams& streams) { execProgram(program, streams, parent); },
+                 program.input);
 }
 
 }  // namespace img

@@ -63,4 +63,14 @@ struct Output {
 };
 Output runProgram(const std::vector<std::string>& argv, const std::string& input = {});
 
+// The same for a program that must get what is listed here and nothing else: every other descriptor
+// is closed, and it dies with us.
+struct Program {
+  std::vector<std::string> argv;         // the first is looked up in our PATH unless it has a '/'
+  std::vector<std::string> environment;  // "K=V", all of it
+  std::string input;
+  std::vector<int> fds;  // become 3, 4, ...
+};
+Output runProgram(const Program& program);
+
 }  // namespace img

@@ -181,5 +181,29 @@ TEST(RunProgram, SurvivesAProgramThatDoesNotReadItsInput) {
   EXPECT_EQ(output.status.code, 0);
 }
 
+TEST(RunProgram, GivesAProgramItsEnvironmentAndNoOther) {
+  const Output output = runProgram(Program{{"/usr/bin/env"}, {"ONLY=this"}, "", {}});
+  EXPECT_EQ(output.out, "ONLY=this\n");
+}
+
+TEST(RunProgram, GivesAProgramItsDescriptorsAndNoOther) {
+  const fs::TempDir temp;
+  const Fd first = sys::openat(temp.fd(), "first", O_RDWR | O_CREAT, 0600);
+  const Fd second = sys::openat(temp.fd(), "second", O_RDWR | O_CREAT, 0600);
+  const Fd other{::dup(first.get())};  // not close-on-exec
+  const Program program{{"sh", "-c", "echo a >&3; echo b >&4; ls /proc/self/fd | tr '\\n' ' '"},
+                        {"PATH=/usr/bin:/bin"},
+                        "",
+                        {second.get(), first.get()}};
+  const Output output = runProgram(program);
+  EXPECT_EQ(fs::readFile(temp.fd(), "second"), "a\n");
+  EXPECT_EQ(fs::readFile(temp.fd(), "first"), "b\n");
+  EXPECT_EQ(output.out, "0 1 2 3 4 5 ");  // 5: the folder that ls reads
+}
+
+TEST(RunProgram, FeedsAProgramOfTheListedKind) {
+  EXPECT_EQ(runProgram(Program{{"cat"}, {}, "some input", {}}).out, "some input");
+}
+
 }  // namespace
 }  // namespace img
