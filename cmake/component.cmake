@@ -35,3 +35,13 @@ function(img_program)
       COMMAND ${CMAKE_COMMAND} -E create_symlink img ${CMAKE_BINARY_DIR}/bin/img${link})
   endforeach()
 endfunction()
+
+# img-remote, beside img: dynamic, because libcurl is, and because only this program needs it. The tests and img itself
+# start it, so it is built whenever img is.
+function(img_remote_program)
+  find_package(CURL REQUIRED)
+  add_executable(img-remote ${CMAKE_SOURCE_DIR}/registry/main.cc)
+  target_link_libraries(img-remote PRIVATE img_registry)
+  set_target_properties(img-remote PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  add_dependencies(img img-remote)
+endfunction()

@@ -1,0 +1,83 @@
+// img-remote: what img does over HTTP(S), in a process of its own that has no privileges.
+//
+//   img-remote COMMAND  <request.json  >result.json  3<>body
+//
+// The request carries credentials, so it comes through stdin and never as an argument. The result
+// is one JSON object; {"error": ...} (base/error.h) and exit status 1 when the command failed.
+#include <curl/curl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/json.h"
+#include "registry/confine.h"
+#include "registry/fetch.h"
+#include "registry/http.h"
+
+namespace {
+
+using img::Error;
+using img::Json;
+using img::Kind;
+
+constexpr int kBody = 3;
+constexpr size_t kMaxRequest = size_t{1} << 20;
+
+struct Command {
+  std::string_view name;
+  Json (*run)(const Json& request, int body, const std::string& trust);
+};
+constexpr Command kCommands[] = {{"fetch", img::registry::fetchUrl}};
+
+const Command* findCommand(std::string_view name) {
+  for (const Command& command : kCommands) {
+    if (command.name == name) return &command;
+  }
+  return nullptr;
+}
+
+Json run(const Command& command) {
+  const Json request = img::parseJson(img::readAll(0, "request", kMaxRequest), "request");
+  if (!request.is_object()) throw Error{Kind::usage, "the request is no JSON object"};
+  if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+    throw Error{Kind::failed, "cannot set up libcurl"};
+  }
+  img::registry::normaliseProxyVariables();
+  const std::string trust = img::registry::readTrust();
+  img::registry::confine(kBody);
+  // From here on nothing but the network and the body's file can be reached.
+  return command.run(request, kBody, trust);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Command* command = argc == 2 ? findCommand(argv[1]) : nullptr;
+  if (argc == 2 && std::string_view{argv[1]} == "--version") {
+    std::puts("img-remote " IMG_VERSION);
+    return 0;
+  }
+  if (command == nullptr) {
+    std::fputs("usage: img-remote fetch <REQUEST >RESULT 3<>BODY   (started by img)\n", stderr);
+    return 125;
+  }
+  int status = 0;
+  Json result;
+  try {
+    result = run(*command);
+  } catch (...) {
+    result = {{"error", img::parseJson(img::currentError().toJson(), "error")}};
+    status = 1;
+  }
+  try {
+    img::writeAll(1, img::dumpJson(result) + "\n", "result");
+  } catch (const Error&) {
+    return 1;  // whoever asked has gone
+  }
+  return status;
+}
