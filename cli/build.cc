@@ -25,7 +25,8 @@ namespace {
 constexpr size_t kMaxDockerfile = size_t{4} << 20;  // security.md L1
 
 struct BuildOptions {
-  std::vector<std::string> tags, buildArgs, labels, addHosts, allow, printEnv;
+  std::vector<std::string> tags, buildArgs, labels, addHosts, allow, printEnv, noCacheStages;
+  std::optional<long long> jobs;
   std::string file, target, network = "default", iidFile, progress, print, escape = "\\", pull;
   bool noCache = false, quiet = false, split = false;
   std::string context = ".";
@@ -48,6 +49,8 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
             "Value of an ARG; without =V from the environment")
       .text("--target", build.target, "STAGE", "Name or number of the last stage to build")
       .flag("--no-cache", build.noCache, "Do not look up earlier results (they are still stored)")
+      .list("--no-cache-filter", build.noCacheStages, "STAGE[,STAGE]", "The same for these stages")
+      .number("--jobs,-j", build.jobs, "N", "Steps at a time (one per processor)")
       .list("--label", build.labels, "K=V", "Add a label to the image")
       .text("--network,--net", build.network, "MODE", "Network of RUN steps: default, none or host")
       .flag("-q,--quiet", build.quiet, "Print only the image id")
@@ -239,6 +242,15 @@ builder::Request makeRequest(const BuildOptions& build) {
   request.allow = build.allow;
   request.target = build.target;
   request.noCache = build.noCache;
+  for (const std::string& list : build.noCacheStages) {
+    for (const std::string& name : text::split(list, ','))
+      request.noCacheStages.push_back(text::lower(name));
+  }
+  if (build.jobs) {
+    if (*build.jobs < 1 || *build.jobs > 1024)
+      throw Error::make(Kind::usage, "--jobs {}: use a number from 1 to 1024", *build.jobs);
+    request.jobs = static_cast<int>(*build.jobs);
+  }
   request.network = build.network;
   setEpoch(request);
   return request;

@@ -29,6 +29,7 @@ class RecordingProgress final : public Progress {
   void planned(const Outline& value) override { outline = value; }
   void stepStarted(const StepLabel& step, const Miss& why) override {
     started.push_back(step.text);
+    log.push_back("start " + step.text);
     misses.push_back(why);
     if (onStart) onStart();
   }
@@ -37,12 +38,16 @@ class RecordingProgress final : public Progress {
     output += bytes;
     if (forward >= 0) writeAll(forward, bytes, "forwarded output");
   }
-  void stepDone(const StepLabel&) override {}
-  void stepFailed(const StepLabel&, std::string_view what) override { failed = what; }
+  void stepDone(const StepLabel& step) override { log.push_back("done " + step.text); }
+  void stepFailed(const StepLabel& step, std::string_view what) override {
+    if (what != "cancelled") failed = what;
+    log.push_back(fmt::format("failed {}: {}", step.text, what));
+  }
   void layerSealed(const StepLabel&, const Digest&, std::uint64_t) override {}
   void warning(const Error& warning) override { warnings.push_back(warning.cause()); }
 
   std::vector<std::string> started, cached, warnings;
+  std::vector<std::string> log;  // starts and ends, in order
   Outline outline;
   std::vector<Miss> misses;  // of the steps in `started`
   std::string output, failed;
