@@ -163,6 +163,23 @@ std::optional<unsigned long long> parseUnsigned(std::string_view digits) {
   return value;
 }
 
+std::string base64(std::string_view bytes) {
+  static constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    const auto byte = [&](size_t at) {
+      return at < bytes.size() ? static_cast<unsigned char>(bytes[at]) : 0U;
+    };
+    const unsigned group = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
+    for (unsigned digit = 0; digit < 4; ++digit) {
+      const bool isPadding = i + digit > bytes.size();
+      out += isPadding ? '=' : kDigits[group >> (18 - 6 * digit) & 63];
+    }
+  }
+  return out;
+}
+
 std::string formatTime(long long seconds, long nanoseconds) {
   const auto raw = static_cast<time_t>(seconds);
   tm parts{};

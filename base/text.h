@@ -25,6 +25,8 @@ std::optional<std::string> suggest(std::string_view word,
                                    const std::vector<std::string>& candidates);
 // Whole-string unsigned decimal; nullopt on anything else or overflow.
 std::optional<unsigned long long> parseUnsigned(std::string_view digits);
+// RFC 4648, with padding.
+std::string base64(std::string_view bytes);
 // 2026-08-21T10:11:12.123456789Z (RFC 3339, UTC; fraction without trailing zeros) and back.
 std::string formatTime(long long seconds, long nanoseconds = 0);
 std::optional<long long> parseTimeSeconds(std::string_view rfc3339);

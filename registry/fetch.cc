@@ -46,23 +46,6 @@ std::string headerValue(const Json& request, const char* key) {
   return value;
 }
 
-std::string basic(const std::string& credentials) {
-  static constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out = "Basic ";
-  for (size_t i = 0; i < credentials.size(); i += 3) {
-    const auto byte = [&](size_t at) {
-      return at < credentials.size() ? static_cast<unsigned char>(credentials[at]) : 0U;
-    };
-    const unsigned group = byte(i) << 16 | byte(i + 1) << 8 | byte(i + 2);
-    for (unsigned digit = 0; digit < 4; ++digit) {
-      const bool isPadding = i + digit > credentials.size();
-      out += isPadding ? '=' : kDigits[group >> (18 - 6 * digit) & 63];
-    }
-  }
-  return out;
-}
-
 HttpLimits limitsOf(const Json& request) {
   HttpLimits limits;
   limits.bodyBytes = request.value("limit", limits.bodyBytes);
@@ -79,7 +62,7 @@ HttpLimits limitsOf(const Json& request) {
 Json fetchUrl(const Json& request, int body, const std::string& trust) {
   HttpRequest http{Url::parse(request.value("url", "")), {}, headerValue(request, "authorization")};
   if (http.authorization.empty() && !http.url.credentials().empty())
-    http.authorization = basic(http.url.credentials());
+    http.authorization = "Basic " + text::base64(http.url.credentials());
   const std::string etag = headerValue(request, "etag");
   const std::string modified = headerValue(request, "last_modified");
   if (!etag.empty()) http.headers.push_back("If-None-Match: " + etag);

@@ -1,0 +1,17 @@
+// Starts img-remote, the program that speaks HTTP (registry/README.md), and understands its answer.
+#pragma once
+
+#include <string>
+
+#include "base/json.h"
+
+namespace img::builder {
+
+// Runs `img-remote COMMAND` with the request; `body` becomes its descriptor 3. Returns its result
+// or throws its error. Kind::unsupported when the program is not there. Blocking: for a worker.
+Json callRemote(const std::string& command, const Json& request, int body);
+
+// Variables of our environment that decide how the network is reached, "K=V".
+std::vector<std::string> networkEnvironment();
+
+}  // namespace img::builder
