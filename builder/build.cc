@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "builder/checks.h"
 #include "builder/config_step.h"
 #include "builder/layer_step.h"
 #include "builder/step_locks.h"
@@ -93,7 +94,10 @@ class Build {
     const Plan plan =
         planStages(file_, scope_, [&](const std::string& name) { return images.find(name); });
     warnAboutUnusedArgs();
+    reportChecks(file_, request_, plan, progress_);
     progress_.planned(outline(plan));
+    if (request_.timeoutSeconds > 0)
+      events_.setTimeout(std::chrono::seconds{request_.timeoutSeconds});
     runStages(plan);
     // From here on nothing can fail because of the Dockerfile: what is left is our own disk.
     if (statCache_) statCache_->save();
@@ -435,6 +439,7 @@ class Build {
       result_.bytes += logicalSize(*layer);
       if (layer->isNew) result_.newBytes += layer->bytes;
     }
+    result_.wasted = findWaste(newLayers(state), result_.bytes);
     report();
     config.history = timedHistory(state);
     const bool hasOwnTime = !request_.sourceDateEpoch && !config.history.empty();
@@ -445,6 +450,18 @@ class Build {
     result_.imageId = image.id;
     result_.manifest = image.manifestDescriptor.digest;
     return result_;
+  }
+
+  // Of the target, bottom first.
+  [[nodiscard]] std::vector<WasteLayer> newLayers(const StageState& state) const {
+    std::vector<WasteLayer> layers;
+    for (const LayerRef& layer : state.snapshot.layers) {
+      if (!layer->isNew) continue;
+      for (const auto& [number, report] : reports_) {
+        if (report.layer == layer) layers.push_back({layer->folder.get(), report.step.label});
+      }
+    }
+    return layers;
   }
 
   void report() {

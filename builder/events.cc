@@ -32,6 +32,7 @@ std::optional<Error> Events::takeSignal() {
   if (::read(signals_.get(), &info, sizeof info) != sizeof info) return std::nullopt;
   ++signalCount_;
   Error error{Kind::failed, "interrupted"};
+  error.code("interrupted");
   error.exitCode(128 + static_cast<int>(info.ssi_signo));
   return error;
 }
@@ -73,6 +74,11 @@ Events::Wait Events::until(std::function<bool()> condition) {
 
 Events::Wait Events::untilEnd(int fd, std::chrono::milliseconds timeout) {
   return Wait{*this, {fd, -1, Clock::now() + timeout, {}, true}};
+}
+
+void Events::setTimeout(std::chrono::seconds timeout) {
+  timeout_ = timeout;
+  deadline_ = Clock::now() + timeout;
 }
 
 void Events::fail(const std::exception_ptr& error) {
@@ -132,12 +138,14 @@ void Events::resumeDue() {
 int Events::pollTimeout() const {
   int timeout = progress_.tickMs();
   const Clock::time_point now = Clock::now();
-  for (const Wait* wait : waits_) {
-    if (!wait->reason_.deadline) continue;
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*wait->reason_.deadline - now);
-    const int ms = static_cast<int>(std::max<std::int64_t>(0, left.count()));
+  const auto wakeAt = [&](const std::optional<Clock::time_point>& time) {
+    if (!time) return;
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(*time - now);
+    const int ms = static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, 1'000'000'000));
     timeout = timeout < 0 ? ms : std::min(timeout, ms);
-  }
+  };
+  for (const Wait* wait : waits_) wakeAt(wait->reason_.deadline);
+  if (!error_) wakeAt(deadline_);
   return timeout;
 }
 
@@ -155,6 +163,11 @@ void Events::poll() {
   }
   if (polls[0].revents != 0) {
     if (const auto error = takeSignal()) fail(std::make_exception_ptr(*error));
+  }
+  if (deadline_ && !error_ && Clock::now() >= *deadline_) {
+    Error error =
+        Error::make(Kind::failed, "the build took longer than --timeout {}s", timeout_.count());
+    fail(std::make_exception_ptr(error.exitCode(124)));
   }
   try {
     sealer_.reap();

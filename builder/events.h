@@ -71,6 +71,8 @@ class Events {
   // throws Cancelled.
   Wait untilEnd(int fd, std::chrono::milliseconds timeout);
 
+  // From then on everything ends, with exit code 124 (cli.md 3).
+  void setTimeout(std::chrono::seconds timeout);
   // Drives the tasks to their ends.
   void run(std::vector<Task<>> tasks);
   // After run() has failed: lets the layers of finished steps be sealed, so that the next build
@@ -95,6 +97,8 @@ class Events {
   std::vector<Wait*> waits_;  // oldest first
   std::exception_ptr error_;  // the first one: everything is ending
   int signalCount_ = 0;
+  std::optional<Clock::time_point> deadline_;
+  std::chrono::seconds timeout_{};
 };
 
 }  // namespace img::builder

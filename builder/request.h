@@ -10,8 +10,11 @@
 
 #include "base/digest.h"
 #include "builder/progress.h"
+#include "builder/wasted.h"
 
 namespace img::builder {
+
+class Trace;
 
 struct Request {
   std::string contextDir;      // host path; empty: no context (Dockerfile from stdin)
@@ -24,11 +27,13 @@ struct Request {
   std::vector<std::pair<std::string, std::string>> labels;
   bool noCache = false;
   std::vector<std::string> noCacheStages;  // lower case
+  int timeoutSeconds = 0;                  // of the whole build; 0: none
   int jobs = 0;                            // steps at a time; 0: one per processor
   std::string network = "default";         // default | none | host
   std::vector<std::pair<std::string, std::string>> addHosts;
   std::vector<std::string> allow;  // entitlements: network.host, security.insecure
   std::optional<std::int64_t> sourceDateEpoch;
+  Trace* trace = nullptr;  // where spans go; null: nowhere
 };
 
 // One step of the plan after the build.
@@ -43,6 +48,7 @@ struct StepReport {
 struct Result {
   std::string buildId;
   std::vector<StepReport> reports;  // by step number
+  std::vector<Waste> wasted;        // bytes that only cost room; empty: not worth a word
 
   Digest imageId;
   Digest manifest;

@@ -5,15 +5,17 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
 #include <cstdlib>
 
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/context.h"
+#include "cli/build_report.h"
+#include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/options.h"
-#include "cli/progress_plain.h"
 #include "cli/values.h"
 #include "parser/print.h"
 #include "parser/syntax.h"
@@ -26,9 +28,12 @@ constexpr size_t kMaxDockerfile = size_t{4} << 20;  // security.md L1
 
 struct BuildOptions {
   std::vector<std::string> tags, buildArgs, labels, addHosts, allow, printEnv, noCacheStages;
-  std::optional<long long> jobs;
-  std::string file, target, network = "default", iidFile, progress, print, escape = "\\", pull;
-  bool noCache = false, quiet = false, split = false;
+  std::optional<long long> jobs, timeout;  // timeout: nanoseconds
+  std::string exitCode = "step";
+  std::string file, target, network = "default", print, escape = "\\", pull;
+  CallOptions call;
+  ReportOptions report;
+  bool noCache = false, split = false;
   std::string context = ".";
 };
 
@@ -50,19 +55,24 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
       .text("--target", build.target, "STAGE", "Name or number of the last stage to build")
       .flag("--no-cache", build.noCache, "Do not look up earlier results (they are still stored)")
       .list("--no-cache-filter", build.noCacheStages, "STAGE[,STAGE]", "The same for these stages")
+      .duration("--timeout", build.timeout,
+                "End the whole build after this time, with exit code 124")
+      .text("--exit-code", build.exitCode, "step|1", "Of a failed RUN: its own exit code, or 1")
       .number("--jobs,-j", build.jobs, "N", "Steps at a time (one per processor)")
       .list("--label", build.labels, "K=V", "Add a label to the image")
       .text("--network,--net", build.network, "MODE", "Network of RUN steps: default, none or host")
-      .flag("-q,--quiet", build.quiet, "Print only the image id")
-      .text("--iidfile", build.iidFile, "FILE", "Write the image id to FILE")
-      .text("--progress", build.progress, "STYLE", "auto, plain or quiet")
       .list("--add-host", build.addHosts, "HOST:IP", "Extra line in /etc/hosts of RUN steps")
       .list("--allow", build.allow, "ENTITLEMENT", "network.host or security.insecure");
+  build.report.addTo(options);
   options.group("Looking instead of building")
       .text("--print", build.print, "WHAT", "ast, words, context or context+dirs")
       .flag("--split", build.split, "With --print=words: split the results")
       .list("--build-env", build.printEnv, "K=V", "With --print=words: a variable")
-      .text("--escape", build.escape, "CHAR", "With --print=words: the escape character");
+      .text("--escape", build.escape, "CHAR", "With --print=words: the escape character")
+      .optionalValue("--check", "basic", "WHICH", "Check the Dockerfile: basic or extended",
+                     [&](const std::string& value) { build.call.check = value; })
+      .text("--call", build.call.call, "WHAT", "build, check, outline or targets")
+      .text("--format", build.call.format, "FORM", "With --check and --call: text or json");
   options.optionalValue("--pull", "always", "WHEN",
                         "missing or never (there is no registry client yet)",
                         [&](const std::string& value) { build.pull = value; });
@@ -216,6 +226,14 @@ std::vector<std::pair<std::string, std::string>> hostEntries(const std::vector<s
   return entries;
 }
 
+// Rounded up: a build never gets less time than was asked for.
+int wholeSeconds(long long nanoseconds) {
+  constexpr long long kSecond = 1'000'000'000;
+  if (nanoseconds <= 0 || nanoseconds > kSecond * INT_MAX)
+    throw Error{Kind::usage, "--timeout: use a duration above zero, such as 90s or 10m"};
+  return static_cast<int>((nanoseconds + kSecond - 1) / kSecond);
+}
+
 builder::Request makeRequest(const BuildOptions& build) {
   static constexpr std::array<std::string_view, 3> kNetworks{"default", "none", "host"};
   if (std::find(kNetworks.begin(), kNetworks.end(), build.network) == kNetworks.end()) {
@@ -251,35 +269,24 @@ builder::Request makeRequest(const BuildOptions& build) {
       throw Error::make(Kind::usage, "--jobs {}: use a number from 1 to 1024", *build.jobs);
     request.jobs = static_cast<int>(*build.jobs);
   }
+  if (build.timeout) request.timeoutSeconds = wholeSeconds(*build.timeout);
   request.network = build.network;
   setEpoch(request);
   return request;
 }
 
-bool isQuiet(const BuildOptions& build) {
-  static constexpr std::array<std::string_view, 7> kStyles{"",      "auto", "plain",  "tty",
-                                                           "quiet", "none", "rawjson"};
-  if (std::find(kStyles.begin(), kStyles.end(), build.progress) == kStyles.end()) {
-    throw Error::make(Kind::usage, "--progress {}: use auto, plain or quiet",
-                      text::quote(build.progress));
+// cli.md 3: the exit code of the failed step, or 1 for those who expect what BuildKit does.
+template <class Work>
+auto withExitCode(const std::string& choice, Work&& work) {
+  if (choice != "step" && choice != "1")
+    throw Error::make(Kind::usage, "--exit-code {}: use step or 1", text::quote(choice));
+  try {
+    return work();
+  } catch (Error& error) {
+    if (choice == "1" && error.code() != "interrupted" && error.exitCode() != 124)
+      error.exitCode(1);
+    throw;
   }
-  return build.quiet || build.progress == "quiet" || build.progress == "none";
-}
-
-// Nobody shall take the id of an earlier build for this one's, so an old file goes first
-// (dockerfile.md 9). What is not a regular file, /dev/stdout for example, is written to.
-bool isReplaceable(const std::string& path) {
-  const auto st = sys::tryFstatat(AT_FDCWD, path);
-  return !st || S_ISREG(st->st_mode);
-}
-
-void removeIdFile(const std::string& path) {
-  if (!path.empty() && isReplaceable(path)) sys::tryUnlinkat(AT_FDCWD, path, 0);
-}
-
-void writeIdFile(const std::string& path, const std::string& id) {
-  if (isReplaceable(path)) return fs::replaceFile(AT_FDCWD, path, id, 0644, fs::Sync::none);
-  writeAll(sys::openat(AT_FDCWD, path, O_WRONLY | O_CREAT, 0644).get(), id, path);
 }
 
 int runBuild(Context& context, const std::vector<std::string>& args) {
@@ -297,17 +304,15 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
     throw Error{Kind::unsupported, "--pull: this version has no registry client"}.exitCode(125);
   }
   const builder::Request request = makeRequest(options);
-  removeIdFile(options.iidFile);
-  PlainProgress progress{context, isQuiet(options)};
-  const store::Layout& layout = context.store();
-  const store::StoreUse use{layout};
-  const builder::Result result = builder::build(request, layout, progress);
-  if (!options.iidFile.empty()) {
-    writeIdFile(options.iidFile, result.imageId.str());
-  }
-  progress.summary(result, request);
-  if (options.quiet) context.print(result.imageId.str() + "\n");
-  return 0;
+  if (isCall(options.call)) return runCall(context, request, options.call);
+  const auto build = [&](const builder::Request& traced, builder::Progress& progress) {
+    const store::Layout& layout = context.store();
+    const store::StoreUse use{layout};
+  const builder::Result result =
+      withExitCode(options.exitCode, [&] { return builder::build(traced, layout, progress); });
+    return result;
+  };
+  return runReported(context, options.report, request, build);
 }
 
 }  // namespace

@@ -134,6 +134,14 @@ TEST_F(ParallelTest, NoCacheFilterExecutesTheNamedStageOnly) {
   EXPECT_EQ(text::join(fixture_.progress.started, "; "), "RUN sleep 0.2; echo b > /b");
 }
 
+TEST_F(ParallelTest, TheTimeoutEndsTheBuildWithItsOwnExitCode) {
+  fixture_.request.timeoutSeconds = 1;
+  const Error error = fixture_.failure("FROM shell\nRUN sleep 60\n");
+  EXPECT_EQ(error.exitCode(), 124);
+  EXPECT_EQ(error.cause(), "the build took longer than --timeout 1s");
+  EXPECT_EQ(log().back(), "failed RUN sleep 60: cancelled");
+}
+
 TEST_F(ParallelTest, StepNumbersFollowThePlanWhateverEndsFirst) {
   fixture_.build(kTwoStages);
   EXPECT_EQ(fixture_.progress.outline.steps, 6);
