@@ -3,6 +3,8 @@
 // name (security.md M14).
 #pragma once
 
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,11 +33,18 @@ enum class ArchiveFormat { dockerArchive, ociArchive };
 struct SaveItem {
   Image image;
   std::vector<std::string> names;  // full form
+  // An image of several platforms: `image` is one of them, these are the others, and the index that
+  // holds all (its annotations are kept). Not for docker archives, which have no index.
+  std::vector<Image> others = {};
+  std::optional<Descriptor> index = {};
+  std::map<std::string, std::string> annotations = {};  // of the entry in index.json
 };
 void saveArchive(const Layout& layout, const std::vector<SaveItem>& items, ArchiveFormat format,
                  Sink& sink);
+// `merge`: an OCI layout that is there already keeps what has another name.
+enum class Existing { refuse, merge };
 void saveDirectory(const Layout& layout, const std::vector<SaveItem>& items,
-                   const std::string& path);
+                   const std::string& path, Existing existing = Existing::refuse);
 
 // A one-layer image from a root file system tar (any known compression): stored uncompressed as it
 // is, and unpacked in the same pass. The caller publishes it, under the same StoreUse.

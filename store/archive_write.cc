@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <vector>
 
 #include "base/json.h"
@@ -32,21 +33,20 @@ void addBlob(Members& members, const Digest& digest) {
   members[memberOf(digest)].blob = digest;
 }
 
-Descriptor namedDescriptor(const Image& image, const std::string& name) {
-  Descriptor descriptor = image.manifestDescriptor;
-  descriptor.annotations.clear();
+Descriptor namedDescriptor(const SaveItem& item, const std::string& name) {
+  Descriptor descriptor = item.index ? *item.index : item.image.manifestDescriptor;
+  descriptor.annotations = item.annotations;
   if (name.empty()) return descriptor;
   descriptor.annotations[kRefName] = name;
   descriptor.annotations[kContainerdName] = name;
   return descriptor;
 }
 
-std::string indexOf(const std::vector<SaveItem>& items) {
-  Index index;
+std::string indexOf(const std::vector<SaveItem>& items, Index index = {}) {
   for (const SaveItem& item : items) {
     for (const std::string& name : item.names)
-      index.manifests.push_back(namedDescriptor(item.image, name));
-    if (item.names.empty()) index.manifests.push_back(namedDescriptor(item.image, ""));
+      index.manifests.push_back(namedDescriptor(item, name));
+    if (item.names.empty()) index.manifests.push_back(namedDescriptor(item, ""));
   }
   return toJson(index);
 }
@@ -71,12 +71,22 @@ std::string dockerManifestOf(const std::vector<SaveItem>& items) {
   return dumpJson(list);
 }
 
+void addImage(Members& members, const Image& image) {
+  addBlob(members, image.manifestDescriptor.digest);
+  addBlob(members, image.id);
+  for (const Descriptor& layer : image.manifest.layers) addBlob(members, layer.digest);
+}
+
 Members collectMembers(const std::vector<SaveItem>& items, ArchiveFormat format) {
   Members members;
   for (const SaveItem& item : items) {
-    addBlob(members, item.image.manifestDescriptor.digest);
-    addBlob(members, item.image.id);
-    for (const Descriptor& layer : item.image.manifest.layers) addBlob(members, layer.digest);
+    addImage(members, item.image);
+    for (const Image& other : item.others) addImage(members, other);
+    if (item.index) addBlob(members, item.index->digest);
+    if (item.index && format == ArchiveFormat::dockerArchive) {
+      throw Error{Kind::unsupported, "a docker archive holds one platform only"}.hint(
+          "write an OCI archive, or one docker archive for each platform");
+    }
   }
   members["oci-layout"].text = kOciLayout;
   members["index.json"].text = indexOf(items);
@@ -113,12 +123,38 @@ void writeMember(const Layout& layout, TarWriter& writer, const std::string& nam
   }
 }
 
+// A layout that is there already: its index without the names that come now.
+Index otherEntries(int folder, const std::vector<SaveItem>& items, const std::string& path) {
+  const auto layout = fs::tryReadFile(folder, "oci-layout");
+  const auto text = fs::tryReadFile(folder, "index.json");
+  if (!layout || !text) {
+    throw Error::make(Kind::exists, "the folder {} holds something that is no OCI layout", path)
+        .hint("choose a new folder");
+  }
+  Index index = parseIndex(*text, path + "/index.json");
+  std::set<std::string> coming;
+  std::set<Digest> digests;
+  for (const SaveItem& item : items) {
+    coming.insert(item.names.begin(), item.names.end());
+    digests.insert(namedDescriptor(item, "").digest);
+  }
+  std::erase_if(index.manifests, [&](const Descriptor& entry) {
+    const auto name = entry.annotations.find(kRefName);
+    return name == entry.annotations.end() ? digests.contains(entry.digest)
+                                           : coming.contains(name->second);
+  });
+  return index;
+}
+
 void copyBlob(const Layout& layout, const Digest& digest, int folder, const std::string& name) {
+  if (sys::tryFstatat(folder, name)) return;  // named by its content
   FdSource from{openBlob(layout, digest), name};
-  FdSink to{sys::openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0644), name};
+  const std::string part = "." + name + ".part";
+  FdSink to{sys::openat(folder, part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644), name};
   copyAll(from, to);
   if (isDurable()) sys::fsync(to.fd().get(), name);
   to.fd().close(name);
+  sys::renameat(folder, part, folder, name);
 }
 
 }  // namespace
@@ -138,11 +174,16 @@ void saveArchive(const Layout& layout, const std::vector<SaveItem>& items, Archi
 }
 
 void saveDirectory(const Layout& layout, const std::vector<SaveItem>& items,
-                   const std::string& path) try {
+                   const std::string& path, Existing existing) try {
   const StoreUse use{layout};
   const Fd folder = fs::makeDirs(AT_FDCWD, path);
+  Index others;
   if (!fs::list(folder.get()).empty()) {
-    throw Error::make(Kind::exists, "the folder {} is not empty", path).hint("choose a new folder");
+    if (existing == Existing::refuse) {
+      throw Error::make(Kind::exists, "the folder {} is not empty", path)
+          .hint("choose a new folder");
+    }
+    others = otherEntries(folder.get(), items, path);
   }
   const Fd blobs = fs::makeDirs(folder.get(), "blobs/sha256");
   // index.json comes last: until then the folder is no layout.
@@ -151,7 +192,7 @@ void saveDirectory(const Layout& layout, const std::vector<SaveItem>& items,
     if (content.blob) copyBlob(layout, *content.blob, blobs.get(), content.blob->hex());
   }
   fs::replaceFile(folder.get(), "oci-layout", members.at("oci-layout").text, 0644, fullSync());
-  fs::replaceFile(folder.get(), "index.json", members.at("index.json").text, 0644, fullSync());
+  fs::replaceFile(folder.get(), "index.json", indexOf(items, std::move(others)), 0644, fullSync());
 } catch (Error& error) {
   error.during("saving to {}", path);
   throw;

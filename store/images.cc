@@ -380,15 +380,23 @@ Images::Freed Images::collect() const {
 
 Image writeImage(const Layout& layout, const ImageConfig& config,
                  const std::vector<Descriptor>& layers) {
+  Manifest manifest;
+  manifest.layers = layers;
+  return writeManifest(layout, config, std::move(manifest));
+}
+
+Image writeManifest(const Layout& layout, const ImageConfig& config, Manifest manifest) {
+  const bool isDocker = manifest.mediaType == media::kDockerManifest;
   Image image;
   image.config = config;
+  image.manifest = std::move(manifest);
   image.manifest.config =
-      putBlob(layout, toJson(config), media::kConfig, BlobWriter::Durability::later);
-  image.manifest.layers = layers;
+      putBlob(layout, toJson(config), isDocker ? media::kDockerConfig : media::kConfig,
+              BlobWriter::Durability::later);
   image.id = image.manifest.config.digest;
   checkImageConfig(image.manifest, config, image.id);
-  image.manifestDescriptor =
-      putBlob(layout, toJson(image.manifest), media::kManifest, BlobWriter::Durability::later);
+  image.manifestDescriptor = putBlob(layout, toJson(image.manifest), image.manifest.mediaType,
+                                     BlobWriter::Durability::later);
   return image;
 }
 

@@ -88,5 +88,7 @@ ContainerUse readContainerUse(const Layout& layout);
 // Writes config and manifest blobs for layers that are already in the store.
 Image writeImage(const Layout& layout, const ImageConfig& config,
                  const std::vector<Descriptor>& layers);
+// The same with a manifest that has everything but its config; its media type decides the config's.
+Image writeManifest(const Layout& layout, const ImageConfig& config, Manifest manifest);
 
 }  // namespace img::store

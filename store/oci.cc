@@ -228,7 +228,7 @@ std::string toJson(const Manifest& manifest) {
 }
 
 std::string toJson(const Index& index) {
-  Json json = {{"schemaVersion", 2}, {"mediaType", media::kIndex}, {"manifests", Json::array()}};
+  Json json = {{"schemaVersion", 2}, {"mediaType", index.mediaType}, {"manifests", Json::array()}};
   for (const Descriptor& entry : index.manifests)
     json["manifests"].push_back(descriptorJson(entry));
   if (!index.annotations.empty()) json["annotations"] = index.annotations;

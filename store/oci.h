@@ -61,6 +61,7 @@ struct Manifest {
 struct Index {
   std::vector<Descriptor> manifests;
   std::map<std::string, std::string> annotations;
+  std::string mediaType = media::kIndex;
 };
 
 struct Healthcheck {

@@ -39,14 +39,18 @@ struct Time {
 
 class Sealer {
  public:
-  Sealer(TarWriter& tar, const SealOptions& options)
-      : tar_(tar), options_(options), exclude_(options.exclude.begin(), options.exclude.end()) {}
+  // `folder`: where in the archive the entries go.
+  Sealer(TarWriter& tar, const SealOptions& options, std::string folder = {})
+      : tar_(tar),
+        options_(options),
+        exclude_(options.exclude.begin(), options.exclude.end()),
+        path_(std::move(folder)) {}
 
   SealResult run(const std::vector<int>& uppers) try {
     const ChangeFolder root = ChangeFolder::root(uppers);
+    if (!path_.empty()) emit(entryFor(sys::fstat(root.top())));
     walk(root, root.isOpaque(),
          root.isOpaque() ? LowerFolder{} : LowerFolder::root(options_.lowers), 0);
-    tar_.finish();
     return result_;
   } catch (Error& error) {
     // The system calls know the last component only.
@@ -346,7 +350,23 @@ void Sealer::copyData(int file, std::uint64_t offset, std::uint64_t length) {
 SealResult writeLayerTar(const std::vector<int>& uppers, Sink& sink, const SealOptions& options) {
   BlockPipe pipe{sink, BlockPipe::Mode::overlapped};
   TarWriter tar{pipe};
-  return Sealer{tar, options}.run(uppers);
+  const SealResult result = Sealer{tar, options}.run(uppers);
+  tar.finish();
+  return result;
+}
+
+SealResult writeTreesTar(const std::vector<TarTree>& trees, Sink& sink,
+                         const SealOptions& options) {
+  BlockPipe pipe{sink, BlockPipe::Mode::overlapped};
+  TarWriter tar{pipe};
+  SealResult total;
+  for (const TarTree& tree : trees) {
+    const SealResult part = Sealer{tar, options, tree.name}.run(tree.folders);
+    total.entries += part.entries;
+    total.bytes += part.bytes;
+  }
+  tar.finish();
+  return total;
 }
 
 SealResult writeLayerTar(int upper, Sink& sink, const SealOptions& options) {

@@ -44,6 +44,12 @@ SealResult writeLayerTar(int upper, Sink& sink, const SealOptions& options);
 // upper one deletes of a lower one is gone. With all layers of an image and `isBottom` that is the
 // tar of its root file system.
 SealResult writeLayerTar(const std::vector<int>& uppers, Sink& sink, const SealOptions& options);
+// Whole file trees side by side in one tar, each the union of `folders` in a folder `name`.
+struct TarTree {
+  std::string name;  // one component
+  std::vector<int> folders;
+};
+SealResult writeTreesTar(const std::vector<TarTree>& trees, Sink& sink, const SealOptions& options);
 
 // The same straight into a blob: the descriptor's digest is the diff ID (layers are stored
 // uncompressed).

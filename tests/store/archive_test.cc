@@ -102,6 +102,52 @@ TEST_F(Archive, AsAFolderIsWrittenAndReadLikewise) {
   EXPECT_EQ(Images{other}.get("a").id, image.id);
 }
 
+TEST_F(Archive, IntoAFolderThatIsALayoutKeepsOtherNames) {
+  const std::string path = folder.path() + "/saved";
+  const Image one = makeImage("1", {});
+  const Image two = makeImage("2", {});
+  saveDirectory(layout, {{one, {kA}}}, path, Existing::merge);
+  saveDirectory(layout, {{two, {kB}}}, path, Existing::merge);
+  saveDirectory(layout, {{two, {kB}}}, path, Existing::merge);
+  const Layout saved = Layout::open(path);  // our store is such a layout
+  EXPECT_EQ(Images{saved}.list().size(), 2U);
+  EXPECT_EQ(Images{saved}.get(kA).id, one.id);
+  EXPECT_EQ(Images{saved}.get(kB).id, two.id);
+  saveDirectory(layout, {{two, {kA}}}, folder.path() + "/saved", Existing::merge);
+  EXPECT_EQ(Images{saved}.get(kA).id, two.id);
+}
+
+TEST_F(Archive, IntoAFolderOfSomethingElseIsRefused) {
+  fs::makeDirs(folder.fd(), "mine/work").reset();
+  const Error error = errorOf([&] {
+    saveDirectory(layout, {{makeImage("1", {}), {kA}}}, folder.path() + "/mine", Existing::merge);
+  });
+  EXPECT_EQ(error.kind(), Kind::exists);
+}
+
+TEST_F(Archive, OfSeveralPlatformsHoldsTheIndex) {
+  SaveItem item{makeImage("1", {}), {kA}};
+  item.others = {makeImage("2", {})};
+  Index index;
+  index.manifests = {item.image.manifestDescriptor, item.others[0].manifestDescriptor};
+  index.manifests[0].platform = Platform::host();
+  index.manifests[1].platform = Platform{"linux", "riscv64", "", ""};
+  item.index = putBlob(layout, toJson(index), media::kIndex);
+  item.annotations = {{"org.example.key", "v"}};
+  StringSink sink;
+  saveArchive(layout, {item}, ArchiveFormat::ociArchive, sink);
+  const Layout other = Layout::open(folder.path() + "/other");
+  const auto loaded = load(other, sink.text);
+  ASSERT_EQ(loaded.size(), 1U);
+  EXPECT_EQ(loaded[0].manifest.digest, item.index->digest);
+  EXPECT_EQ(Images{other}.get(kA).id, item.image.id);
+  EXPECT_TRUE(hasBlob(other, item.others[0].id));
+  EXPECT_NE(sink.text.find("\"org.example.key\":\"v\""), std::string::npos);
+  EXPECT_EQ(
+      errorOf([&] { saveArchive(layout, {item}, ArchiveFormat::dockerArchive, sink); }).kind(),
+      Kind::unsupported);
+}
+
 TEST_F(Archive, OfAnotherStoreFolderIsReadAsItLies) {
   makeImage("1", {kA});
   const Layout other = Layout::open(folder.path() + "/other");
