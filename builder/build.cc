@@ -7,14 +7,17 @@
 #include <ctime>
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/checks.h"
 #include "builder/config_step.h"
 #include "builder/layer_step.h"
+#include "builder/preflight.h"
+#include "builder/stage_image.h"
 #include "builder/step_locks.h"
+#include "builder/unused_args.h"
 #include "parser/value_checks.h"
-#include "runtime/command.h"
 #include "store/images.h"
 #include "store/layers.h"
 
@@ -61,13 +64,6 @@ std::vector<int> stagesOf(const PlannedStage& planned, const parser::Step& step)
   return stages;
 }
 
-// Steps that are shown and counted: a base image, RUN, COPY, ADD, WORKDIR.
-bool isCounted(const parser::Step& step) {
-  return std::holds_alternative<parser::RunInstruction>(step.body) ||
-         std::holds_alternative<parser::CopyInstruction>(step.body) ||
-         std::holds_alternative<parser::WorkdirInstruction>(step.body);
-}
-
 class Build {
  public:
   Build(Request request, const parser::Dockerfile& file, const store::Layout& layout,
@@ -91,10 +87,13 @@ class Build {
 
   Result run() {
     const store::Images images{layout_};
-    const Plan plan =
-        planStages(file_, scope_, [&](const std::string& name) { return images.find(name); });
-    warnAboutUnusedArgs();
+    Problems problems;
+    const Plan plan = planStages(
+        file_, scope_, [&](const std::string& name) { return images.find(name); }, &problems);
+    warnAboutUnusedArgs(scope_, progress_);
     reportChecks(file_, request_, plan, progress_);
+    preflight(plan, scope_, context_, problems);
+    problems.throwIfAny();
     progress_.planned(outline(plan));
     if (request_.timeoutSeconds > 0)
       events_.setTimeout(std::chrono::seconds{request_.timeoutSeconds});
@@ -107,7 +106,7 @@ class Build {
  private:
   [[nodiscard]] Outline outline(const Plan& plan) {
     Outline outline;
-    outline.buildId = result_.buildId = fs::randomHex(12);
+    outline.buildId = result_.buildId = fs::randomHex(8);
     for (const int index : plan.order) {
       const PlannedStage& planned = plan.stages[static_cast<size_t>(index)];
       firstNumber_[index] = outline.steps + 1;
@@ -128,13 +127,31 @@ class Build {
     }
     try {
       events_.run(std::move(stages));
-    } catch (...) {
+    } catch (Error& error) {
       events_.settle();
+      keepFailure(error);
       throw;
     }
+    dropFailedSteps(layout_, succeeded_);
     std::vector<Task<>> seals;
     seals.push_back(waitForSeals());
     events_.run(std::move(seals));
+  }
+
+  // An interrupted build has no failed step, and one whose lower layers could not be sealed none
+  // that anybody could enter.
+  void keepFailure(Error& error) {
+    if (!failure_ || !request_.keepsFailedStep || !sealer_.isIdle()) return;
+    try {
+      FailedStep& step = failure_->step;
+      step.exitCode = error.exitCode().value_or(1);
+      step.error = error.cause();
+      step.base = writeStageImage(layout_, failure_->below, request_);
+      keepFailedStep(layout_, step);
+      error.hint(fmt::format("look around in the failed step: img debug {}", step.buildId));
+    } catch (const Error& trouble) {
+      log::warn("the failed step could not be kept: {}", trouble.cause());
+    }
   }
 
   Task<> waitForSeals() {
@@ -186,35 +203,9 @@ class Build {
       state.hasCmd = false;
       return state;
     }
-    return fromImage(*planned.baseImage);
-  }
-
-  StageState fromImage(const store::Image& image) {
-    StageState state;
-    state.config = image.config;
-    state.config.onBuild.clear();
-    state.config.created.clear();
-    state.config.workingDir = joinPath("/", state.config.workingDir);
-    for (const std::string& entry : state.config.env) {
-      const size_t equals = entry.find('=');
-      state.variables.set(entry.substr(0, equals),
-                          equals == std::string::npos ? "" : entry.substr(equals + 1));
-    }
-    if (state.variables.find("PATH") == nullptr) {
-      setEnv(state.config.env, "PATH", runtime::kDefaultPath);
-      state.variables.set("PATH", std::string{runtime::kDefaultPath});
-    }
-    for (const store::HistoryEntry& entry : image.config.history) {
-      state.history.push_back({entry, nullptr, true});
-    }
-    state.snapshot = snapshotOf(image);
+    StageState state = imageStage(*planned.baseImage);
+    state.snapshot = snapshotOf(*planned.baseImage);
     return state;
-  }
-
-  int countSteps(const PlannedStage& planned) const {
-    int count = planned.baseImage ? 1 : 0;
-    for (const parser::Step& step : planned.steps) count += isCounted(step) ? 1 : 0;
-    return count;
   }
 
   std::string stageLabel(const Plan& plan, const PlannedStage& planned, int number,
@@ -245,7 +236,7 @@ class Build {
     } catch (Error& error) {
       progress_.stepFailed(label, error.cause());
       error.at(positionOf(file_, step.syntax));
-      if (error.stage().empty()) error.stage(stageText(planned, label));
+      if (error.stage().empty()) error.stage(stepPlace(planned, label.number - firstNumber_.at(planned.index) + 1, countSteps(planned)));
       throw;
     }
     report.step.seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
@@ -260,6 +251,7 @@ class Build {
       progress_.stepCached(label);
       co_return;
     }
+    if (job->lateKey) job->key = co_await job->lateKey();
     Attempt attempt;
     if (isCacheUsed(planned)) {
       co_await lookUpOrLock(*job, attempt, state, label);
@@ -293,13 +285,6 @@ class Build {
       if (attempt.layer || attempt.lock) co_return;
       co_await events_.pause(delay);
     }
-  }
-
-  static std::string stageText(const PlannedStage& planned, const StepLabel& label) {
-    const std::string count = label.stage.substr(label.stage.rfind(' ') + 1);
-    return planned.syntax->name.empty()
-               ? fmt::format("step {}", count)
-               : fmt::format("stage \"{}\", step {}", planned.label, count);
   }
 
   std::optional<LayerStep> prepare(const PlannedStage& planned, const parser::Step& step,
@@ -357,7 +342,13 @@ class Build {
     co_await unpackMissing(events_, layout_, state.snapshot);
     progress_.stepStarted(label, {});
     attempt.layer = newLayer(layout_);
-    co_await job.execute(*attempt.layer, state.snapshot);
+    try {
+      co_await job.execute(*attempt.layer, state.snapshot);
+    } catch (const Error&) {
+      noteFailure(job, attempt.layer, state, label);
+      throw;
+    }
+    if (job.command) succeeded_.insert(stepOrigin(request_.contextDir, label));
     attempt.layer->created = currentTime();
     progress_.stepDone(label);
     keepInit(state, attempt.layer);
@@ -367,6 +358,18 @@ class Build {
     sealer_.add({attempt.layer, std::move(keys), key, label, std::move(attempt.lock)},
                 state.snapshot);
     state.snapshot.key = stateAfter(job, key, state.snapshot.key);
+  }
+
+  void noteFailure(const LayerStep& job, const LayerRef& layer, const StageState& state,
+                   const StepLabel& label) {
+    if (!job.command || failure_) return;
+    FailedStep step;
+    step.buildId = result_.buildId;
+    step.label = label;
+    step.origin = stepOrigin(request_.contextDir, label);
+    step.command = *job.command;
+    step.layer = layer;
+    failure_.emplace(Failure{std::move(step), state});
   }
 
   // The mount points that the image lacks stay the same until a layer touches a folder they lie in;
@@ -389,37 +392,6 @@ class Build {
     });
   }
 
-  void warnAboutUnusedArgs() const {
-    std::vector<std::string> unused;
-    for (const auto& [name, value] : request_.buildArgs) {
-      if (!isDeclared(name) && !hasMeaning(name)) unused.push_back(name);
-    }
-    if (unused.empty()) return;
-    progress_.warning(
-        Error{Kind::failed, fmt::format("build argument {} is not declared by any ARG",
-                                        text::escape(text::join(unused, ", ")))});
-  }
-
-  bool isDeclared(const std::string& name) const {
-    const auto declares = [&](const parser::Step& step) {
-      const auto* arg = std::get_if<parser::ArgInstruction>(&step.body);
-      if (arg == nullptr) return false;
-      return std::any_of(arg->items.begin(), arg->items.end(),
-                         [&](const auto& item) { return item.name == name; });
-    };
-    if (std::any_of(file_.globalArgs.begin(), file_.globalArgs.end(), declares)) return true;
-    return std::any_of(file_.stages.begin(), file_.stages.end(), [&](const parser::Stage& stage) {
-      return std::any_of(stage.steps.begin(), stage.steps.end(), declares);
-    });
-  }
-
-  // dockerfile.md 3.3.1, and the predefined platform arguments.
-  bool hasMeaning(const std::string& name) const {
-    if (name == "SOURCE_DATE_EPOCH" || name.starts_with("BUILDKIT_")) return true;
-    if (text::lower(name).ends_with("_proxy")) return true;
-    return scope_.globals.find(name) != nullptr;
-  }
-
   // File bytes, as `img images` counts them. Of a layer of the base image that is not unpacked only
   // the blob's size is known.
   std::uint64_t logicalSize(const Layer& layer) const {
@@ -428,24 +400,14 @@ class Build {
     return isOfBase && views.has(*layer.diffId) ? views.sizeOf(*layer.diffId) : layer.bytes;
   }
 
-  Result finish(StageState& state) {
-    store::ImageConfig config = state.config;
-    for (const auto& [name, value] : request_.labels) config.labels[name] = value;
-    std::vector<store::Descriptor> descriptors;
-    config.diffIds.clear();
+  Result finish(const StageState& state) {
     for (const LayerRef& layer : state.snapshot.layers) {
-      config.diffIds.push_back(*layer->diffId);
-      descriptors.push_back(*layer->descriptor);
       result_.bytes += logicalSize(*layer);
       if (layer->isNew) result_.newBytes += layer->bytes;
     }
     result_.wasted = findWaste(newLayers(state), result_.bytes);
     report();
-    config.history = timedHistory(state);
-    const bool hasOwnTime = !request_.sourceDateEpoch && !config.history.empty();
-    config.created = hasOwnTime ? config.history.back().created : epochText();
-    if (config.cmd && config.cmd->empty()) config.cmd.reset();  // empty values are omitted (7.1)
-    const store::Image image = store::writeImage(layout_, config, descriptors);
+    const store::Image image = writeStageImage(layout_, state, request_);
     store::Images{layout_}.publish(image.manifestDescriptor, request_.names);
     result_.imageId = image.id;
     result_.manifest = image.manifestDescriptor.digest;
@@ -473,35 +435,6 @@ class Build {
     }
   }
 
-  std::string epochText() const {
-    return request_.sourceDateEpoch ? text::formatTime(*request_.sourceDateEpoch) : std::string{};
-  }
-
-  // dockerfile.md 7.5: an entry without a layer takes the time of its neighbours, so that a rebuild
-  // from the cache gives the same image.
-  std::vector<store::HistoryEntry> timedHistory(const StageState& state) const {
-    std::string previous;
-    for (const HistoryItem& item : state.history) {
-      if (item.fromBase) previous = item.entry.created;
-    }
-    for (const HistoryItem& item : state.history) {
-      if (item.layer) {
-        previous = item.layer->created;  // leading entries take the first new layer's time
-        break;
-      }
-    }
-    std::vector<store::HistoryEntry> history;
-    for (const HistoryItem& item : state.history) {
-      store::HistoryEntry entry = item.entry;
-      if (!item.fromBase) {
-        if (item.layer) previous = item.layer->created;
-        entry.created = request_.sourceDateEpoch ? epochText() : previous;
-      }
-      history.push_back(std::move(entry));
-    }
-    return history;
-  }
-
   const Request request_;
   const parser::Dockerfile& file_;
   const store::Layout& layout_;
@@ -513,7 +446,7 @@ class Build {
   std::optional<StatCache> statCache_;
   Sealer sealer_;
   Events events_;
-  Workshop workshop_{layout_, scope_, context_, nullptr, events_, progress_, {}, {}};
+  Workshop workshop_{layout_, scope_, context_, nullptr, events_, progress_, {}, {}, {}};
   std::map<int, StageState> states_;  // of finished stages
   std::map<int, int> firstNumber_;    // of the steps of each needed stage
   struct Report {
@@ -521,6 +454,12 @@ class Build {
     LayerRef layer;  // null: none, or the base image
   };
   std::map<int, Report> reports_;  // by step number
+  struct Failure {
+    FailedStep step;
+    StageState below;
+  };
+  std::optional<Failure> failure_;   // the first one
+  std::set<std::string> succeeded_;  // origins of RUN steps that were executed
   int maxJobs_ = 1, usedSlots_ = 0;
   Result result_;
 };

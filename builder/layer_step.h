@@ -11,6 +11,8 @@
 #include "builder/cache.h"
 #include "builder/context.h"
 #include "builder/events.h"
+#include "builder/failed_step.h"
+#include "builder/http_source.h"
 #include "builder/plan.h"
 #include "builder/progress.h"
 #include "builder/sealer.h"
@@ -30,16 +32,20 @@ struct Workshop {
   Progress& progress;
   std::map<int, Snapshot> stages;          // finished ones
   std::map<std::string, Snapshot> images;  // of COPY --from=IMAGE, by manifest digest
+  RemoteAccess access;                     // to private sources of ADD
 };
 
 struct LayerStep {
   Digest key;  // definition key; the key of the state after the step unless contentKey is set
+  // ADD of a remote source: `key` is not known before somebody has looked at the source.
+  std::function<Task<Digest>()> lateKey;
   // COPY --from: the key by content, computed only when `key` finds nothing.
   std::function<Task<Digest>()> contentKey;
   bool isIndependent = false;  // COPY --link: the key does not cover the state below
   // Fills the fresh layer over the state `below`, whose folders are there (openFolders is cheap).
   std::function<Task<>(Layer& layer, const Snapshot& below)> execute;
   std::string createdBy;
+  std::optional<StepCommand> command;  // RUN: for the failed step that is kept
 };
 
 LayerStep prepareRun(Workshop& shop, const PlannedStage& planned, const parser::Step& step,

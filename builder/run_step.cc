@@ -380,6 +380,9 @@ LayerStep prepareRun(Workshop& shop, const PlannedStage&, const parser::Step& st
   LayerStep job;
   job.key = keyOf(shop, *settings, stage);
   job.createdBy = createdBy(*settings, stage);
+  job.command =
+      StepCommand{settings->command.argv, settings->env,     settings->cwd,       settings->user,
+                  settings->hostname,     settings->network, settings->isInsecure};
   job.execute = [&shop, settings, label](Layer& layer, const Snapshot& below) {
     return execute(shop, *settings, label, layer, below);
   };

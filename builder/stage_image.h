@@ -1,0 +1,15 @@
+// From the state of a stage to an image: config, history with times, manifest (dockerfile.md 7).
+#pragma once
+
+#include "builder/request.h"
+#include "builder/stage.h"
+#include "store/images.h"
+#include "store/layout.h"
+
+namespace img::builder {
+
+// Writes config and manifest blobs; no name is given to them. Every layer of `stage` is sealed.
+store::Image writeStageImage(const store::Layout& layout, const StageState& stage,
+                             const Request& request);
+
+}  // namespace img::builder
