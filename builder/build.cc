@@ -14,6 +14,7 @@
 #include "builder/config_step.h"
 #include "builder/layer_step.h"
 #include "builder/preflight.h"
+#include "builder/provenance.h"
 #include "builder/stage_image.h"
 #include "builder/step_locks.h"
 #include "builder/unused_args.h"
@@ -76,13 +77,18 @@ class Build {
                  sys::readlinkat(AT_FDCWD, sys::procPath(layout.fd()))),
         cache_(layout),
         locks_(layout),
+        provenance_(layout, cache_, request_),
         sealer_(layout, cache_, progress, request_.sourceDateEpoch),
         events_(sealer_, progress) {
     scope_.request = &request_;
     scope_.file = &file;
     maxJobs_ = request_.jobs > 0 ? request_.jobs
                                  : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-    if (context_.root() >= 0) workshop_.statCache = &statCache_.emplace(layout, context_.path());
+    if (request_.cacheTtl) cache_.ignoreBefore(::time(nullptr) - *request_.cacheTtl);
+    if (context_.root() < 0) return;
+    // A digest covers the mode as it counts: the two ways to count are two contexts.
+    const std::string cacheName = context_.path() + (request_.hasGitPermissions ? "\ngit" : "");
+    workshop_.statCache = &statCache_.emplace(layout, cacheName);
   }
 
   Result run() {
@@ -98,6 +104,10 @@ class Build {
     if (request_.timeoutSeconds > 0)
       events_.setTimeout(std::chrono::seconds{request_.timeoutSeconds});
     runStages(plan);
+    if (request_.isDryRun) {
+      report();
+      return result_;
+    }
     // From here on nothing can fail because of the Dockerfile: what is left is our own disk.
     if (statCache_) statCache_->save();
     return finish(states_.at(plan.target));
@@ -107,6 +117,7 @@ class Build {
   [[nodiscard]] Outline outline(const Plan& plan) {
     Outline outline;
     outline.buildId = result_.buildId = fs::randomHex(8);
+    provenance_.setBuildId(outline.buildId);
     for (const int index : plan.order) {
       const PlannedStage& planned = plan.stages[static_cast<size_t>(index)];
       firstNumber_[index] = outline.steps + 1;
@@ -175,7 +186,7 @@ class Build {
       label.fileName = file_.fileName;
       return label;
     };
-    if (planned.baseImage) showBase(planned, nextLabel());
+    if (planned.baseImage) state.lastStep = showBase(planned, nextLabel());
     for (const parser::Step& step : planned.steps) {
       if (!isCounted(step)) {
         applyConfigStep(step, state, scope_);
@@ -205,6 +216,8 @@ class Build {
     }
     StageState state = imageStage(*planned.baseImage);
     state.snapshot = snapshotOf(*planned.baseImage);
+    state.baseName = planned.baseName;
+    state.baseDigest = planned.baseImage->manifestDescriptor.digest.str();
     return state;
   }
 
@@ -214,13 +227,14 @@ class Build {
     return fmt::format("{} {}/{}", planned.label, number, total);
   }
 
-  void showBase(const PlannedStage& planned, StepLabel label) {
+  int showBase(const PlannedStage& planned, StepLabel label) {
     label.text = "FROM " + planned.baseName;
     label.line = planned.syntax->from.line;
     progress_.stepCached(label);
     Report& report = reports_[label.number];
     report.step.label = std::move(label);
     report.step.isCached = true;
+    return report.step.label.number;
   }
 
   Task<> runStep(const PlannedStage& planned, const parser::Step& step, StageState& state,
@@ -242,6 +256,17 @@ class Build {
     report.step.seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
   }
 
+  // On the way from a step to its layer.
+  struct Attempt {
+    LayerRef layer;                    // found or made
+    std::optional<Digest> contentKey;  // once computed
+    StepLock lock;                     // ours to execute the step
+    bool isLookedUp = true;            // false: --no-cache
+    // Of a step that is not found.
+    std::shared_ptr<InputRecord> record;
+    Explanation why;
+  };
+
   Task<> makeLayer(const PlannedStage& planned, const parser::Step& step, StageState& state,
                    const StepLabel& label) {
     std::optional<LayerStep> job = prepare(planned, step, state, label);
@@ -251,12 +276,23 @@ class Build {
       progress_.stepCached(label);
       co_return;
     }
-    if (job->lateKey) job->key = co_await job->lateKey();
+    noteNeeds(planned, step, state, label);
+    if (job->lateKey && areInputsKnown(planned, step)) job->key = co_await job->lateKey();
     Attempt attempt;
-    if (isCacheUsed(planned)) {
+    attempt.isLookedUp = isCacheUsed(planned);
+    if (request_.isDryRun) {
+      co_await lookUpOnly(planned, step, *job, attempt, state, label);
+    } else if (attempt.isLookedUp) {
       co_await lookUpOrLock(*job, attempt, state, label);
     } else if (job->contentKey) {
       attempt.contentKey = co_await job->contentKey();
+    }
+    if (!attempt.layer) explain(planned, step, *job, attempt, state, label);
+    state.lastStep = label.number;
+    state.isOnBase = false;
+    if (request_.isDryRun && !attempt.layer) {
+      markUnknown(state, *job);
+      co_return;
     }
     if (!attempt.layer) co_await execute(*job, attempt, state, label);
     reports_.at(label.number).layer = attempt.layer;
@@ -264,12 +300,59 @@ class Build {
     recordHistory(state, job->createdBy, attempt.layer);
   }
 
-  // On the way from a step to its layer.
-  struct Attempt {
-    LayerRef layer;                    // found or made
-    std::optional<Digest> contentKey;  // once computed
-    StepLock lock;                     // ours to execute the step
-  };
+  void noteNeeds(const PlannedStage& planned, const parser::Step& step, const StageState& state,
+                 const StepLabel& label) {
+    std::vector<int>& needs = reports_.at(label.number).step.needs;
+    if (state.lastStep > 0) needs.push_back(state.lastStep);
+    for (const int stage : stagesOf(planned, step)) {
+      if (states_.at(stage).lastStep > 0) needs.push_back(states_.at(stage).lastStep);
+    }
+  }
+
+  // False only in a dry run: a stage that the step copies or mounts from would have to run first.
+  [[nodiscard]] bool areInputsKnown(const PlannedStage& planned, const parser::Step& step) const {
+    const std::vector<int> sources = stagesOf(planned, step);
+    return std::none_of(sources.begin(), sources.end(),
+                        [&](int stage) { return states_.at(stage).isUnknown; });
+  }
+
+  // A dry run takes no lock and waits for nobody. What a stage would consist of that has to run
+  // first is not known.
+  Task<> lookUpOnly(const PlannedStage& planned, const parser::Step& step, LayerStep& job,
+                    Attempt& attempt, StageState& state, const StepLabel& label) {
+    const bool isKnown =
+        areInputsKnown(planned, step) && (!state.isUnknown || job.isIndependent);
+    if (isKnown) reports_.at(label.number).step.key = job.key;
+    if (!isKnown || !attempt.isLookedUp) co_return;
+    attempt.layer = lookUp(job, job.key, state, label);
+    if (attempt.layer || !job.contentKey) co_return;
+    attempt.contentKey = co_await job.contentKey();
+    attempt.layer = lookUp(job, *attempt.contentKey, state, label);
+  }
+
+  static void markUnknown(StageState& state, const LayerStep& job) {
+    Hasher hasher = startKey("unknown", job.key);
+    state.snapshot.key = hasher.finish();
+    state.isUnknown = true;
+  }
+
+  void explain(const PlannedStage& planned, const parser::Step& step, const LayerStep& job,
+               Attempt& attempt, const StageState& state, const StepLabel& label) {
+    attempt.record =
+        std::make_shared<InputRecord>(provenance_.describe(planned, step, state, label, job));
+    std::vector<Digest> keys;
+    if (attempt.isLookedUp) keys = keysOf(job, attempt);
+    attempt.why = provenance_.explain(*attempt.record, keys, state);
+    StepReport& report = reports_.at(label.number).step;
+    report.reason = attempt.why.miss.text;
+    report.explanation = attempt.why;
+  }
+
+  static std::vector<Digest> keysOf(const LayerStep& job, const Attempt& attempt) {
+    std::vector<Digest> keys{job.key};
+    if (attempt.contentKey) keys.push_back(*attempt.contentKey);
+    return keys;
+  }
 
   // Finds the layer, or comes back with the lock. While another build executes the same step we
   // wait for its result.
@@ -319,8 +402,13 @@ class Build {
     if (key != job.key) cache_.remember(job.key, *hit->layer, hit->state, label.text);
     state.snapshot.key = stateAfter(job, hit->state, state.snapshot.key);
     state.init = nullptr;  // what the stored layer touched is not looked at
-    reports_.at(label.number).step.isCached = true;
+    StepReport& report = reports_.at(label.number).step;
+    report.isCached = true;
     progress_.stepCached(label);
+    if (request_.hasExplanations || request_.isDryRun) {
+      report.explanation = provenance_.explainHit(key);
+      progress_.stepExplained(label, report.explanation);
+    }
     return hit->layer;
   }
 
@@ -340,7 +428,9 @@ class Build {
     co_await events_.until([this] { return usedSlots_ < maxJobs_; });
     const Slot slot{usedSlots_};
     co_await unpackMissing(events_, layout_, state.snapshot);
-    progress_.stepStarted(label, {});
+    progress_.stepStarted(label, attempt.why.miss);
+    if (request_.hasExplanations) progress_.stepExplained(label, attempt.why);
+    const auto begin = Events::Clock::now();
     attempt.layer = newLayer(layout_);
     try {
       co_await job.execute(*attempt.layer, state.snapshot);
@@ -349,13 +439,14 @@ class Build {
       throw;
     }
     if (job.command) succeeded_.insert(stepOrigin(request_.contextDir, label));
-    attempt.layer->created = currentTime();
+    attempt.layer->created = attempt.record->at = currentTime();
+    attempt.record->seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
     progress_.stepDone(label);
     keepInit(state, attempt.layer);
-    std::vector<Digest> keys{job.key};
-    if (attempt.contentKey) keys.push_back(*attempt.contentKey);
+    std::vector<Digest> keys = keysOf(job, attempt);
     const Digest key = keys.back();
-    sealer_.add({attempt.layer, std::move(keys), key, label, std::move(attempt.lock)},
+    sealer_.add({attempt.layer, std::move(keys), key, label, std::move(attempt.lock),
+                 std::move(attempt.record)},
                 state.snapshot);
     state.snapshot.key = stateAfter(job, key, state.snapshot.key);
   }
@@ -443,6 +534,7 @@ class Build {
   Context context_;
   StepCache cache_;
   StepLocks locks_;
+  Provenance provenance_;
   std::optional<StatCache> statCache_;
   Sealer sealer_;
   Events events_;

@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "store/blobs.h"
+#include "base/text.h"
 
 namespace img::builder {
 namespace {
@@ -58,11 +58,39 @@ std::optional<StepCache::Hit> StepCache::find(const Digest& key) const try {
   const auto text = fs::tryReadFile(folder_.get(), key.hex());
   if (!text) return std::nullopt;
   auto hit = decode(*text);
-  if (hit && store::hasBlob(layout_, hit->layer->descriptor->digest)) return hit;
-  return std::nullopt;
+  if (!hit || isExpired(*hit) || storedSize(*hit) != hit->layer->descriptor->size)
+    return std::nullopt;
+  return hit;
 } catch (const std::exception& error) {
   log::info("cache record {} is not usable: {}", key.shortHex(), error.what());
   return std::nullopt;
+}
+
+// A blob is written whole and durable before it gets its name, so its size tells whether somebody
+// has cut it since; its bytes are verified when it is unpacked.
+std::optional<std::uint64_t> StepCache::storedSize(const Hit& hit) const {
+  const auto st = sys::tryFstatat(layout_.fd(), layout_.blobPath(hit.layer->descriptor->digest));
+  if (!st) return std::nullopt;
+  return static_cast<std::uint64_t>(st->st_size);
+}
+
+bool StepCache::isExpired(const Hit& hit) const {
+  if (!oldest_) return false;
+  const auto made = text::parseTimeSeconds(hit.layer->created);
+  return !made || *made < *oldest_;
+}
+
+StepCache::Absence StepCache::whyAbsent(const Digest& key) const try {
+  const auto text = fs::tryReadFile(folder_.get(), key.hex());
+  if (!text) return Absence::unknown;
+  const auto hit = decode(*text);
+  if (!hit) return Absence::damaged;
+  const auto size = storedSize(*hit);
+  if (!size) return Absence::gone;
+  if (*size != hit->layer->descriptor->size) return Absence::damaged;
+  return isExpired(*hit) ? Absence::expired : Absence::unknown;
+} catch (const std::exception&) {
+  return Absence::damaged;
 }
 
 void StepCache::remember(const Digest& key, const Layer& layer, const Digest& state,

@@ -22,13 +22,25 @@ class StepCache {
     Digest state;
   };
   std::optional<Hit> find(const Digest& key) const;
+
+  // Records made before `time` (seconds since the epoch) are not found: --cache-ttl.
+  void ignoreBefore(long long time) { oldest_ = time; }
+  // Why find() gave nothing: no record, its layer is gone, the record or the layer is damaged, or
+  // it is too old.
+  enum class Absence { unknown, gone, damaged, expired };
+  [[nodiscard]] Absence whyAbsent(const Digest& key) const;
+
   // `layer` is sealed and its blob is in the store. Losing a record is harmless: nothing is synced.
   void remember(const Digest& key, const Layer& layer, const Digest& state,
                 const std::string& instruction) const;
 
  private:
+  [[nodiscard]] std::optional<std::uint64_t> storedSize(const Hit& hit) const;
+  [[nodiscard]] bool isExpired(const Hit& hit) const;
+
   const store::Layout& layout_;
   mutable Fd folder_;
+  std::optional<long long> oldest_;
 };
 
 // Starts a key: the kind of the step, the format version and the parent's key are in it.

@@ -38,6 +38,11 @@ struct SeenOther {
   std::string link;          // a link's target; "major:minor" of a device
 };
 
+struct Seen {
+  std::vector<SeenFile> files;
+  std::vector<SeenOther> others;
+};
+
 class ContentDigester {
  public:
   enum class Reads { content, nothing };  // nothing: only seen() is of use afterwards
@@ -51,6 +56,7 @@ class ContentDigester {
   // The regular files met so far, in the order of the walk.
   [[nodiscard]] const std::vector<SeenFile>& seen() const { return seen_; }
   [[nodiscard]] const std::vector<SeenOther>& seenOthers() const { return others_; }
+  Seen takeSeen() { return {std::move(seen_), std::move(others_)}; }
 
   // Files of a context count as 0644, or 0755 if their owner may execute them, folders as 0755
   // (--context-perms=git). Such digests need a stat cache of their own.

@@ -29,8 +29,15 @@ struct CopyJob {
   parser::IgnorePatterns exclude;
   std::vector<std::string> excludeTexts;
   bool isAdd = false, link = false, parents = false, unpack = true;
+  bool hasGitPermissions = false;  // the context's, --context-perms=git
   SourceRoot root;
   Fd rootFd;  // keeps root.fd for stages and images
+};
+
+// What the sources were when the key was made.
+struct SeenSources {
+  Seen tree;
+  Digest digest;
 };
 
 // A source with --parents: its base, and the pattern that is kept (3.8).
@@ -79,19 +86,25 @@ class CopyPreparation {
     result.createdBy = createdBy(*job);
     result.isIndependent = job->link;
     const bool isFromContext = !copy_.from;
-    const auto seen = std::make_shared<std::vector<SeenFile>>();
+    const auto seen = std::make_shared<SeenSources>();
     if (isFromContext) {
       job->root = SourceRoot{shop_.context.root(), true, &shop_.context, "the build context"};
+      job->hasGitPermissions = shop_.scope.request->hasGitPermissions;
       result.key = contentKey(*job, seen.get());
     } else {
       const Snapshot source = sourceSnapshot();
       result.key = definitionKey(*job, source.key);
       // Content is looked at only when the definition is new: mounting the source costs more than a
       // lookup.
-      result.contentKey = [self = *this, job, source] { return self.keyByContent(*job, source); };
+      result.contentKey = [self = *this, job, source, seen] {
+        return self.keyByContent(*job, source, seen.get());
+      };
     }
     result.execute = [self = *this, job, seen](Layer& layer, const Snapshot& below) {
-      return self.execute(*job, *seen, layer, below);
+      return self.execute(*job, seen->tree.files, layer, below);
+    };
+    result.inputs = [self = *this, job, seen](InputList& list) {
+      self.addInputs(list, *job, *seen);
     };
     return result;
   }
@@ -170,10 +183,10 @@ class CopyPreparation {
                    fmt::format("{} {}", ref.stage ? "stage" : "image", text::quote(ref.name))};
   }
 
-  Task<Digest> keyByContent(CopyJob& job, const Snapshot& source) const {
+  Task<Digest> keyByContent(CopyJob& job, const Snapshot& source, SeenSources* seen) const {
     co_await unpackMissing(shop_.events, shop_.layout, source);
     openSource(job, source);
-    co_return contentKey(job);
+    co_return contentKey(job, seen);
   }
 
   // `COPY [--parents ][--chown=X ][--chmod=Y ]src... dest` (7.4).
@@ -211,18 +224,41 @@ class CopyPreparation {
     return hasher.finish();
   }
 
-  // `seen`, when given, gets the files that were read.
-  [[nodiscard]] Digest contentKey(const CopyJob& job, std::vector<SeenFile>* seen = nullptr) const {
-    Hasher hasher = startCopyKey(job, "copy");
+  // `seen` gets what was looked at.
+  [[nodiscard]] Digest contentKey(const CopyJob& job, SeenSources* seen) const {
+    Hasher hasher;
     if (!copy_.sources.empty() && job.root.fd < 0) throw noContext();
     ContentDigester digester{job.root.isContext, job.root.isContext ? shop_.statCache : nullptr,
                              ContentDigester::Reads::content,
                              [&] { shop_.events.throwIfInterrupted(); }};
+    if (job.hasGitPermissions) digester.useGitPermissions();
     placed([&] {
       for (const std::string& path : job.sources) addSource(hasher, digester, job, path);
     });
-    if (seen != nullptr) *seen = digester.seen();
-    return hasher.finish();
+    seen->tree = digester.takeSeen();
+    seen->digest = hasher.finish();
+    Hasher key = startCopyKey(job, "copy");
+    key.field(seen->digest.str());
+    return key.finish();
+  }
+
+  // The parts of the key by name (cli.md 9.3).
+  void addInputs(InputList& list, const CopyJob& job, const SeenSources& seen) const {
+    std::string text = createdBy(job);
+    text.resize(text.size() - job.writtenDestination.size());  // where it leads counts
+    text += job.destination;
+    for (const std::string& pattern : job.excludeTexts) text += " --exclude=" + pattern;
+    if (job.link) text += " --link";
+    if (!job.unpack) text += " --unpack=false";
+    list.add("instruction", job.keyword, std::move(text));
+    for (const auto& [name, content] : job.inlineFiles) {
+      const Digest digest = Digest::of(content);
+      list.files.push_back({"<<" + name, S_IFREG | 0644, content.size(), digest, 0, {}});
+    }
+    if (!copy_.from) return list.addFiles(seen.tree);
+    const SourceRef& source = planned_.sources.at(*copy_.from);
+    list.add(source.image ? "base" : "stage", source.name, seen.digest.hex(),
+             source.image ? source.image->manifestDescriptor.digest.str() : "");
   }
 
   // The key was made before the files were copied: if somebody has written to them in between, the
@@ -366,6 +402,7 @@ class CopyWorker {
     options.owner = resolveOwner(job, root, hasUsers);
     options.mode = job.mode;
     options.isContext = job.root.isContext;
+    options.hasGitPermissions = job.hasGitPermissions;
     return options;
   }
 

@@ -218,8 +218,8 @@ std::pair<uid_t, gid_t> TreeCopier::ownerOf(const struct stat& st) const {
 }
 
 mode_t TreeCopier::modeOf(const struct stat& st) const {
-  if (options_.mode) return options_.mode->apply(st.st_mode & 07777, S_ISDIR(st.st_mode));
-  return st.st_mode & 07777;
+  const mode_t mode = (options_.hasGitPermissions ? gitMode(st.st_mode) : st.st_mode) & 07777;
+  return options_.mode ? options_.mode->apply(mode, S_ISDIR(st.st_mode)) : mode;
 }
 
 // Only what differs is set: each change is a transaction of the file system's journal, a look is

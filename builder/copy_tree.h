@@ -22,7 +22,8 @@ namespace img::builder {
 struct CopyOptions {
   std::optional<std::pair<uid_t, gid_t>> owner;  // --chown
   std::optional<parser::ModeChange> mode;        // --chmod
-  bool isContext = true;  // owners become 0:0 unless --chown; special files are left out
+  bool isContext = true;           // owners become 0:0 unless --chown; special files are left out
+  bool hasGitPermissions = false;  // see gitMode()
   [[nodiscard]] NewFolder newFolder() const;
 };
 

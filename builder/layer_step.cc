@@ -101,6 +101,10 @@ std::optional<LayerStep> prepareWorkdir(Workshop& shop, const parser::Step& step
   LayerStep job;
   job.key = hasher.finish();
   job.createdBy = "WORKDIR " + path;
+  job.inputs = [path, user = stage.config.user](InputList& list) {
+    list.add("workdir", "", path);
+    list.add("user", "", user);
+  };
   job.execute = [&shop, path, user = stage.config.user](Layer& layer, const Snapshot& below) {
     return makeWorkdir(shop, path, user, layer, below);
   };

@@ -13,6 +13,7 @@
 #include "builder/events.h"
 #include "builder/failed_step.h"
 #include "builder/http_source.h"
+#include "builder/inputs.h"
 #include "builder/plan.h"
 #include "builder/progress.h"
 #include "builder/sealer.h"
@@ -44,6 +45,9 @@ struct LayerStep {
   bool isIndependent = false;  // COPY --link: the key does not cover the state below
   // Fills the fresh layer over the state `below`, whose folders are there (openFolders is cheap).
   std::function<Task<>(Layer& layer, const Snapshot& below)> execute;
+  // Adds what the key was made of, but for the state below; called after contentKey, on a miss
+  // only.
+  std::function<void(InputList& list)> inputs;
   std::string createdBy;
   std::optional<StepCommand> command;  // RUN: for the failed step that is kept
 };

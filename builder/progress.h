@@ -42,6 +42,8 @@ class Progress {
   virtual void planned(const Outline& outline) = 0;
   virtual void stepStarted(const StepLabel& step, const Miss& why) = 0;
   virtual void stepCached(const StepLabel& step) = 0;
+  // Follows stepStarted or stepCached when the request asks for explanations.
+  virtual void stepExplained(const StepLabel&, const Explanation&) {}
   // Bytes that a RUN step wrote.
   virtual void stepOutput(const StepLabel& step, std::string_view bytes) = 0;
   virtual void stepDone(const StepLabel& step) = 0;

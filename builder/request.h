@@ -20,6 +20,7 @@ struct Request {
   std::string contextDir;      // host path; empty: no context (Dockerfile from stdin)
   std::string dockerfileName;  // as shown in messages
   std::string dockerfileText;
+  std::string dockerfilePath;          // absolute; empty: from stdin. Tells Dockerfiles apart
   std::string ignoreName, ignoreText;  // the ignore file that applies; empty name: none
   std::vector<std::string> names;      // normalised, full form
   std::vector<std::pair<std::string, std::string>> buildArgs;
@@ -33,14 +34,21 @@ struct Request {
   std::vector<std::pair<std::string, std::string>> addHosts;
   std::vector<std::string> allow;  // entitlements: network.host, security.insecure
   std::optional<std::int64_t> sourceDateEpoch;
-  Trace* trace = nullptr;  // where spans go; null: nowhere
+  std::optional<std::int64_t> cacheTtl;  // seconds; older cache records do not count
+  bool isDryRun = false;                 // finds out what would run, and makes nothing
+  bool hasExplanations = false;          // Progress::stepExplained is wanted
+  bool hasGitPermissions = false;        // --context-perms=git
+  Trace* trace = nullptr;                // where spans go; null: nowhere
 };
 
 // One step of the plan after the build.
 struct StepReport {
   StepLabel label;
   bool isCached = false, isFailed = false;
-  std::string reason;  // of the miss
+  std::string reason;         // of the miss
+  Explanation explanation;    // of a dry run, or when explanations were asked for
+  std::optional<Digest> key;  // of the step; none: it follows from what has to run first
+  std::vector<int> needs;     // steps whose results it uses
   double seconds = 0;
   std::uint64_t bytes = 0;  // of its layer
 };

@@ -130,6 +130,33 @@ Digest keyOf(const Workshop& shop, const RunSettings& settings, const StageState
   return hasher.finish();
 }
 
+// The parts of the key by name (cli.md 9.3).
+void addInputs(InputList& list, const RunSettings& settings, const StageState& stage,
+               const Scope& scope) {
+  std::vector<std::string> argv = settings.command.argv;
+  if (settings.command.isShellForm && settings.command.script.empty()) {
+    list.add("instruction", "RUN", argv.back());
+    argv.pop_back();
+    list.add("shell", "", text::join(argv, " "));
+  } else {
+    list.add("instruction", "RUN", text::join(argv, " ") + " " + settings.command.script);
+  }
+  for (const std::string& entry : settings.env) {
+    const size_t equals = entry.find('=');
+    const std::string name = entry.substr(0, equals);
+    const bool isArg = std::find(stage.args.begin(), stage.args.end(), name) != stage.args.end() &&
+                       std::find(stage.config.env.begin(), stage.config.env.end(), entry) ==
+                           stage.config.env.end();
+    list.addVariable(isArg ? "arg" : "env", name, std::string_view{entry}.substr(equals + 1));
+  }
+  list.add("workdir", "", settings.cwd);
+  list.add("user", "", settings.user);
+  list.add("hostname", "", settings.hostname);
+  list.add("network", "", settings.network);
+  list.add("security", "", settings.isInsecure ? "insecure" : "sandbox");
+  for (const auto& [host, address] : scope.request->addHosts) list.add("host", host, "added");
+}
+
 // `RUN |2 a=1 b= /bin/sh -c ls` (7.4).
 std::string createdBy(const RunSettings& settings, const StageState& stage) {
   std::string out = "RUN ";
@@ -383,6 +410,9 @@ LayerStep prepareRun(Workshop& shop, const PlannedStage&, const parser::Step& st
   job.command =
       StepCommand{settings->command.argv, settings->env,     settings->cwd,       settings->user,
                   settings->hostname,     settings->network, settings->isInsecure};
+  job.inputs = [&shop, &stage, settings](InputList& list) {
+    addInputs(list, *settings, stage, shop.scope);
+  };
   job.execute = [&shop, settings, label](Layer& layer, const Snapshot& below) {
     return execute(shop, *settings, label, layer, below);
   };

@@ -69,6 +69,7 @@ void Sealer::finish(Job& job) const try {
   store::Layers{layout_}.adopt(layer.work->path() + "/fs", *layer.diffId, json.at("entries"),
                                layer.bytes);
   for (const Digest& key : work.keys) cache_.remember(key, layer, work.state, work.step.text);
+  if (work.inputs) InputStore{layout_}.write(work.keys, *work.inputs);
   progress_.layerSealed(work.step, *layer.diffId, layer.bytes);
 } catch (Error& error) {
   const StepLabel& step = job.work.step;

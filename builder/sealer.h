@@ -11,6 +11,7 @@
 
 #include "base/process.h"
 #include "builder/cache.h"
+#include "builder/inputs.h"
 #include "builder/progress.h"
 #include "builder/snapshot.h"
 #include "builder/step_locks.h"
@@ -29,6 +30,7 @@ class Sealer {
     Digest state;              // the key of the state after the step
     StepLabel step;
     StepLock lock;  // freed when the records are there
+    std::shared_ptr<const InputRecord> inputs;
   };
   // What the step copied up from `below` and did not change is left out of the tar.
   void add(Work work, const Snapshot& below);

@@ -32,6 +32,11 @@ struct StageState {
   Variables variables;
   std::vector<std::string> args;  // declared ARG names, first declaration first
   bool hasCmd = false;            // a CMD of this stage (dockerfile.md 3.16, reset rule)
+  // For explanations: the step that made the snapshot, and the base that all of it stands on.
+  int lastStep = 0;
+  bool isOnBase = true;  // no layer above the base yet
+  std::string baseName = "scratch", baseDigest;
+  bool isUnknown = false;  // a dry run: a step below would have to run first
 };
 
 // What all stages share.
