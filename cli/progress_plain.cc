@@ -2,126 +2,52 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
-#include "base/sys.h"
-#include "base/text.h"
 #include "cli/human.h"
 #include "cli/report.h"
 
 namespace img::cli {
-namespace {
 
-// A line longer than this is shown in pieces: a step may print gigabytes without a newline.
-constexpr size_t kMaxLine = size_t{64} << 10;
-
-double secondsSince(std::int64_t startMs) {
-  return static_cast<double>(sys::monotonicMs() - startMs) / 1000;
+std::string shortError(const StepView& step) {
+  constexpr std::string_view kPrefix = "RUN failed with ";
+  std::string_view what = step.error;
+  if (what.starts_with(kPrefix)) what.remove_prefix(kPrefix.size());
+  return printable(what);
 }
 
-// Output is shown as it is but for bytes that would steer the terminal; of a line with carriage
-// returns only the text after the last one counts.
-std::string shownLine(std::string_view line) {
-  while (line.ends_with('\r')) line.remove_suffix(1);
-  const size_t carriage = line.rfind('\r');
-  if (carriage != std::string_view::npos) line.remove_prefix(carriage + 1);
-  return printable(line);
+std::string layerText(const StepView& step) {
+  return fmt::format("{:.1f}s +{} sha256:{}", secondsOf(step, step.endMs), formatSize(step.bytes),
+                     step.layer->shortHex());
 }
 
-}  // namespace
-
-PlainProgress::PlainProgress(Context& context, bool isQuiet)
-    : context_(context), isQuiet_(isQuiet), startMs_(sys::monotonicMs()) {}
-
-void PlainProgress::show(std::string_view text) {
-  if (!isQuiet_) context_.notice(std::string{text} + '\n');
+void PlainProgress::begin(const StepView& step, bool isContinued) {
+  if (isContinued) return;
+  show(fmt::format("#{} {}", step.label.number, stepTitle(step.label)));
+  if (!step.reason.empty())
+    show(fmt::format("#{} reason: {}", step.label.number, printable(step.reason)));
 }
 
-void PlainProgress::title(const builder::StepLabel& step) {
-  std::string text = step.text.substr(0, step.text.find('\n'));
-  show(fmt::format("#{} [{}] {} ({}:{})", step.number, step.stage, ellipsis(printable(text), 200),
-                   step.fileName, step.line));
+void PlainProgress::line(const StepView& step, std::int64_t sinceStartMs, std::string_view text) {
+  show(fmt::format("#{} {}.{:03} {}", step.label.number, sinceStartMs / 1000, sinceStartMs % 1000,
+                   text));
 }
 
-void PlainProgress::planned(const builder::Outline&) {}
-
-void PlainProgress::stepStarted(const builder::StepLabel& step, const builder::Miss&) {
-  Running& running = running_[step.number];
-  running.startedMs = sys::monotonicMs();
-  running.isTitled = true;
-  title(step);
-}
-
-void PlainProgress::stepCached(const builder::StepLabel& step) {
-  title(step);
-  show(fmt::format("#{} CACHED", step.number));
-}
-
-std::string PlainProgress::timedLine(const builder::StepLabel& step, const Running& running,
-                                     std::string_view line) const {
-  return fmt::format("#{} {:.3f} {}", step.number, secondsSince(running.startedMs),
-                     shownLine(line));
-}
-
-void PlainProgress::stepOutput(const builder::StepLabel& step, std::string_view bytes) {
-  if (isQuiet_) return;
-  Running& running = running_[step.number];
-  std::string text;
-  while (!bytes.empty()) {
-    const size_t end = bytes.find('\n');
-    const size_t count = std::min({end, bytes.size(), kMaxLine - running.partial.size()});
-    running.partial += bytes.substr(0, count);
-    bytes.remove_prefix(count);
-    const bool isComplete = count == end;
-    if (isComplete) bytes.remove_prefix(1);
-    if (!isComplete && running.partial.size() < kMaxLine) break;
-    if (!text.empty()) text += '\n';
-    text += timedLine(step, running, running.partial);
-    running.partial.clear();
+void PlainProgress::end(const StepView& step) {
+  const int number = step.label.number;
+  switch (step.state) {
+    case StepView::State::cached: return show(fmt::format("#{} CACHED", number));
+    case StepView::State::cancelled:
+      return show(fmt::format("#{} CANCELLED after {:.1f}s", number, secondsOf(step, step.endMs)));
+    case StepView::State::failed:
+      if (!step.isStarted) return show(fmt::format("#{} ERROR {}", number, shortError(step)));
+      return show(fmt::format("#{} ERROR {} after {:.1f}s", number, shortError(step),
+                              secondsOf(step, step.endMs)));
+    case StepView::State::running:
+    case StepView::State::done: return;  // layer() ends it
   }
-  if (!text.empty()) show(text);
 }
 
-void PlainProgress::flushPartial(const builder::StepLabel& step, Running& running) {
-  if (running.partial.empty()) return;
-  show(timedLine(step, running, running.partial));
-  running.partial.clear();
-}
-
-void PlainProgress::stepDone(const builder::StepLabel& step) {
-  Running& running = running_[step.number];
-  flushPartial(step, running);
-  running.seconds = secondsSince(running.startedMs);
-}
-
-void PlainProgress::layerSealed(const builder::StepLabel& step, const Digest& digest,
-                                std::uint64_t bytes) {
-  show(fmt::format("#{} DONE {:.1f}s +{} sha256:{}", step.number, running_[step.number].seconds,
-                   formatSize(bytes), digest.shortHex()));
-}
-
-void PlainProgress::stepFailed(const builder::StepLabel& step, std::string_view what) {
-  const auto found = running_.find(step.number);
-  if (found == running_.end() || !found->second.isTitled) {
-    title(step);
-    show(fmt::format("#{} ERROR {}", step.number, printable(what)));
-    return;
-  }
-  flushPartial(step, found->second);
-  show(fmt::format("#{} ERROR {} after {:.1f}s", step.number, printable(what),
-                   secondsSince(found->second.startedMs)));
-}
-
-void PlainProgress::warning(const Error& warning) {
-  context_.warn(warning);
-}
-
-void PlainProgress::summary(const builder::Result& result, const builder::Request& request) {
-  std::string names = text::join(request.names, ", ");
-  if (!names.empty()) names += "  ";
-  show(fmt::format("built {}sha256:{}  {} ({} new)  {:.1f}s  {} of {} cached", names,
-                   result.imageId.shortHex(), formatSize(result.bytes), formatSize(result.newBytes),
-                   secondsSince(startMs_), result.cachedSteps, result.steps));
+void PlainProgress::layer(const StepView& step) {
+  show(fmt::format("#{} DONE {}", step.label.number, layerText(step)));
 }
 
 }  // namespace img::cli
