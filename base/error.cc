@@ -100,6 +100,11 @@ Error& Error::prefixCause(std::string_view prefix) {
   return *this;
 }
 
+Error& Error::also(Error other) {
+  others_.push_back(std::move(other));
+  return *this;
+}
+
 std::string Error::toJson() const {
   Json json{{"kind", static_cast<int>(kind_)},
             {"errno", errnum_},

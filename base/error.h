@@ -54,6 +54,7 @@ class Error : public std::exception {
   Error& logTail(std::vector<std::string> lines);
   Error& stage(std::string label);  // e.g. `stage "build", step 4/9`
   Error& prefixCause(std::string_view prefix);
+  Error& also(Error other);  // found at the same time, and independent of this one
 
   [[nodiscard]] const char* what() const noexcept override { return cause_.c_str(); }
   [[nodiscard]] const std::string& cause() const noexcept { return cause_; }
@@ -67,6 +68,7 @@ class Error : public std::exception {
   [[nodiscard]] const std::optional<int>& exitCode() const noexcept { return exitCode_; }
   [[nodiscard]] const std::vector<std::string>& logTail() const noexcept { return logTail_; }
   [[nodiscard]] const std::string& stage() const noexcept { return stage_; }
+  [[nodiscard]] const std::vector<Error>& others() const noexcept { return others_; }
 
   // For the error pipe of a child. fromJson never throws: bad input gives Kind::internal.
   [[nodiscard]] std::string toJson() const;
@@ -84,6 +86,7 @@ class Error : public std::exception {
   std::optional<int> exitCode_;
   std::vector<std::string> logTail_;
   std::string stage_;
+  std::vector<Error> others_;
 };
 
 // The error of the exception in flight, whatever its type (foreign ones become Kind::internal).

@@ -91,6 +91,10 @@ void Context::report(const Error& error) {
   style.chain = log::isEnabled(log::Level::debug);
   style.command = command;
   notice(renderReport(error, style));
+  for (const Error& other : error.others()) {
+    if (!style.json) notice("\n");
+    report(other);
+  }
 }
 
 void Context::fail(const Error& error) {
