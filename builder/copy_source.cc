@@ -32,10 +32,14 @@ bool isHidden(const SourceRoot& root, const std::string& contextPath, bool isFol
   return !isFolder || !ignore->mayContainException(contextPath);
 }
 
+Error notFound(const SourceRoot& root, const std::string& path, const std::string& keyword) {
+  return Error::make(Kind::notFound, "{}: {} {} not found in {}", keyword,
+                     keyword == "RUN" ? "mount source" : "source", text::quote(path), root.label);
+}
+
 Error ignoredError(const SourceRoot& root, const std::string& path, const std::string& contextPath,
                    const std::string& keyword) {
-  Error error = Error::make(Kind::notFound, "{}: source {} not found in the build context", keyword,
-                            text::quote(path));
+  Error error = notFound(root, path, keyword);
   error.code("copy-source-ignored");
   if (root.context->isStore(contextPath)) {
     error.why("the image store lies there, which is no part of the context");
@@ -68,8 +72,7 @@ std::optional<Error> outsideError(const SourceRoot& root, const std::string& pat
                                   const std::string& keyword) {
   const auto link = sys::tryOpenInRoot(root.fd, path, O_PATH | O_NOFOLLOW);
   if (!link || !S_ISLNK(sys::fstat(link->get()).st_mode)) return std::nullopt;
-  Error error = Error::make(Kind::notFound, "{}: source {} not found in {}", keyword,
-                            text::quote(path), root.label);
+  Error error = notFound(root, path, keyword);
   error.code("copy-outside");
   error.why(
       fmt::format("it is a link to {}, which does not exist in {}; nothing outside is followed",
@@ -79,8 +82,7 @@ std::optional<Error> outsideError(const SourceRoot& root, const std::string& pat
 
 Error missingError(const SourceRoot& root, const std::string& path, const std::string& keyword) {
   if (auto error = outsideError(root, path, keyword)) return std::move(*error);
-  Error error = Error::make(Kind::notFound, "{}: source {} not found in {}", keyword,
-                            text::quote(path), root.label);
+  Error error = notFound(root, path, keyword);
   error.code("copy-source-missing");
   if (root.isContext)
     error.why(fmt::format("tried {}", text::escape(root.context->path() + "/" + path, 500)));
@@ -148,6 +150,11 @@ std::string fixedPart(const std::string& pattern) {
 }
 
 }  // namespace
+
+CopySource resolveSource(const SourceRoot& root, const std::string& path,
+                         const std::string& keyword) {
+  return resolveOne(root, joinPath("/", path).substr(1), keyword);
+}
 
 std::vector<CopySource> resolveSources(const SourceRoot& root, const std::string& path,
                                        const std::string& keyword) {

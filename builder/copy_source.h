@@ -37,4 +37,8 @@ struct CopySource {
 std::vector<CopySource> resolveSources(const SourceRoot& root, const std::string& path,
                                        const std::string& keyword);
 
+// One source by its plain name, wildcards meaning nothing: what RUN --mount takes.
+CopySource resolveSource(const SourceRoot& root, const std::string& path,
+                         const std::string& keyword);
+
 }  // namespace img::builder

@@ -48,8 +48,9 @@ namespace {
 
 class Planner {
  public:
-  Planner(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage)
-      : file_(file), scope_(scope), findImage_(findImage) {}
+  Planner(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage,
+          Problems* problems)
+      : file_(file), scope_(scope), findImage_(findImage), problems_(problems) {}
 
   Plan run() {
     evaluateGlobals(file_, scope_);
@@ -68,13 +69,26 @@ class Planner {
       stage.index = static_cast<int>(i);
       stage.syntax = &syntax;
       stage.label = syntax.name.empty() ? fmt::format("stage-{}", i) : syntax.name;
-      const WordExpander expand{scope_, syntax.from, scope_.globals};
-      stage.baseName = expand.word(syntax.baseName);
-      if (stage.baseName.empty()) throw emptyName(syntax);
-      if (syntax.platform) checkPlatform(expand, syntax);
-      resolveBase(stage);
+      if (!guarded([&] { evaluateFrom(stage); })) stage.baseName.clear();
       plan_.stages.push_back(std::move(stage));
     }
+  }
+
+  // Runs `work`; what it throws is a problem among others, if they are collected.
+  template <class Work>
+  bool guarded(Work&& work) {
+    if (problems_ != nullptr) return problems_->attempt(work);
+    work();
+    return true;
+  }
+
+  void evaluateFrom(PlannedStage& stage) const {
+    const parser::Stage& syntax = *stage.syntax;
+    const WordExpander expand{scope_, syntax.from, scope_.globals};
+    stage.baseName = expand.word(syntax.baseName);
+    if (stage.baseName.empty()) throw emptyName(syntax);
+    if (syntax.platform) checkPlatform(expand, syntax);
+    resolveBase(stage);
   }
 
   [[nodiscard]] Error emptyName(const parser::Stage& syntax) const {
@@ -161,12 +175,16 @@ class Planner {
     if (stage.baseStage) {
       visit(*stage.baseStage);
       addStageTriggers(stage);
-    } else if (!stage.fromScratch) {
-      stage.baseImage = getImage(stage.baseName, stage.syntax->from, "FROM");
-      addTriggers(stage, stage.baseImage->config.onBuild);
+    } else if (!stage.fromScratch && !stage.baseName.empty()) {
+      guarded([&] {
+        stage.baseImage = getImage(stage.baseName, stage.syntax->from, "FROM");
+        addTriggers(stage, stage.baseImage->config.onBuild);
+      });
     }
     stage.steps.insert(stage.steps.end(), stage.syntax->steps.begin(), stage.syntax->steps.end());
-    for (const parser::Step& step : stage.steps) addSources(stage, step);
+    for (const parser::Step& step : stage.steps) {
+      guarded([&] { addSources(stage, step); });
+    }
     plan_.order.push_back(index);
   }
 
@@ -259,6 +277,7 @@ class Planner {
   const parser::Dockerfile& file_;
   Scope& scope_;
   const ImageFinder& findImage_;
+  Problems* problems_;
   Plan plan_;
   std::set<int> visited_;
 };
@@ -271,15 +290,34 @@ std::vector<std::string> sourceNames(const parser::Step& step) {
     if (copy->from) names.push_back(*copy->from);
   } else if (const auto* run = std::get_if<parser::RunInstruction>(&step.body)) {
     for (const std::string& mount : run->mounts) {
-      std::string from = parser::parseRunMount(mount).from;
+      std::string from = parser::runMountFrom(mount);
       if (!from.empty()) names.push_back(std::move(from));
     }
   }
   return names;
 }
 
-Plan planStages(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage) {
-  return Planner{file, scope, findImage}.run();
+Plan planStages(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage,
+                Problems* problems) {
+  return Planner{file, scope, findImage, problems}.run();
+}
+
+bool isCounted(const parser::Step& step) {
+  return std::holds_alternative<parser::RunInstruction>(step.body) ||
+         std::holds_alternative<parser::CopyInstruction>(step.body) ||
+         std::holds_alternative<parser::WorkdirInstruction>(step.body);
+}
+
+int countSteps(const PlannedStage& planned) {
+  const auto counted = std::count_if(planned.steps.begin(), planned.steps.end(), isCounted);
+  return static_cast<int>(counted) + (planned.baseImage ? 1 : 0);
+}
+
+std::string stepPlace(const PlannedStage& planned, int number, int total) {
+  const std::string step = fmt::format("step {}/{}", number, total);
+  return planned.syntax->name.empty()
+             ? step
+             : fmt::format("stage \"{}\", {}", planned.label, step);
 }
 
 }  // namespace img::builder

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "builder/context.h"
+#include "builder/problems.h"
 #include "builder/stage.h"
 #include "parser/dockerfile.h"
 #include "store/images.h"
@@ -54,7 +55,14 @@ void evaluateGlobals(const parser::Dockerfile& file, Scope& scope);
 std::vector<std::string> sourceNames(const parser::Step& step);
 
 // Evaluates global ARGs into scope.globals. Throws with positions; messages of
-// dockerfile.md 3.2, 3.8, 5.
-Plan planStages(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage);
+// dockerfile.md 3.2, 3.8, 5. With `problems`, what is wrong goes there, and the plan has the rest.
+Plan planStages(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage,
+                Problems* problems = nullptr);
+
+// Steps that are shown and counted: a base image, RUN, COPY, ADD, WORKDIR.
+bool isCounted(const parser::Step& step);
+int countSteps(const PlannedStage& planned);
+// `stage "build", step 4/9`, for errors.
+std::string stepPlace(const PlannedStage& planned, int number, int total);
 
 }  // namespace img::builder

@@ -123,6 +123,27 @@ StageState emptyStage(const store::Platform& platform) {
   return stage;
 }
 
+StageState imageStage(const store::Image& image) {
+  StageState state;
+  state.config = image.config;
+  state.config.onBuild.clear();
+  state.config.created.clear();
+  state.config.workingDir = joinPath("/", state.config.workingDir);
+  for (const std::string& entry : state.config.env) {
+    const size_t equals = entry.find('=');
+    state.variables.set(entry.substr(0, equals),
+                        equals == std::string::npos ? "" : entry.substr(equals + 1));
+  }
+  if (state.variables.find("PATH") == nullptr) {
+    setEnv(state.config.env, "PATH", runtime::kDefaultPath);
+    state.variables.set("PATH", std::string{runtime::kDefaultPath});
+  }
+  for (const store::HistoryEntry& entry : image.config.history) {
+    state.history.push_back({entry, nullptr, true});
+  }
+  return state;
+}
+
 void recordHistory(StageState& stage, std::string createdBy, LayerRef layer) {
   // Readers of configs refuse it, and it holds whatever an instruction brings in.
   if (createdBy.find('\0') != std::string::npos)

@@ -12,6 +12,7 @@
 #include "builder/snapshot.h"
 #include "builder/variables.h"
 #include "parser/dockerfile.h"
+#include "store/images.h"
 #include "store/oci.h"
 
 namespace img::builder {
@@ -80,6 +81,7 @@ inline constexpr char kHistoryComment[] = "img.dockerfile.v0";
 
 // Starting points of a stage (dockerfile.md 7.2, 7.3).
 StageState emptyStage(const store::Platform& platform);
+StageState imageStage(const store::Image& image);  // without a snapshot
 void recordHistory(StageState& stage, std::string createdBy, LayerRef layer = nullptr);
 
 // Lexically cleaned absolute path: `path` joined to `base` when relative.

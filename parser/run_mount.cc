@@ -110,6 +110,11 @@ std::optional<std::uint64_t> parseSize(std::string_view written) {
   return *value << shift;
 }
 
+// 2.6: a `$` other than as the last character.
+bool hasVariable(std::string_view from) {
+  return from.substr(0, from.empty() ? 0 : from.size() - 1).find('$') != std::string_view::npos;
+}
+
 class MountParser {
  public:
   explicit MountParser(const ExpandValue& expandValue) : expandValue_(expandValue) {}
@@ -160,9 +165,8 @@ class MountParser {
   }
 
   static void checkFrom(std::string_view value) {
-    if (value.substr(0, value.empty() ? 0 : value.size() - 1).find('$') != std::string_view::npos) {
+    if (hasVariable(value))
       throw badValue("mount option from does not take variables; use a stage alias");
-    }
   }
 
   void setType(std::string_view value) {
@@ -273,6 +277,16 @@ std::string_view mountTypeName(RunMount::Type type) {
 
 RunMount parseRunMount(std::string_view text, const ExpandValue& expandValue) {
   return MountParser{expandValue}.run(text);
+}
+
+std::string runMountFrom(std::string_view text) {
+  std::string from;
+  for (const std::string& field : splitCsv(text).value_or(std::vector<std::string>{})) {
+    const size_t equals = field.find('=');
+    if (equals != std::string::npos && text::lower(field.substr(0, equals)) == "from")
+      from = field.substr(equals + 1);
+  }
+  return hasVariable(from) ? std::string{} : from;
 }
 
 std::optional<std::vector<std::string>> splitCsv(std::string_view text) {

@@ -85,6 +85,9 @@ std::string_view mountTypeName(RunMount::Type type);
 // they are. Splitting comes first, so an expanded value may hold commas.
 using ExpandValue = std::function<std::string(std::string_view value)>;
 RunMount parseRunMount(std::string_view text, const ExpandValue& expandValue = {});
+// The value of `from` alone, for planning: all other values may hold variables that have no value
+// yet. Empty when there is none or parseRunMount would refuse it.
+std::string runMountFrom(std::string_view text);
 
 // A CSV line as --mount and --device use it: fields separated by commas, "..." around a field, ""
 // inside. nullopt: a quote in the wrong place.
