@@ -1,66 +1,15 @@
-// COPY and ADD of local files: sources resolved and digested for the key, then copied by a worker
-// straight into the fresh layer over the state below (dockerfile.md 3.8-3.10, 6.2).
+// COPY and ADD: sources resolved and digested for the key, then copied by a worker straight into
+// the fresh layer over the state below (dockerfile.md 3.8-3.10, 6.2).
 #include <algorithm>
 #include <tuple>
 
-#include "base/sys.h"
 #include "base/text.h"
 #include "builder/content_digest.h"
-#include "builder/copy_source.h"
-#include "builder/copy_tree.h"
+#include "builder/copy_job.h"
 #include "builder/layer_step.h"
-#include "parser/value_checks.h"
-#include "runtime/security.h"
-#include "store/tar.h"
-#include "store/unpack.h"
 
 namespace img::builder {
 namespace {
-
-// Everything about one COPY that does not depend on the state below it.
-struct CopyJob {
-  std::string keyword;
-  std::vector<std::string> sources;  // expanded
-  std::string destination;           // absolute, trailing '/' significant
-  std::string writtenDestination;
-  std::vector<std::pair<std::string, std::string>> inlineFiles;  // name, content
-  std::string chown, chmod;                                      // expanded; empty: not given
-  std::optional<parser::ModeChange> mode;
-  parser::IgnorePatterns exclude;
-  std::vector<std::string> excludeTexts;
-  bool isAdd = false, link = false, parents = false, unpack = true;
-  bool hasGitPermissions = false;  // the context's, --context-perms=git
-  SourceRoot root;
-  Fd rootFd;  // keeps root.fd for stages and images
-};
-
-// What the sources were when the key was made.
-struct SeenSources {
-  Seen tree;
-  Digest digest;
-};
-
-// A source with --parents: its base, and the pattern that is kept (3.8).
-struct ParentsSource {
-  std::string base, kept;
-};
-
-ParentsSource splitPivot(const std::string& path) {
-  const size_t pivot = path.find("/./");
-  if (pivot == std::string::npos) {
-    return {"", path.starts_with("./") ? path.substr(2) : joinPath("/", path).substr(1)};
-  }
-  return {path.substr(0, pivot), joinPath("/", path.substr(pivot + 3)).substr(1)};
-}
-
-bool isRemote(const std::string& source) {
-  for (const std::string_view scheme : {"http://", "https://", "git://", "ssh://"}) {
-    if (source.starts_with(scheme)) return true;
-  }
-  const size_t at = source.find('@');  // user@host:path
-  return at != std::string::npos && at > 0 && source.find(':', at) != std::string::npos &&
-         source.find('/') > at && source.substr(0, at).find_first_of("*?[") == std::string::npos;
-}
 
 std::string destinationPath(const store::ImageConfig& config, const std::string& written) {
   const std::string path = joinPath(config.workingDir.empty() ? "/" : config.workingDir, written);
@@ -68,6 +17,23 @@ std::string destinationPath(const store::ImageConfig& config, const std::string&
       written.empty() || written == "." || written.ends_with('/') || written.ends_with("/.");
   return isFolder && path != "/" ? path + "/" : path;
 }
+
+// For errors that do not know the keyword.
+template <class Work>
+auto keyworded(const CopyJob& job, Work&& work) {
+  try {
+    return work();
+  } catch (Error& error) {
+    error.prefixCause(job.keyword + ": ");
+    throw;
+  }
+}
+
+// What the sources were when the key was made.
+struct SeenSources {
+  Seen tree;
+  Digest digest;
+};
 
 class CopyPreparation {
  public:
@@ -85,12 +51,15 @@ class CopyPreparation {
     LayerStep result;
     result.createdBy = createdBy(*job);
     result.isIndependent = job->link;
-    const bool isFromContext = !copy_.from;
     const auto seen = std::make_shared<SeenSources>();
-    if (isFromContext) {
-      job->root = SourceRoot{shop_.context.root(), true, &shop_.context, "the build context"};
+    if (const Context* context = sourceContext()) {
+      job->root = SourceRoot{context->root(), true, context, contextLabel()};
       job->hasGitPermissions = shop_.scope.request->hasGitPermissions;
-      result.key = contentKey(*job, seen.get());
+      if (job->remote.empty()) {
+        result.key = contentKey(*job, seen.get());
+      } else {
+        result.lateKey = [self = *this, job, seen] { return self.keyByLooking(*job, *seen); };
+      }
     } else {
       const Snapshot source = sourceSnapshot();
       result.key = definitionKey(*job, source.key);
@@ -122,6 +91,15 @@ class CopyPreparation {
     }
   }
 
+  // The context, or the folder that --from names; null for a stage or image.
+  [[nodiscard]] const Context* sourceContext() const {
+    return copy_.from ? planned_.sources.at(*copy_.from).folder.get() : &shop_.context;
+  }
+
+  [[nodiscard]] std::string contextLabel() const {
+    return copy_.from ? "the context " + text::quote(*copy_.from) : "the build context";
+  }
+
   [[nodiscard]] CopyJob expandJob() const {
     CopyJob job;
     job.keyword = step_.syntax.keyword;
@@ -144,21 +122,28 @@ class CopyPreparation {
     }
     job.link = copy_.link;
     job.parents = copy_.parents;
-    job.unpack = copy_.unpack.value_or(true);
-    checkSources(job);
+    job.unpack = copy_.unpack;
+    addRemoteSources(job);
     return job;
   }
 
-  void checkSources(const CopyJob& job) const {
-    for (const std::string& source : job.sources) {
-      if (!isRemote(source)) continue;
-      throw instructionError(
-          shop_.scope, step_.syntax,
-          job.isAdd ? "remote sources are not available in this build"
-                    : fmt::format("{} is a remote source; use ADD", text::quote(source)),
-          source);
+  void addRemoteSources(CopyJob& job) const {
+    if (copy_.from) return;
+    RemoteSource::Flags flags;
+    if (copy_.checksum) flags.checksum = expand_.word(*copy_.checksum);
+    flags.keepGitDir = copy_.keepGitDir;
+    for (size_t i = 0; i < job.sources.size(); ++i) {
+      const std::string& source = job.sources[i];
+      if (classifySource(source) == SourceKind::local) continue;
+      if (!job.isAdd) {
+        throw instructionError(shop_.scope, step_.syntax,
+                               fmt::format("{} is a remote source; use ADD", text::quote(source)),
+                               copy_.sources[i]);
+      }
+      located([&] { job.remote.emplace(i, RemoteSource{source, flags}); });
     }
-    if (copy_.checksum) {
+    const bool isSingle = job.remote.size() == 1 && job.sources.size() == 1;
+    if (!flags.checksum.empty() && !isSingle) {
       throw instructionError(shop_.scope, step_.syntax,
                              "--checksum needs a single HTTP or git source", "--checksum");
     }
@@ -181,6 +166,18 @@ class CopyPreparation {
     job.root =
         SourceRoot{job.rootFd.get(), false, nullptr,
                    fmt::format("{} {}", ref.stage ? "stage" : "image", text::quote(ref.name))};
+  }
+
+  // The remote sources are looked at side by side with other steps, each in a worker.
+  Task<Digest> keyByLooking(CopyJob& job, SeenSources& seen) const {
+    for (auto& [index, source] : job.remote) {
+      const RemoteSource& remote = source;
+      const std::string answer = co_await runWorker(shop_.events, [this, &job, &remote] {
+        return keyworded(job, [&] { return remote.look(shop_.layout, shop_.access); });
+      });
+      source.take(answer);
+    }
+    co_return contentKey(job, &seen);
   }
 
   Task<Digest> keyByContent(CopyJob& job, const Snapshot& source, SeenSources* seen) const {
@@ -207,7 +204,8 @@ class CopyPreparation {
     hasher.field(job.chmod);
     hasher.field(std::uint64_t{job.excludeTexts.size()});
     for (const std::string& pattern : job.excludeTexts) hasher.field(pattern);
-    hasher.field(fmt::format("{}{}{}{}", job.isAdd, job.link, job.parents, job.unpack));
+    hasher.field(
+        fmt::format("{}{}{}{}", job.isAdd, job.link, job.parents, job.unpack.value_or(true)));
     hasher.field(std::uint64_t{job.inlineFiles.size()});
     for (const auto& [name, content] : job.inlineFiles) {
       hasher.field(name);
@@ -227,13 +225,22 @@ class CopyPreparation {
   // `seen` gets what was looked at.
   [[nodiscard]] Digest contentKey(const CopyJob& job, SeenSources* seen) const {
     Hasher hasher;
-    if (!copy_.sources.empty() && job.root.fd < 0) throw noContext();
-    ContentDigester digester{job.root.isContext, job.root.isContext ? shop_.statCache : nullptr,
+    if (job.sources.size() > job.remote.size() && job.root.fd < 0) throw noContext();
+    const bool isBuildContext = job.root.context == &shop_.context;
+    ContentDigester digester{job.root.isContext, isBuildContext ? shop_.statCache : nullptr,
                              ContentDigester::Reads::content,
                              [&] { shop_.events.throwIfInterrupted(); }};
     if (job.hasGitPermissions) digester.useGitPermissions();
     placed([&] {
-      for (const std::string& path : job.sources) addSource(hasher, digester, job, path);
+      for (size_t i = 0; i < job.sources.size(); ++i) {
+        const auto remote = job.remote.find(i);
+        if (remote == job.remote.end()) {
+          addSource(hasher, digester, job, job.sources[i]);
+        } else {
+          remote->second.addToKey(hasher);
+          hasher.field(std::uint64_t{job.isUnpacked(i)});
+        }
+      }
     });
     seen->tree = digester.takeSeen();
     seen->digest = hasher.finish();
@@ -249,13 +256,18 @@ class CopyPreparation {
     text += job.destination;
     for (const std::string& pattern : job.excludeTexts) text += " --exclude=" + pattern;
     if (job.link) text += " --link";
-    if (!job.unpack) text += " --unpack=false";
+    if (job.unpack) text += fmt::format(" --unpack={}", *job.unpack);
     list.add("instruction", job.keyword, std::move(text));
     for (const auto& [name, content] : job.inlineFiles) {
       const Digest digest = Digest::of(content);
       list.files.push_back({"<<" + name, S_IFREG | 0644, content.size(), digest, 0, {}});
     }
-    if (!copy_.from) return list.addFiles(seen.tree);
+    for (const auto& [index, remote] : job.remote) {
+      Hasher hasher;
+      remote.addToKey(hasher);
+      list.add("url", job.sources[index], hasher.finish().hex(), remote.shown());
+    }
+    if (job.root.isContext) return list.addFiles(seen.tree);
     const SourceRef& source = planned_.sources.at(*copy_.from);
     list.add(source.image ? "base" : "stage", source.name, seen.digest.hex(),
              source.image ? source.image->manifestDescriptor.digest.str() : "");
@@ -266,7 +278,9 @@ class CopyPreparation {
   void checkUnchanged(const CopyJob& job, const std::vector<SeenFile>& seen) const {
     ContentDigester digester{true, nullptr, ContentDigester::Reads::nothing};
     Hasher ignored;
-    for (const std::string& path : job.sources) addSource(ignored, digester, job, path);
+    for (size_t i = 0; i < job.sources.size(); ++i) {
+      if (job.remote.count(i) == 0) addSource(ignored, digester, job, job.sources[i]);
+    }
     const std::vector<SeenFile>& now = digester.seen();
     const auto [before, after] = std::mismatch(seen.begin(), seen.end(), now.begin(), now.end());
     if (before == seen.end() && after == now.end()) return;
@@ -327,165 +341,25 @@ class CopyPreparation {
   WordExpander expand_;
 };
 
-std::optional<std::pair<uid_t, gid_t>> resolveOwner(const CopyJob& job, int root, bool hasUsers) {
-  if (job.chown.empty()) return std::nullopt;
-  std::string user = job.chown;
-  const size_t colon = user.find(':');
-  std::string group = colon == std::string::npos ? "" : user.substr(colon + 1);
-  user = user.substr(0, colon);
-  const auto uid = text::parseUnsigned(user);
-  if (uid && group.empty() && colon == std::string::npos) group = user;  // a number alone is both
-  if (user == "root") user = "0";
-  if (group == "root") group = "0";
-  const bool isNumeric =
-      text::parseUnsigned(user) && text::parseUnsigned(group.empty() ? "0" : group);
-  if (!isNumeric && !hasUsers) {
-    throw Error::make(
-        Kind::failed,
-        "{}: --chown with a name needs /etc/passwd from the stage; use numeric ids here",
-        job.keyword);
-  }
-  try {
-    const runtime::Identity owner =
-        runtime::resolveUser(root, group.empty() ? user : user + ":" + group, {});
-    return std::pair{owner.uid, owner.gid};
-  } catch (const Error& error) {
-    const bool isUnknown = error.kind() == Kind::notFound;
-    Error shown{Kind::failed,
-                isUnknown ? fmt::format("{}: --chown: user {} not in /etc/passwd of the stage",
-                                        job.keyword, text::quote(job.chown))
-                          : fmt::format("{}: --chown: {}", job.keyword, error.cause())};
-    if (isUnknown) shown.why(error.cause());
-    throw shown;
-  }
-}
-
-// Whether a regular file holds a tar, plain or compressed, with at least one readable header
-// (3.10).
-bool isArchive(int handle) {
-  if (!S_ISREG(sys::fstat(handle).st_mode)) return false;
-  try {
-    FdSource file{sys::reopen(handle, O_RDONLY), "archive"};
-    const std::unique_ptr<Source> plain = decompress(file, "archive");
-    store::TarReader reader{*plain, "archive"};
-    return reader.next() != nullptr;
-  } catch (const Error&) {
-    return false;
-  }
-}
-
-class CopyWorker {
- public:
-  // `upper`: of the union `root`; -1 when the root is the layer's folder itself, which has no
-  // users.
-  CopyWorker(const CopyJob& job, int root, int upper, std::optional<std::int64_t> epoch)
-      : job_(job),
-        root_(root),
-        epoch_(epoch),
-        options_(makeOptions(job, root, upper >= 0)),
-        copier_(root, options_, upper) {}
-
-  // In a worker of its own: the umask is the process's.
-  void run() {
-    ::umask(0);
-    for (const std::string& path : job_.sources) copySource(path);
-    for (const auto& [name, content] : job_.inlineFiles) {
-      keyworded([&, &fileName = name, &text = content] {
-        copier_.writeFile(fileName, text, job_.destination);
-      });
-    }
-  }
-
- private:
-  static CopyOptions makeOptions(const CopyJob& job, int root, bool hasUsers) {
-    CopyOptions options;
-    options.owner = resolveOwner(job, root, hasUsers);
-    options.mode = job.mode;
-    options.isContext = job.root.isContext;
-    options.hasGitPermissions = job.hasGitPermissions;
-    return options;
-  }
-
-  template <class Work>
-  void keyworded(Work&& work) const {
-    try {
-      work();
-    } catch (Error& error) {
-      if (!error.cause().starts_with(job_.keyword)) error.prefixCause(job_.keyword + ": ");
-      throw;
-    }
-  }
-
-  void copySource(const std::string& path) {
-    SourceFilter filter;
-    filter.ignore = job_.root.ignore();
-    if (job_.parents) return copyWithParents(path, filter);
-    for (const CopySource& source : resolveSources(job_.root, path, job_.keyword)) {
-      if (job_.isAdd && job_.unpack && isArchive(source.handle.get())) {
-        keyworded([&] { extract(source); });
-        continue;
-      }
-      filter.exclude = nullptr;
-      if (!job_.exclude.empty()) {
-        // A source that is a file has only its name to match (Q21).
-        const bool isFolder = S_ISDIR(sys::fstat(source.handle.get()).st_mode);
-        if (!isFolder && job_.exclude.isIgnored(source.name)) continue;
-        filter.exclude = &job_.exclude;
-      }
-      keyworded([&] {
-        copier_.copy({source.handle.get(), source.name, source.contextPath, path}, job_.destination,
-                     filter);
-      });
-    }
-  }
-
-  void copyWithParents(const std::string& path, SourceFilter filter) {
-    const ParentsSource pivot = splitPivot(path);
-    if (!job_.exclude.empty()) filter.exclude = &job_.exclude;
-    const parser::IgnorePatterns kept = parser::IgnorePatterns::compile({pivot.kept});
-    if (!pivot.kept.empty() && pivot.kept != ".") filter.include = &kept;
-    if (!parser::hasWildcard(path))
-      std::ignore = resolveSources(job_.root, path, job_.keyword);  // must exist
-    for (const CopySource& base : resolveSources(job_.root, pivot.base, job_.keyword)) {
-      keyworded([&] {
-        copier_.copyWithParents({base.handle.get(), base.name, base.contextPath, path},
-                                job_.destination, filter);
-      });
-    }
-  }
-
-  void extract(const CopySource& source) const {
-    NewFolder folder;
-    if (options_.owner) std::tie(folder.uid, folder.gid) = *options_.owner;
-    std::ignore = makeFolders(root_, job_.destination, folder);
-    FdSource file{sys::reopen(source.handle.get(), O_RDONLY), source.name};
-    const std::unique_ptr<Source> plain = decompress(file, source.name);
-    store::ArchiveOptions options;
-    if (options_.owner) {
-      options.uid = options_.owner->first;
-      options.gid = options_.owner->second;
-    }
-    options.clampMtime = epoch_;
-    store::unpackArchive(*plain, root_, job_.destination, options, source.name);
-  }
-
-  const CopyJob& job_;
-  int root_;
-  std::optional<std::int64_t> epoch_;
-  CopyOptions options_;
-  TreeCopier copier_;
-};
-
 Task<> CopyPreparation::execute(const CopyJob& job, const std::vector<SeenFile>& seen, Layer& layer,
                                 const Snapshot& below) const {
   const Snapshot nothing;
   const Snapshot& base = job.link ? nothing : below;
-  // The parent opens the layers' folders, so that it can give them to the sealer.
+  // The parent opens the layers' folders, so that it can give them to the sealer, and owns what
+  // git checks out, so that it goes when the worker dies.
   std::ignore = openFolders(shop_.layout, base);
+  std::map<size_t, store::IngestDir> work;
+  for (const auto& [index, source] : job.remote) work.emplace(index, shop_.layout);
   co_await runWorker(shop_.events, [&] {
+    std::map<size_t, CopySource> opened;
+    for (const auto& [index, source] : job.remote) {
+      keyworded(job, [&, &from = source, i = index] {
+        opened.emplace(i, from.open(shop_.layout, shop_.access, work.at(i)));
+      });
+    }
     const Fd root = mountForWriting(shop_.layout, layer, base);
     const int upper = base.layers.empty() ? -1 : layer.folder.get();
-    CopyWorker{job, root.get(), upper, shop_.scope.request->sourceDateEpoch}.run();
+    runCopy(job, {root.get(), upper, shop_.scope.request->sourceDateEpoch}, opened);
     return std::string{};
   });
   if (job.root.isContext) checkUnchanged(job, seen);

@@ -1,0 +1,93 @@
+#include "builder/add_source.h"
+
+#include "base/sys.h"
+#include "base/text.h"
+
+namespace img::builder {
+
+RemoteSource::RemoteSource(const std::string& text, const Flags& flags) : text_(text) {
+  if (classifyContext(text) == SourceKind::git) {
+    git_ = parseGitUrl(text);
+    checkGit(flags);
+    return;
+  }
+  name_ = fileNameOfUrl(text);
+  if (flags.checksum.empty()) return;
+  expected_ = Digest::tryParse(text::lower(flags.checksum));
+  if (!expected_) throw Error{Kind::failed, "--checksum must be sha256:<64 hex digits>"};
+}
+
+void RemoteSource::checkGit(const Flags& flags) {
+  if (!flags.checksum.empty()) {
+    if (!isCommitPrefix(flags.checksum))
+      throw Error{Kind::failed, "--checksum must be a commit hash or the begin of one"};
+    const std::string wanted = text::lower(flags.checksum);
+    if (!wanted.starts_with(git_->commit) && !git_->commit.starts_with(wanted))
+      throw Error{Kind::failed, "--checksum contradicts the commit of the URL"};
+    if (wanted.size() > git_->commit.size()) git_->commit = wanted;
+  }
+  if (flags.keepGitDir && git_->keepGitDir == false)
+    throw Error{Kind::failed, "--keep-git-dir contradicts keep-git-dir=false of the URL"};
+  checkout_.keepGitDir = flags.keepGitDir || git_->keepGitDir.value_or(false);
+  checkout_.submodules = git_->submodules.value_or(true);
+}
+
+std::string RemoteSource::look(const store::Layout& layout, const RemoteAccess& access) const {
+  if (git_) return resolveGit(layout, *git_, access);
+  return toJson(fetchHttp(layout, text_, access, expected_));
+}
+
+void RemoteSource::take(const std::string& seen) {
+  if (git_) {
+    checkout_.commit = seen;
+  } else {
+    file_ = parseHttpFile(seen);
+    time_ = file_.modified;
+  }
+}
+
+void RemoteSource::addToKey(Hasher& hasher) const {
+  if (!git_) {
+    hasher.field("http");
+    hasher.field(name_);
+    hasher.field(file_.digest.hex());
+    return;
+  }
+  hasher.field("git");
+  hasher.field(checkout_.commit);
+  hasher.field(git_->subdir);
+  hasher.field(
+      fmt::format("{}{}{}", checkout_.keepGitDir, checkout_.submodules, git_->hasCommitTimes));
+}
+
+std::string RemoteSource::shown() const {
+  return git_ ? "commit " + checkout_.commit : file_.digest.str();
+}
+
+CopySource RemoteSource::open(const store::Layout& layout, const RemoteAccess& access,
+                              const store::IngestDir& work) const {
+  if (git_) return openGit(layout, access, work);
+  CopySource source;
+  source.handle = openHttpFile(layout, text_, access, file_);
+  source.name = name_;
+  return source;
+}
+
+CopySource RemoteSource::openGit(const store::Layout& layout, const RemoteAccess& access,
+                                 const store::IngestDir& work) const {
+  checkOutGit(layout, *git_, access, checkout_, work);
+  const Fd tree = sys::openDirectory(work.fd(), kGitTree);
+  // A link in the repository leads nowhere but into it (CVE-2026-33748).
+  auto folder = sys::tryOpenInRoot(tree.get(), git_->subdir.empty() ? "." : git_->subdir,
+                                   O_PATH | O_DIRECTORY);
+  if (!folder) {
+    throw Error::make(Kind::notFound, "{}: there is no folder {} in commit {}",
+                      text::quote(withoutCredentials(git_->remote)), text::quote(git_->subdir),
+                      checkout_.commit);
+  }
+  CopySource source;
+  source.handle = std::move(*folder);
+  return source;
+}
+
+}  // namespace img::builder

@@ -1,0 +1,59 @@
+// A COPY or ADD, expanded, and the worker that carries it out in a mounted rootfs
+// (dockerfile.md 3.8-3.10).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "builder/add_source.h"
+#include "builder/copy_source.h"
+#include "parser/ignore.h"
+#include "parser/value_checks.h"
+
+namespace img::builder {
+
+// Everything about one COPY that does not depend on the state below it.
+struct CopyJob {
+  std::string keyword;
+  std::vector<std::string> sources;       // expanded
+  std::map<size_t, RemoteSource> remote;  // by index in `sources`
+  std::string destination;                // absolute, trailing '/' significant
+  std::string writtenDestination;
+  std::vector<std::pair<std::string, std::string>> inlineFiles;  // name, content
+  std::string chown, chmod;                                      // expanded; empty: not given
+  std::optional<parser::ModeChange> mode;
+  parser::IgnorePatterns exclude;
+  std::vector<std::string> excludeTexts;
+  bool isAdd = false, link = false, parents = false;
+  std::optional<bool> unpack;      // --unpack
+  bool hasGitPermissions = false;  // the context's, --context-perms=git
+  SourceRoot root;
+  Fd rootFd;  // keeps root.fd for stages and images
+
+  // Archives of the context are unpacked unless the user says no, those of a URL when he says yes.
+  [[nodiscard]] bool isUnpacked(size_t source) const {
+    return isAdd && unpack.value_or(remote.count(source) == 0);
+  }
+};
+
+// A source with --parents: its base, and the pattern that is kept (3.8).
+struct ParentsSource {
+  std::string base, kept;
+};
+ParentsSource splitPivot(const std::string& path);
+
+// Where a copy goes, in its worker.
+struct CopyTarget {
+  int root;   // the mounted union, or the layer's folder itself
+  int upper;  // the upper folder of the union; -1 when the root is no union and has no users
+  std::optional<std::int64_t> epoch;
+};
+// `opened`: the remote sources, by index. Sets the umask of the process.
+void runCopy(const CopyJob& job, const CopyTarget& target,
+             const std::map<size_t, CopySource>& opened);
+
+}  // namespace img::builder
