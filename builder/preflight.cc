@@ -29,6 +29,11 @@ bool hasVariables(const parser::Instruction& syntax) {
   return false;
 }
 
+bool setsVariables(const parser::Step& step) {
+  return std::holds_alternative<parser::ArgInstruction>(step.body) ||
+         std::holds_alternative<parser::EnvInstruction>(step.body);
+}
+
 class StageWalk {
  public:
   StageWalk(const PlannedStage& planned, const Scope& scope, const Context& context,
@@ -47,7 +52,7 @@ class StageWalk {
       number_ = isCountedStep ? ++number : 0;
       if (!stage.areVariablesKnown && hasVariables(step.syntax)) continue;
       const bool isFine = guarded([&] { visit(step); });
-      if (!isFine && !isCountedStep) stage.areVariablesKnown = false;
+      if (!isFine && setsVariables(step)) stage.areVariablesKnown = false;
     }
   }
 

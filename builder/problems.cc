@@ -7,9 +7,8 @@ namespace img::builder {
 namespace {
 
 // What has no place comes first: it concerns the whole build.
-std::pair<int, int> orderOf(const Error& error) {
-  const auto& position = error.position();
-  return position ? std::pair{position->line, position->column} : std::pair{0, 0};
+int lineOf(const Error& error) {
+  return error.position() ? error.position()->line : 0;
 }
 
 }  // namespace
@@ -17,7 +16,7 @@ std::pair<int, int> orderOf(const Error& error) {
 void Problems::add(Error error) {
   if (isFull()) return;
   for (const Error& known : errors_) {
-    if (known.cause() == error.cause() && orderOf(known) == orderOf(error)) return;
+    if (known.cause() == error.cause() && lineOf(known) == lineOf(error)) return;
   }
   errors_.push_back(std::move(error));
 }
@@ -25,7 +24,7 @@ void Problems::add(Error error) {
 void Problems::throwIfAny() {
   if (errors_.empty()) return;
   std::stable_sort(errors_.begin(), errors_.end(),
-                   [](const Error& a, const Error& b) { return orderOf(a) < orderOf(b); });
+                   [](const Error& a, const Error& b) { return lineOf(a) < lineOf(b); });
   Error first = std::move(errors_.front());
   for (size_t i = 1; i < errors_.size(); ++i) first.also(std::move(errors_[i]));
   errors_.clear();
