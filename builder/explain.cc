@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "builder/content_digest.h"
+#include "builder/secret_guard.h"
 
 namespace img::builder {
 namespace {
@@ -97,13 +98,13 @@ Change compareValue(const Input& before, const Input& now) {
     change.after = now.name + (now.detail.empty() ? "" : " " + now.detail);
   }
   const bool isSecret =
-      family(now.kind) == "variable" && looksSecret(now.name);  // of which only digests are kept
+      family(now.kind) == "variable" && isSecretName(now.name);  // of which only digests are kept
   if (isSecret) change.before = change.after = "***";
   return change;
 }
 
 Change oneSided(const Input& input, bool isNew) {
-  const bool isSecret = family(input.kind) == "variable" && looksSecret(input.name);
+  const bool isSecret = family(input.kind) == "variable" && isSecretName(input.name);
   Change change{input.kind, input.name, {}, {}, isNew ? "added" : "removed"};
   (isNew ? change.after : change.before) = isSecret ? "***" : shown(input);
   return change;

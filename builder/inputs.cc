@@ -1,7 +1,6 @@
 #include "builder/inputs.h"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -12,6 +11,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/content_digest.h"
+#include "builder/secret_guard.h"
 
 namespace img::builder {
 namespace {
@@ -76,7 +76,7 @@ void InputList::add(std::string kind, std::string name, std::string value, std::
 }
 
 void InputList::addVariable(std::string kind, const std::string& name, std::string_view value) {
-  if (looksSecret(name)) return add(std::move(kind), name, Digest::of(value).str());
+  if (isSecretName(name)) return add(std::move(kind), name, Digest::of(value).str());
   add(std::move(kind), name, std::string{value});
 }
 
@@ -159,20 +159,6 @@ void InputStore::point(const std::string& pointer, const Digest& key) const {
   keys.insert(keys.begin(), key.hex());
   if (keys.size() > kNewest) keys.resize(kNewest);
   fs::replaceFile(folder.get(), pointer, text::join(keys, "\n") + "\n", 0600, fs::Sync::none);
-}
-
-bool looksSecret(std::string_view name) {
-  static constexpr std::array<std::string_view, 10> kSecret{
-      "apikey",   "auth",  "credential", "credentials", "key",
-      "password", "pword", "passwd",     "secret",      "token"};
-  static constexpr std::array<std::string_view, 3> kHarmless{"public", "file", "version"};
-  const std::vector<std::string> words = text::split(text::lower(name), '_');
-  const auto holds = [&](const auto& list) {
-    return std::any_of(words.begin(), words.end(), [&](const std::string& word) {
-      return std::find(list.begin(), list.end(), word) != list.end();
-    });
-  };
-  return holds(kSecret) && !holds(kHarmless);
 }
 
 void noteEviction(const store::Layout& layout, const Digest& key, std::string_view by) {

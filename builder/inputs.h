@@ -91,9 +91,6 @@ class InputStore {
 std::string encodeInputs(const InputRecord& record);
 std::optional<InputRecord> decodeInputs(std::string_view bytes);
 
-// The rule SecretsUsedInArgOrEnv of cli.md 9.10.
-bool looksSecret(std::string_view name);
-
 // A step's record is gone together with its layer: `by` did it ("img builder prune" for example).
 // Whoever removes a record of cache/steps says so here.
 void noteEviction(const store::Layout& layout, const Digest& key, std::string_view by);

@@ -59,30 +59,14 @@ TEST(InputCodec, NeedsFewBytesForAFile) {
   InputRecord record;
   for (int i = 0; i < 10000; ++i) {
     record.list.files.push_back({fmt::format("src/module-{:03}/file-{:05}.cc", i / 100, i),
-                                 S_IFREG | 0644, 4000, Digest::of(std::to_string(i)), 0, {}});
+                                 S_IFREG | 0644,
+                                 4000,
+                                 Digest::of(std::to_string(i)),
+                                 0,
+                                 {}});
   }
   EXPECT_LT(encodeInputs(record).size(), 10000U * 52);
 }
-
-struct NameCase {
-  std::string_view name;
-  bool isSecret;
-};
-void PrintTo(const NameCase& c, std::ostream* out) {
-  *out << c.name;
-}
-class SecretName : public testing::TestWithParam<NameCase> {};
-TEST_P(SecretName, IsDecidedByItsWords) {
-  EXPECT_EQ(looksSecret(GetParam().name), GetParam().isSecret);
-}
-INSTANTIATE_TEST_SUITE_P(Names, SecretName,
-                         testing::Values(NameCase{"TOKEN", true}, NameCase{"NPM_TOKEN", true},
-                                         NameCase{"db_Password_1", true},
-                                         NameCase{"APIKEY", true}, NameCase{"MONKEY", false},
-                                         NameCase{"KEY_FILE", false},
-                                         NameCase{"PUBLIC_KEY", false},
-                                         NameCase{"AUTH_VERSION", false},
-                                         NameCase{"VERSION", false}));
 
 TEST(InputList, KeepsOnlyTheDigestOfASecretAndOfAVeryLongValue) {
   InputList list;
