@@ -354,6 +354,18 @@ void mountSetattr(int dir, const std::string& path, unsigned flags, std::uint64_
       "set mount attributes of {}", path.empty() ? "a mount" : path);
 }
 
+void mountSetattrIdmap(int mount, int userNamespace) {
+  mount_attr attributes{};
+  attributes.attr_set = MOUNT_ATTR_IDMAP;
+  attributes.userns_fd = static_cast<std::uint64_t>(userNamespace);
+  check(
+      [&] {
+        return ::syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &attributes,
+                         sizeof attributes);
+      },
+      "map the owners of a mount");
+}
+
 void pivotRoot(const std::string& newRoot, const std::string& putOld) {
   check([&] { return ::syscall(SYS_pivot_root, newRoot.c_str(), putOld.c_str()); },
         "pivot_root to {}", newRoot);

@@ -97,6 +97,9 @@ Fd openTree(int dir, const std::string& path, unsigned flags);
 void moveMount(int from, int toDir, const std::string& toPath);  // "" = toDir itself
 void mountSetattr(int dir, const std::string& path, unsigned flags, std::uint64_t set,
                   std::uint64_t clear, std::uint64_t propagation = 0);
+// Whoever the user namespace maps inside owns what its outside says (mount_setattr(2), "ID-mapped
+// mounts"). For mounts that are not attached yet.
+void mountSetattrIdmap(int mount, int userNamespace);
 void pivotRoot(const std::string& newRoot, const std::string& putOld);
 void chroot(const std::string& path);
 

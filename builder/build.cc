@@ -15,6 +15,7 @@
 #include "builder/layer_step.h"
 #include "builder/preflight.h"
 #include "builder/provenance.h"
+#include "builder/secret_guard.h"
 #include "builder/stage_image.h"
 #include "builder/step_locks.h"
 #include "builder/unused_args.h"
@@ -78,7 +79,7 @@ class Build {
         cache_(layout),
         locks_(layout),
         provenance_(layout, cache_, request_),
-        sealer_(layout, cache_, progress, request_.sourceDateEpoch),
+        sealer_(layout, cache_, progress, request_.sourceDateEpoch, request_.step),
         events_(sealer_, progress) {
     scope_.request = &request_;
     scope_.file = &file;
@@ -157,7 +158,7 @@ class Build {
       FailedStep& step = failure_->step;
       step.exitCode = error.exitCode().value_or(1);
       step.error = error.cause();
-      step.base = writeStageImage(layout_, failure_->below, request_);
+      step.base = writeStageImage(layout_, failure_->below, request_, progress_);
       keepFailedStep(layout_, step);
       error.hint(fmt::format("look around in the failed step: img debug {}", step.buildId));
     } catch (const Error& trouble) {
@@ -444,7 +445,11 @@ class Build {
     progress_.stepDone(label);
     keepInit(state, attempt.layer);
     std::vector<Digest> keys = keysOf(job, attempt);
-    const Digest key = keys.back();
+    Digest key = keys.back();
+    if (!attempt.layer->isRepeatable) {
+      keys.clear();
+      key = Digest::of(fs::randomHex(64));
+    }
     sealer_.add({attempt.layer, std::move(keys), key, label, std::move(attempt.lock),
                  std::move(attempt.record)},
                 state.snapshot);
@@ -454,6 +459,9 @@ class Build {
   void noteFailure(const LayerStep& job, const LayerRef& layer, const StageState& state,
                    const StepLabel& label) {
     if (!job.command || failure_) return;
+    if (const SecretGuard guard = guardOf(request_.step);
+        !guard.isEmpty() && guard.findInTree(layer->folder.get()))
+      return;  // what holds a secret is not kept
     FailedStep step;
     step.buildId = result_.buildId;
     step.label = label;
@@ -498,7 +506,7 @@ class Build {
     }
     result_.wasted = findWaste(newLayers(state), result_.bytes);
     report();
-    const store::Image image = writeStageImage(layout_, state, request_);
+    const store::Image image = writeStageImage(layout_, state, request_, progress_);
     store::Images{layout_}.publish(image.manifestDescriptor, request_.names);
     result_.imageId = image.id;
     result_.manifest = image.manifestDescriptor.digest;

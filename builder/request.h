@@ -10,6 +10,7 @@
 
 #include "base/digest.h"
 #include "builder/progress.h"
+#include "builder/step_options.h"
 #include "builder/wasted.h"
 
 namespace img::builder {
@@ -33,6 +34,7 @@ struct Request {
   std::string network = "default";         // default | none | host
   std::vector<std::pair<std::string, std::string>> addHosts;
   std::vector<std::string> allow;  // entitlements: network.host, security.insecure
+  StepOptions step;                // for every RUN
   std::optional<std::int64_t> sourceDateEpoch;
   std::optional<std::int64_t> cacheTtl;  // seconds; older cache records do not count
   bool isDryRun = false;                 // finds out what would run, and makes nothing

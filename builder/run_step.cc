@@ -8,13 +8,16 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "builder/host_view.h"
 #include "builder/layer_step.h"
-#include "runtime/command.h"
+#include "builder/open_mounts.h"
+#include "builder/run_inputs.h"
+#include "builder/run_settings.h"
+#include "builder/step_output.h"
 #include "runtime/launch.h"
 #include "runtime/security.h"
 #include "store/rootfs.h"
@@ -22,153 +25,7 @@
 namespace img::builder {
 namespace {
 
-constexpr char kScriptPath[] = "/dev/pipes/script";  // a fixed name instead of the delimiter (Q9)
-constexpr size_t kTailLines = 20;
 constexpr std::chrono::milliseconds kGrace{2000};
-
-// What a RUN executes, after its heredocs have been taken apart.
-struct RunCommand {
-  std::vector<std::string> argv;
-  std::string script;  // not empty: a file with a #! line that argv runs
-  bool isShellForm = true;
-};
-
-RunCommand resolveCommand(const parser::RunInstruction& run, const store::ImageConfig& config) {
-  if (run.command.exec) return {run.command.words, {}, false};
-  std::string text = parser::shellText(run);
-  if (run.isHeredocScript && text.starts_with("#!")) {
-    return {commandLine({false, {kScriptPath}}, config), std::move(text)};
-  }
-  return {commandLine({false, {std::move(text)}}, config), {}};
-}
-
-bool isProxyName(std::string_view name) {
-  static constexpr std::string_view kNames[] = {"http_proxy", "https_proxy", "ftp_proxy",
-                                                "no_proxy", "all_proxy"};
-  return std::find(std::begin(kNames), std::end(kNames), text::lower(name)) != std::end(kNames);
-}
-
-// Predefined proxy arguments: both spellings, not in keys or history (3.3.1).
-void addProxies(std::vector<std::string>& env, const Scope& scope, const StageState& stage) {
-  for (const auto& [name, value] : scope.request->buildArgs) {
-    if (!isProxyName(name)) continue;
-    for (const std::string& spelling : {text::lower(name), text::upper(name)}) {
-      if (stage.variables.find(spelling) == nullptr) setEnv(env, spelling, value);
-    }
-  }
-}
-
-struct RunSettings {
-  RunCommand command;
-  std::vector<std::string> env;     // what counts for the key
-  std::vector<std::string> runEnv;  // with proxies
-  LayerRef init;                    // see StageState
-  std::string cwd, user, hostname, network;
-  bool isInsecure = false;
-};
-
-bool isAllowed(const Scope& scope, std::string_view entitlement) {
-  const auto& allowed = scope.request->allow;
-  return std::find(allowed.begin(), allowed.end(), entitlement) != allowed.end();
-}
-
-std::string networkOf(const Scope& scope, const parser::Instruction& syntax,
-                      const parser::RunInstruction& run) {
-  const std::string& whole = scope.request->network;
-  if (!run.network || *run.network == "default") return whole == "default" ? "none" : whole;
-  if (*run.network == "host" && whole != "host" && !isAllowed(scope, "network.host")) {
-    throw instructionError(scope, syntax,
-                           "--network=host is not allowed; pass --allow network.host", "--network");
-  }
-  return *run.network;
-}
-
-RunSettings settingsOf(const Workshop& shop, const parser::Step& step, const StageState& stage) {
-  const auto& run = std::get<parser::RunInstruction>(step.body);
-  RunSettings settings;
-  settings.command = resolveCommand(run, stage.config);
-  settings.env = stage.variables.asEnv();
-  if (stage.variables.find("PATH") == nullptr) setEnv(settings.env, "PATH", runtime::kDefaultPath);
-  settings.cwd = stage.config.workingDir.empty() ? "/" : stage.config.workingDir;
-  settings.user = stage.config.user;
-  const std::string* hostname = shop.scope.findBuildArg("BUILDKIT_SANDBOX_HOSTNAME");
-  settings.hostname = hostname != nullptr ? *hostname : "buildkitsandbox";
-  settings.network = networkOf(shop.scope, step.syntax, run);
-  settings.isInsecure = run.security && *run.security == "insecure";
-  if (settings.isInsecure && !isAllowed(shop.scope, "security.insecure")) {
-    throw instructionError(shop.scope, step.syntax,
-                           "--security=insecure is not allowed; pass --allow security.insecure",
-                           "--security");
-  }
-  if (!run.mounts.empty()) {
-    throw instructionError(shop.scope, step.syntax, "--mount is not part of this version",
-                           "--mount");
-  }
-  if (!run.devices.empty()) {
-    throw instructionError(shop.scope, step.syntax, "--device is not part of this version",
-                           "--device");
-  }
-  return settings;
-}
-
-Digest keyOf(const Workshop& shop, const RunSettings& settings, const StageState& stage) {
-  Hasher hasher = startKey("run", stage.snapshot.key);
-  const auto list = [&](const std::vector<std::string>& words) {
-    hasher.field(std::uint64_t{words.size()});
-    for (const std::string& word : words) hasher.field(word);
-  };
-  list(settings.command.argv);
-  hasher.field(settings.command.script);
-  list(settings.env);
-  for (const std::string* text :
-       {&settings.cwd, &settings.user, &settings.hostname, &settings.network})
-    hasher.field(*text);
-  hasher.field(std::uint64_t{settings.isInsecure});
-  hasher.field(std::uint64_t{shop.scope.request->addHosts.size()});
-  for (const auto& [host, address] : shop.scope.request->addHosts) hasher.field(host);
-  addEpoch(hasher, shop.scope);
-  return hasher.finish();
-}
-
-// The parts of the key by name (cli.md 9.3).
-void addInputs(InputList& list, const RunSettings& settings, const StageState& stage,
-               const Scope& scope) {
-  std::vector<std::string> argv = settings.command.argv;
-  if (settings.command.isShellForm && settings.command.script.empty()) {
-    list.add("instruction", "RUN", argv.back());
-    argv.pop_back();
-    list.add("shell", "", text::join(argv, " "));
-  } else {
-    list.add("instruction", "RUN", text::join(argv, " ") + " " + settings.command.script);
-  }
-  for (const std::string& entry : settings.env) {
-    const size_t equals = entry.find('=');
-    const std::string name = entry.substr(0, equals);
-    const bool isArg = std::find(stage.args.begin(), stage.args.end(), name) != stage.args.end() &&
-                       std::find(stage.config.env.begin(), stage.config.env.end(), entry) ==
-                           stage.config.env.end();
-    list.addVariable(isArg ? "arg" : "env", name, std::string_view{entry}.substr(equals + 1));
-  }
-  list.add("workdir", "", settings.cwd);
-  list.add("user", "", settings.user);
-  list.add("hostname", "", settings.hostname);
-  list.add("network", "", settings.network);
-  list.add("security", "", settings.isInsecure ? "insecure" : "sandbox");
-  for (const auto& [host, address] : scope.request->addHosts) list.add("host", host, "added");
-}
-
-// `RUN |2 a=1 b= /bin/sh -c ls` (7.4).
-std::string createdBy(const RunSettings& settings, const StageState& stage) {
-  std::string out = "RUN ";
-  if (!stage.args.empty()) {
-    out += fmt::format("|{} ", stage.args.size());
-    for (const std::string& name : stage.args) {
-      const std::string* value = stage.variables.find(name);
-      out += fmt::format("{}={} ", name, value != nullptr ? *value : "");
-    }
-  }
-  return out + text::join(settings.command.argv, " ");
-}
 
 // SigCgt of /proc/PID/status: a bit per signal that has a handler (proc(5)).
 bool catchesTerm(pid_t pid) {
@@ -195,34 +52,6 @@ bool missesNetwork(const std::vector<std::string>& lines) {
   });
 }
 
-// Passes output on and keeps its last lines for the error.
-class OutputTail {
- public:
-  void add(std::string_view bytes) {
-    for (const char c : bytes) {
-      if (c == '\n') {
-        close();
-      } else if (line_.size() < kMaxLine) {
-        line_ += c;
-      }
-    }
-  }
-  std::vector<std::string> lines() {
-    if (!line_.empty()) close();
-    return {lines_.begin(), lines_.end()};
-  }
-
- private:
-  static constexpr size_t kMaxLine = 2000;
-  void close() {
-    lines_.push_back(std::move(line_));
-    line_.clear();
-    if (lines_.size() > kTailLines) lines_.pop_front();
-  }
-  std::deque<std::string> lines_;
-  std::string line_;
-};
-
 std::string hostsFile(const Scope& scope, const std::string& hostname) {
   std::string text =
       fmt::format("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname);
@@ -231,13 +60,65 @@ std::string hostsFile(const Scope& scope, const std::string& hostname) {
   return text;
 }
 
+// What the host resolves with, or what was asked for instead (--dns).
+std::string resolvConf(const Scope& scope, const std::string& network) {
+  const StepOptions& options = scope.request->step;
+  std::string text;
+  for (const std::string& server : options.dns) text += fmt::format("nameserver {}\n", server);
+  if (text.empty() && network == "host")
+    text = fs::tryReadFile(AT_FDCWD, "/etc/resolv.conf").value_or("");
+  if (!text.empty() && !text.ends_with('\n')) text += '\n';
+  // resolv.conf(5): of several such lines the last one counts.
+  if (!options.dnsSearch.empty())
+    text += fmt::format("search {}\n", text::join(options.dnsSearch, " "));
+  if (!options.dnsOptions.empty())
+    text += fmt::format("options {}\n", text::join(options.dnsOptions, " "));
+  return text;
+}
+
+// "512m" for people.
+std::string inMegabytes(std::int64_t bytes) {
+  constexpr std::int64_t kMega = std::int64_t{1} << 20;
+  return bytes % kMega == 0 ? fmt::format("{}m", bytes / kMega) : fmt::format("{} bytes", bytes);
+}
+
+// What mounts keep on disk goes away with the step, not with the build.
+class MountFolder {
+ public:
+  explicit MountFolder(int work) : work_(work) {}
+  MountFolder(const MountFolder&) = delete;
+  MountFolder& operator=(const MountFolder&) = delete;
+  ~MountFolder() {
+    try {
+      fs::removeTree(work_, "mounts");
+    } catch (const Error&) {
+      return;  // it lies in ingest/, which is cleared anyway
+    }
+  }
+
+ private:
+  int work_;
+};
+
 class RunExecution {
  public:
-  RunExecution(Workshop& shop, const RunSettings& settings, const StepLabel& label)
-      : shop_(shop), settings_(settings), label_(label) {}
+  RunExecution(Workshop& shop, RunSettings& settings, const StepLabel& label)
+      : shop_(shop),
+        settings_(settings),
+        label_(label),
+        options_(shop.scope.request->step),
+        output_(shop.progress, label, options_.secrets) {}
 
   Task<> run(Layer& layer, const Snapshot& below) {
-    runtime::Spec spec = makeSpec(layer, below);
+    const MountFolder folder{layer.work->fd()};
+    OpenMounts mounts;
+    try {
+      co_await openMounts(shop_, *settings_.mounts, layer.work->fd(), mounts);
+    } catch (const Error& error) {
+      if (error.cause().starts_with("RUN: ")) throw;
+      throw stepError(error, "RUN");
+    }
+    runtime::Spec spec = makeSpec(layer, below, mounts);
     Pipe output = Pipe::make();
     spec.standardOutput = output.write.get();
     spec.standardError = output.write.get();
@@ -254,11 +135,14 @@ class RunExecution {
       std::rethrow_exception(trouble);
     }
     const ExitStatus status = container.wait();
+    output_.finish();
     if (status.code != 0) throw failure(status, container.outOfMemory());
+    layer.isRepeatable = !settings_.mounts->hasChangedSource();
+    if (!layer.isRepeatable) warnAboutChange();
   }
 
  private:
-  runtime::Spec makeSpec(const Layer& layer, const Snapshot& below) {
+  runtime::Spec makeSpec(const Layer& layer, const Snapshot& below, OpenMounts& mounts) {
     runtime::Spec spec;
     spec.argv = settings_.command.argv;
     spec.env = settings_.runEnv;
@@ -266,14 +150,13 @@ class RunExecution {
     spec.user = settings_.user;
     spec.hostname = settings_.hostname;
     spec.network = settings_.network == "host" ? runtime::Network::host : runtime::Network::none;
-    spec.capabilities = runtime::kDefaultCapabilities;
-    spec.privileged = settings_.isInsecure;
     spec.filesReadOnly = true;
-    spec.files = {
-        {"/etc/hosts", hostsFile(shop_.scope, settings_.hostname)},
-        {"/etc/resolv.conf", settings_.network == "host"
-                                 ? fs::tryReadFile(AT_FDCWD, "/etc/resolv.conf").value_or("")
-                                 : std::string{}}};
+    spec.files = {{"/etc/hosts", hostsFile(shop_.scope, settings_.hostname)},
+                  {"/etc/resolv.conf", resolvConf(shop_.scope, settings_.network)}};
+    addRights(spec);
+    addLimits(spec);
+    addMounts(spec, mounts, layer);
+    addDevices(spec);
     if (!settings_.command.script.empty()) addScript(spec, layer);
     store::RootfsSpec rootfs;
     rootfs.layers = openFolders(shop_.layout, below);
@@ -281,17 +164,83 @@ class RunExecution {
     rootfs.isVolatile = true;
     folders_.push_back(sys::openDirectory(layer.work->fd(), "work"));
     rootfs.work = folders_.back().get();
-    folders_.push_back(openInit(layer));
+    folders_.push_back(openInit(layer, mounts.mountPoints.empty()));
     rootfs.init = folders_.back().get();
+    rootfs.mountPoints = mounts.mountPoints;
     spec.mountRootfs = [rootfs] { return store::mountRootfs(rootfs); };
     return spec;
   }
 
-  // The init layer of an earlier step, when the image still lacks the same mount points.
-  Fd openInit(const Layer& layer) const {
-    const Layer& owner = settings_.init ? *settings_.init : layer;
-    sys::tryMkdirat(owner.work->fd(), "init", 0755);
-    return sys::openDirectory(owner.work->fd(), "init");
+  void addRights(runtime::Spec& spec) const {
+    spec.capabilities =
+        runtime::capabilitySet(runtime::kDefaultCapabilities, options_.capAdd, options_.capDrop);
+    spec.addedCapabilities = runtime::capabilitySet(0, options_.capAdd, {});
+    spec.privileged = settings_.isInsecure;
+    spec.noNewPrivs = options_.noNewPrivs;
+    if (options_.isSeccompUnconfined) spec.seccomp = runtime::Seccomp::unconfined;
+    spec.maskedPaths = options_.maskedPaths;
+    spec.unmaskedPaths = options_.unmaskedPaths;
+  }
+
+  void addLimits(runtime::Spec& spec) const {
+    spec.shmSize = options_.shmSize;
+    spec.resourceLimits = options_.resourceLimits;
+    spec.limits = options_.limits;
+    if (spec.limits.any()) spec.cgroupName = "step-" + fs::randomHex(16);
+  }
+
+  void addMounts(runtime::Spec& spec, OpenMounts& mounts, const Layer& layer) const {
+    spec.mounts = std::move(mounts.mounts);
+    for (const auto& [name, value] : mounts.env) {
+      const bool isTaken = name == "SSH_AUTH_SOCK" && hasVariable(spec.env, name);
+      if (!isTaken) setEnv(spec.env, name, value);
+    }
+    for (const HostMount& volume : options_.volumes) {
+      runtime::Mount mount;
+      mount.target = volume.target;
+      mount.readOnly = volume.readOnly;
+      mount.source = sys::openat(AT_FDCWD, volume.source, O_PATH);
+      const struct stat st = sys::fstat(mount.source.get());
+      if (volume.isThrowaway && S_ISDIR(st.st_mode)) {
+        const std::string name = fmt::format("mounts/volume{}", spec.mounts.size());
+        const Fd scratch = fs::makeDirs(layer.work->fd(), name);
+        mount.source = mountThrowAway({mount.source.get()}, st, scratch.get());
+        mount.type = runtime::Mount::Type::detached;
+      }
+      mounts.mountPoints.push_back({volume.target, S_ISDIR(st.st_mode)});
+      spec.mounts.push_back(std::move(mount));
+    }
+  }
+
+  static bool hasVariable(const std::vector<std::string>& env, const std::string& name) {
+    return std::any_of(env.begin(), env.end(),
+                       [&](const std::string& entry) { return entry.starts_with(name + "="); });
+  }
+
+  void addDevices(runtime::Spec& spec) const {
+    try {
+      for (const DeviceRequest& device : settings_.devices)
+        addCdiDevice(spec, device, cdiFolders());
+      for (const std::string& device : options_.devices) addHostDevice(spec, device, cdiFolders());
+    } catch (const Error& error) {
+      throw stepError(error, "RUN");
+    }
+  }
+
+  // The layer is right for this build, but not what its key says: no later one may get it.
+  void warnAboutChange() const {
+    shop_.progress.warning(Error{Kind::failed,
+                                 "files of a bind mount changed while the step ran; its result is "
+                                 "not kept for later builds"});
+  }
+
+  // The init layer of an earlier step, when the image still lacks the same mount points. One with
+  // the targets of this step's mounts is of no use to others.
+  Fd openInit(const Layer& layer, bool isShared) const {
+    const Layer& owner = settings_.init && isShared ? *settings_.init : layer;
+    const std::string name = isShared ? "init" : "own-init";
+    sys::tryMkdirat(owner.work->fd(), name, 0755);
+    return sys::openDirectory(owner.work->fd(), name);
   }
 
   // The script lies beside the upper, so it is never part of the layer.
@@ -344,9 +293,7 @@ class RunExecution {
           sys::check([&] { return ::read(output.get(), buffer.data(), buffer.size()); },
                      "read the output of a step"));
       if (count == 0) break;  // closed by the command, which may go on without it
-      const std::string_view bytes{buffer.data(), count};
-      tail_.add(bytes);
-      shop_.progress.stepOutput(label_, bytes);
+      output_.add({buffer.data(), count});
     }
     co_await shop_.events.readable(container.pidfd());
   }
@@ -354,9 +301,7 @@ class RunExecution {
   void drain(Fd& output, std::string& buffer) {
     sys::setNonBlocking(output.get(), true);
     for (ssize_t count; (count = ::read(output.get(), buffer.data(), buffer.size())) > 0;) {
-      const std::string_view bytes{buffer.data(), static_cast<size_t>(count)};
-      tail_.add(bytes);
-      shop_.progress.stepOutput(label_, bytes);
+      output_.add({buffer.data(), static_cast<size_t>(count)});
     }
   }
 
@@ -369,11 +314,14 @@ class RunExecution {
     error.exitCode(status.code);
     if (isOutOfMemory) {
       error.code("oom");
-      error.why("killed by the kernel for memory");
+      const auto& limit = options_.limits.memory;
+      error.why("killed by the kernel for memory" +
+                (limit ? ": limit " + inMegabytes(*limit) : std::string{}));
+      if (limit) error.hint("give the steps more memory with --memory");
     } else if (status.signal == 0) {
       error.why(fmt::format("the command \"{}\" returned {}", argv, status.code));
     }
-    const std::vector<std::string> lines = tail_.lines();
+    const std::vector<std::string> lines = output_.lastLines();
     error.logTail(lines);
     const bool isWithoutNetwork =
         settings_.network == "none" && shop_.scope.request->network == "default";
@@ -384,34 +332,39 @@ class RunExecution {
   }
 
   Workshop& shop_;
-  const RunSettings& settings_;
+  RunSettings& settings_;
   const StepLabel& label_;
+  const StepOptions& options_;
   std::vector<Fd> folders_;
-  OutputTail tail_;
+  StepOutput output_;
 };
 
-Task<> execute(Workshop& shop, const RunSettings& settings, const StepLabel& label, Layer& layer,
+Task<> execute(Workshop& shop, RunSettings& settings, const StepLabel& label, Layer& layer,
                const Snapshot& below) {
   RunExecution execution{shop, settings, label};
   co_await execution.run(layer, below);
 }
 
+Task<Digest> keyByContent(Workshop& shop, RunSettings& settings) {
+  co_await settings.mounts->openSources();
+  co_return keyOf(shop, settings, RunMounts::KeyKind::content);
+}
+
 }  // namespace
 
-LayerStep prepareRun(Workshop& shop, const PlannedStage&, const parser::Step& step,
+LayerStep prepareRun(Workshop& shop, const PlannedStage& planned, const parser::Step& step,
                      const StageState& stage, const StepLabel& label) {
-  auto settings = std::make_shared<RunSettings>(settingsOf(shop, step, stage));
-  settings->runEnv = settings->env;
-  addProxies(settings->runEnv, shop.scope, stage);
-  settings->init = stage.init;
+  const auto settings = std::make_shared<RunSettings>(settingsOf(shop, planned, step, stage));
   LayerStep job;
-  job.key = keyOf(shop, *settings, stage);
+  job.key = keyOf(shop, *settings, RunMounts::KeyKind::definition);
+  if (settings->mounts->hasForeignSource())
+    job.contentKey = [&shop, settings] { return keyByContent(shop, *settings); };
   job.createdBy = createdBy(*settings, stage);
   job.command =
       StepCommand{settings->command.argv, settings->env,     settings->cwd,       settings->user,
                   settings->hostname,     settings->network, settings->isInsecure};
   job.inputs = [&shop, &stage, settings](InputList& list) {
-    addInputs(list, *settings, stage, shop.scope);
+    addRunInputs(list, *settings, stage, *shop.scope.request);
   };
   job.execute = [&shop, settings, label](Layer& layer, const Snapshot& below) {
     return execute(shop, *settings, label, layer, below);

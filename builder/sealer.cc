@@ -7,6 +7,7 @@
 
 #include "base/json.h"
 #include "base/sys.h"
+#include "builder/secret_guard.h"
 #include "store/layers.h"
 #include "store/seal.h"
 
@@ -17,24 +18,39 @@ size_t maxJobs() {
   return static_cast<size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
-std::string sealInChild(const store::Layout& layout, int upper, std::vector<int> lowers,
-                        std::optional<std::int64_t> clampMtime) {
-  store::SealOptions options;
-  options.clampMtime = clampMtime;
-  options.lowers = std::move(lowers);
+std::string sealInChild(const store::Layout& layout, int upper, store::SealOptions options,
+                        const SecretGuard& guard, bool isRefused) {
+  std::optional<SecretHit> hit;
+  SecretStream files{guard};
+  if (!guard.isEmpty()) {
+    hit = guard.findInNames(upper);
+    options.inspect = [&](const std::string& path, std::span<const std::byte> bytes) {
+      files.add(path, bytes);
+      if (files.hit()) hit = files.hit();
+      // The blob must not come to be.
+      if (hit && isRefused) throw leakError(*hit);
+    };
+    if (hit && isRefused) throw leakError(*hit);
+  }
   const store::SealedLayer sealed = store::sealLayer(layout, upper, options);
-  return dumpJson(Json{{"digest", sealed.descriptor.digest.str()},
-                       {"size", sealed.descriptor.size},
-                       {"mediaType", sealed.descriptor.mediaType},
-                       {"entries", sealed.stats.entries},
-                       {"bytes", sealed.stats.bytes}});
+  Json result{{"digest", sealed.descriptor.digest.str()},
+              {"size", sealed.descriptor.size},
+              {"mediaType", sealed.descriptor.mediaType},
+              {"entries", sealed.stats.entries},
+              {"bytes", sealed.stats.bytes}};
+  if (hit) result["secret"] = Json{{"place", hit->place}, {"id", hit->id}};
+  return dumpJson(result);
 }
 
 }  // namespace
 
 Sealer::Sealer(const store::Layout& layout, const StepCache& cache, Progress& progress,
-               std::optional<std::int64_t> clampMtime)
-    : layout_(layout), cache_(cache), progress_(progress), clampMtime_(clampMtime) {}
+               std::optional<std::int64_t> clampMtime, const StepOptions& options)
+    : layout_(layout),
+      cache_(cache),
+      progress_(progress),
+      clampMtime_(clampMtime),
+      options_(options) {}
 
 void Sealer::add(Work work, const Snapshot& below) {
   waiting_.push_back({std::move(work), openFolders(layout_, below), {}});
@@ -46,8 +62,12 @@ void Sealer::startNext() {
     Job job = std::move(waiting_.front());
     waiting_.erase(waiting_.begin());
     const int upper = job.work.layer->folder.get();
-    job.child = Child::fork([this, upper, lowers = job.lowers] {
-      return sealInChild(layout_, upper, lowers, clampMtime_);
+    job.child = Child::fork([this, upper, &lowers = job.lowers] {
+      store::SealOptions options;
+      options.clampMtime = clampMtime_;
+      options.lowers = lowers;
+      return sealInChild(layout_, upper, std::move(options), guardOf(options_),
+                         options_.secretGuard == StepOptions::Guard::error);
     });
     running_.push_back(std::move(job));
   }
@@ -68,11 +88,19 @@ void Sealer::finish(Job& job) const try {
   // valid.
   store::Layers{layout_}.adopt(layer.work->path() + "/fs", *layer.diffId, json.at("entries"),
                                layer.bytes);
+  if (json.contains("secret")) {
+    const Json& secret = json.at("secret");
+    reportLeak({secret.at("place"), secret.at("id")}, options_, progress_);
+  }
   for (const Digest& key : work.keys) cache_.remember(key, layer, work.state, work.step.text);
   if (work.inputs) InputStore{layout_}.write(work.keys, *work.inputs);
   progress_.layerSealed(work.step, *layer.diffId, layer.bytes);
 } catch (Error& error) {
   const StepLabel& step = job.work.step;
+  Position position;
+  position.file = step.fileName;
+  position.line = position.endLine = step.line;
+  error.at(position);
   error.during("sealing the layer of step {}: {} (line {})", step.number, step.text, step.line);
   throw;
 }

@@ -15,14 +15,16 @@
 #include "builder/progress.h"
 #include "builder/snapshot.h"
 #include "builder/step_locks.h"
+#include "builder/step_options.h"
 #include "store/layout.h"
 
 namespace img::builder {
 
 class Sealer {
  public:
+  // `options`: the secrets that no layer may hold.
   Sealer(const store::Layout& layout, const StepCache& cache, Progress& progress,
-         std::optional<std::int64_t> clampMtime);
+         std::optional<std::int64_t> clampMtime, const StepOptions& options);
 
   struct Work {
     LayerRef layer;
@@ -52,6 +54,7 @@ class Sealer {
   const StepCache& cache_;
   Progress& progress_;
   std::optional<std::int64_t> clampMtime_;
+  const StepOptions& options_;
   std::vector<Job> running_;
   std::vector<Job> waiting_;
 };

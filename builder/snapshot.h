@@ -20,8 +20,9 @@ struct Layer {
   std::optional<store::Descriptor> descriptor;
   std::optional<Digest> diffId;
   std::uint64_t bytes = 0;
-  std::string created;  // RFC 3339
-  bool isNew = false;   // made by this build
+  std::string created;       // RFC 3339
+  bool isNew = false;        // made by this build
+  bool isRepeatable = true;  // false: not what its key says, so no later build may get it
   // The lower folder. Opened at first use for stored layers (they may not be unpacked yet).
   Fd folder;
   std::unique_ptr<store::IngestDir> work;  // new layers: ingest/<x>/{fs,work,init}

@@ -1,6 +1,7 @@
 #include "builder/stage_image.h"
 
 #include "base/text.h"
+#include "builder/secret_guard.h"
 
 namespace img::builder {
 namespace {
@@ -37,7 +38,7 @@ std::vector<store::HistoryEntry> timedHistory(const StageState& stage, const Req
 }  // namespace
 
 store::Image writeStageImage(const store::Layout& layout, const StageState& stage,
-                             const Request& request) {
+                             const Request& request, Progress& progress) {
   store::ImageConfig config = stage.config;
   for (const auto& [name, value] : request.labels) config.labels[name] = value;
   std::vector<store::Descriptor> descriptors;
@@ -50,6 +51,7 @@ store::Image writeStageImage(const store::Layout& layout, const StageState& stag
   const bool hasOwnTime = !request.sourceDateEpoch && !config.history.empty();
   config.created = hasOwnTime ? config.history.back().created : epochText(request);
   if (config.cmd && config.cmd->empty()) config.cmd.reset();  // empty values are omitted (7.1)
+  guardConfig(config, request.step, progress);
   return store::writeImage(layout, config, descriptors);
 }
 

@@ -9,7 +9,8 @@
 namespace img::builder {
 
 // Writes config and manifest blobs; no name is given to them. Every layer of `stage` is sealed.
+// A config that holds a secret of the build is refused (or told to `progress`).
 store::Image writeStageImage(const store::Layout& layout, const StageState& stage,
-                             const Request& request);
+                             const Request& request, Progress& progress);
 
 }  // namespace img::builder
