@@ -8,6 +8,7 @@
 #include "builder/root_path.h"
 #include "builder/source_filter.h"
 #include "builder/stage.h"
+#include "parser/glob.h"
 
 namespace img::builder {
 namespace {
@@ -114,7 +115,7 @@ CopySource resolveOne(const SourceRoot& root, const std::string& path, const std
 // Walks below `folder` and matches whole paths; does not descend into a match.
 class WildcardWalk {
  public:
-  WildcardWalk(const SourceRoot& root, const std::string& pattern)
+  WildcardWalk(const SourceRoot& root, const parser::Glob& pattern)
       : root_(root), pattern_(pattern) {}
 
   void walk(int dir, const std::string& prefix) {
@@ -124,7 +125,7 @@ class WildcardWalk {
       if (!st) continue;
       const bool isFolder = S_ISDIR(st->st_mode);
       if (isHidden(root_, path, isFolder)) continue;
-      if (parser::matchWildcard(pattern_, path)) {
+      if (pattern_.matches(path)) {
         matches.push_back(path);
       } else if (isFolder) {
         walk(sys::openat(dir, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get(), path + "/");
@@ -135,8 +136,17 @@ class WildcardWalk {
 
  private:
   const SourceRoot& root_;
-  const std::string& pattern_;
+  const parser::Glob& pattern_;
 };
+
+parser::Glob compileWildcard(const std::string& pattern, const std::string& keyword) {
+  try {
+    return parser::Glob::compile(pattern, parser::Glob::Dialect::wildcard);
+  } catch (Error& error) {
+    error.prefixCause(keyword + ": ");
+    throw;
+  }
+}
 
 // The part before the first component that holds a wildcard, without a trailing '/'.
 std::string fixedPart(const std::string& pattern) {
@@ -164,11 +174,12 @@ std::vector<CopySource> resolveSources(const SourceRoot& root, const std::string
     sources.push_back(resolveOne(root, clean, keyword));
     return sources;
   }
+  const parser::Glob pattern = compileWildcard(clean, keyword);
   const std::string front = fixedPart(clean);
   const auto folder =
       sys::tryOpenInRoot(root.fd, front.empty() ? "." : front, O_RDONLY | O_DIRECTORY);
   if (!folder) return sources;
-  WildcardWalk walk{root, clean};
+  WildcardWalk walk{root, pattern};
   walk.walk(folder->get(), front.empty() ? "" : front + "/");
   std::sort(walk.matches.begin(), walk.matches.end());
   for (const std::string& match : walk.matches) {

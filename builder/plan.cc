@@ -49,8 +49,12 @@ namespace {
 class Planner {
  public:
   Planner(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage,
-          Problems* problems)
-      : file_(file), scope_(scope), findImage_(findImage), problems_(problems) {}
+          Problems* problems, const ContextFinder& findContext)
+      : file_(file),
+        scope_(scope),
+        findImage_(findImage),
+        problems_(problems),
+        findContext_(findContext) {}
 
   Plan run() {
     evaluateGlobals(file_, scope_);
@@ -87,7 +91,7 @@ class Planner {
     const WordExpander expand{scope_, syntax.from, scope_.globals};
     stage.baseName = expand.word(syntax.baseName);
     if (stage.baseName.empty()) throw emptyName(syntax);
-    if (syntax.platform) checkPlatform(expand, syntax);
+    if (syntax.platform) stage.platform = getPlatform(expand, syntax);
     resolveBase(stage);
   }
 
@@ -101,29 +105,33 @@ class Planner {
     return error;
   }
 
-  void checkPlatform(const WordExpander& expand, const parser::Stage& syntax) const {
+  [[nodiscard]] parser::Platform getPlatform(const WordExpander& expand,
+                                             const parser::Stage& syntax) const {
     const std::string platform = expand.word(*syntax.platform);
     if (platform.empty()) {
       throw instructionError(
           scope_, syntax.from,
           fmt::format("--platform {} expands to nothing", text::quote(*syntax.platform)));
     }
-    const parser::Platform wanted = [&] {
-      try {
-        return parser::parsePlatform(platform);
-      } catch (Error& error) {
-        error.prefixCause("FROM: ");
-        error.at(positionOf(file_, syntax.from, *syntax.platform));
-        throw;
-      }
-    }();
-    const parser::Platform host = parser::hostPlatform();
-    if (wanted.os != host.os || wanted.architecture != host.architecture) {
-      throw instructionError(
-          scope_, syntax.from,
-          fmt::format("platform {} is not the one of this machine ({})", wanted.str(), host.str()),
-          *syntax.platform);
+    try {
+      return parser::parsePlatform(platform);
+    } catch (Error& error) {
+      error.prefixCause("FROM: ");
+      error.at(positionOf(file_, syntax.from, *syntax.platform));
+      throw;
     }
+  }
+
+  // Only for an image: a stage and scratch ignore the flag, and a stage that nobody needs may name
+  // any machine (3.2, 5.2).
+  void requireOwnPlatform(const PlannedStage& stage) const {
+    if (!stage.platform) return;
+    const parser::Platform host = parser::hostPlatform();
+    if (stage.platform->os == host.os && stage.platform->architecture == host.architecture) return;
+    throw instructionError(scope_, stage.syntax->from,
+                           fmt::format("platform {} is not the one of this machine ({})",
+                                       stage.platform->str(), host.str()),
+                           *stage.syntax->platform);
   }
 
   // scratch, then the nearest earlier stage of that name, else an image (looked up when needed).
@@ -172,11 +180,18 @@ class Planner {
   void visit(int index) {
     if (!visited_.insert(index).second) return;
     PlannedStage& stage = plan_.stages[static_cast<size_t>(index)];
+    if (isReplaced(stage)) {
+      plan_.order.push_back(index);
+      return;
+    }
     if (stage.baseStage) {
       visit(*stage.baseStage);
       addStageTriggers(stage);
     } else if (!stage.fromScratch && !stage.baseName.empty()) {
       guarded([&] {
+        requireOwnPlatform(stage);
+        if (const auto context = findContext(stage.baseName))
+          return startFrom(stage, *context, stage.baseName);
         stage.baseImage = getImage(stage.baseName, stage.syntax->from, "FROM");
         addTriggers(stage, stage.baseImage->config.onBuild);
       });
@@ -186,6 +201,51 @@ class Planner {
       guarded([&] { addSources(stage, step); });
     }
     plan_.order.push_back(index);
+  }
+
+  [[nodiscard]] std::optional<NamedContext> findContext(const std::string& name) const {
+    return findContext_ && !name.empty() ? findContext_(name) : std::nullopt;
+  }
+
+  // A named context with the name of a stage takes its place, and its instructions with it (5.4).
+  bool isReplaced(PlannedStage& stage) {
+    bool result = false;
+    guarded([&] {
+      const auto context = findContext(stage.syntax->name);
+      if (!context) return;
+      result = true;
+      stage.baseStage.reset();
+      stage.fromScratch = false;
+      stage.baseName = stage.syntax->name;
+      startFrom(stage, *context, stage.syntax->name);
+    });
+    return result;
+  }
+
+  // An image is a base; of a folder everything is copied onto an empty one.
+  void startFrom(PlannedStage& stage, const NamedContext& context, const std::string& name) {
+    if (context.image) {
+      stage.baseImage = context.image;
+      addTriggers(stage, context.image->config.onBuild);
+      return;
+    }
+    stage.fromScratch = true;
+    if (!context.folder) return;
+    SourceRef source;
+    source.folder = context.folder;
+    source.name = name;
+    stage.sources.emplace(name, std::move(source));
+    parser::CopyInstruction copy;
+    copy.sources = {"/"};
+    copy.destination = "/";
+    copy.from = name;
+    parser::Step step;
+    step.syntax.keyword = "COPY";
+    step.syntax.line = stage.syntax->from.line;
+    step.syntax.endLine = stage.syntax->from.endLine;
+    step.syntax.original = "COPY --from=" + name + " / /";
+    step.body = std::move(copy);
+    stage.steps.push_back(std::move(step));
   }
 
   void addStageTriggers(PlannedStage& stage) {
@@ -234,6 +294,9 @@ class Planner {
       }
       source.stage = index;
       visit(*index);
+    } else if (const auto context = findContext(from)) {
+      source.image = context->image;
+      source.folder = context->folder;
     } else if (text::parseUnsigned(from)) {
       throw instructionError(
           scope_, syntax,
@@ -278,6 +341,7 @@ class Planner {
   Scope& scope_;
   const ImageFinder& findImage_;
   Problems* problems_;
+  const ContextFinder& findContext_;
   Plan plan_;
   std::set<int> visited_;
 };
@@ -298,8 +362,8 @@ std::vector<std::string> sourceNames(const parser::Step& step) {
 }
 
 Plan planStages(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage,
-                Problems* problems) {
-  return Planner{file, scope, findImage, problems}.run();
+                Problems* problems, const ContextFinder& findContext) {
+  return Planner{file, scope, findImage, problems, findContext}.run();
 }
 
 bool isCounted(const parser::Step& step) {

@@ -14,6 +14,7 @@
 #include "builder/problems.h"
 #include "builder/stage.h"
 #include "parser/dockerfile.h"
+#include "parser/value_checks.h"
 #include "store/images.h"
 
 namespace img::builder {
@@ -30,7 +31,8 @@ struct PlannedStage {
   int index = 0;
   std::string label;  // the stage's name, or "stage-N"
   const parser::Stage* syntax = nullptr;
-  std::string baseName;  // expanded
+  std::string baseName;                      // expanded
+  std::optional<parser::Platform> platform;  // of FROM --platform
   bool fromScratch = false;
   std::optional<int> baseStage;
   std::optional<store::Image> baseImage;
@@ -47,6 +49,14 @@ struct Plan {
 // Finds an image in the store; nullopt when it is not there.
 using ImageFinder = std::function<std::optional<store::Image>(const std::string& reference)>;
 
+// What --build-context puts in the place of a stage or image: one of the two, or nothing for
+// scratch.
+struct NamedContext {
+  std::optional<store::Image> image;
+  std::shared_ptr<const Context> folder;
+};
+using ContextFinder = std::function<std::optional<NamedContext>(const std::string& name)>;
+
 // Fills scope.globals: predefined names, then the ARGs before the first FROM, a build arg winning
 // over both (dockerfile.md 3.3).
 void evaluateGlobals(const parser::Dockerfile& file, Scope& scope);
@@ -57,7 +67,7 @@ std::vector<std::string> sourceNames(const parser::Step& step);
 // Evaluates global ARGs into scope.globals. Throws with positions; messages of
 // dockerfile.md 3.2, 3.8, 5. With `problems`, what is wrong goes there, and the plan has the rest.
 Plan planStages(const parser::Dockerfile& file, Scope& scope, const ImageFinder& findImage,
-                Problems* problems = nullptr);
+                Problems* problems = nullptr, const ContextFinder& findContext = {});
 
 // Steps that are shown and counted: a base image, RUN, COPY, ADD, WORKDIR.
 bool isCounted(const parser::Step& step);

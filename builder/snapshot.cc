@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/sys.h"
+#include "runtime/mounts.h"
 #include "store/layers.h"
 #include "store/overlay.h"
 
@@ -37,6 +38,9 @@ bool isUnpackingNeeded(const store::Layout& layout, const Snapshot& snapshot) {
 }
 
 Fd mountReadOnly(const store::Layout& layout, const Snapshot& snapshot) {
+  // A stage from scratch that made no file; a union of nothing is refused.
+  if (snapshot.layers.empty())
+    return runtime::makeMount("tmpfs", MOUNT_ATTR_RDONLY, {{"source", "img"}, {"mode", "0755"}});
   store::OverlaySpec spec;
   spec.lowers = openFolders(layout, snapshot);
   return store::mountOverlay(spec);
