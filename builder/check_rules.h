@@ -54,6 +54,8 @@ class MissingNames {
 
 // `, did you mean "PATH"?` or nothing.
 std::string suggestion(std::string_view name, const std::vector<std::string>& candidates);
+// Marks what the target uses, directly or not.
+void markNeeded(Checking& checking, int target);
 // Apart from its own instructions: those that a base brings in with ONBUILD.
 std::vector<parser::Step> triggersOf(const Checking& checking, const CheckedStage& stage);
 

@@ -42,17 +42,6 @@ std::vector<int> usedStages(const Checking& checking, const CheckedStage& stage)
   return used;
 }
 
-void markNeeded(Checking& checking, int target) {
-  std::vector<int> open{target};
-  while (!open.empty()) {
-    CheckedStage& stage = checking.stages[static_cast<size_t>(open.back())];
-    open.pop_back();
-    if (stage.isNeeded) continue;
-    stage.isNeeded = true;
-    for (const int used : usedStages(checking, stage)) open.push_back(used);
-  }
-}
-
 void findBaseImages(Checking& checking, const ImageFinder& findImage) {
   for (CheckedStage& stage : checking.stages) {
     if (stage.baseStage || stage.fromScratch() || stage.baseName.empty()) continue;
@@ -65,6 +54,17 @@ void findBaseImages(Checking& checking, const ImageFinder& findImage) {
 }
 
 }  // namespace
+
+void markNeeded(Checking& checking, int target) {
+  std::vector<int> open{target};
+  while (!open.empty()) {
+    CheckedStage& stage = checking.stages[static_cast<size_t>(open.back())];
+    open.pop_back();
+    if (stage.isNeeded) continue;
+    stage.isNeeded = true;
+    for (const int used : usedStages(checking, stage)) open.push_back(used);
+  }
+}
 
 parser::Lookup MissingNames::lookup() {
   return [this](std::string_view name) {
