@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "builder/context.h"
 #include "cli/build_report.h"
+#include "cli/build_step_options.h"
 #include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/options.h"
@@ -33,6 +34,7 @@ struct BuildOptions {
   std::string file, target, network = "default", print, escape = "\\", pull;
   CallOptions call;
   ReportOptions report;
+  StepOptionTable step;
   bool noCache = false, split = false;
   std::string context = ".";
 };
@@ -62,7 +64,8 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
       .list("--label", build.labels, "K=V", "Add a label to the image")
       .text("--network,--net", build.network, "MODE", "Network of RUN steps: default, none or host")
       .list("--add-host", build.addHosts, "HOST:IP", "Extra line in /etc/hosts of RUN steps")
-      .list("--allow", build.allow, "ENTITLEMENT", "network.host or security.insecure");
+      .list("--allow", build.allow, "ENTITLEMENT", "network.host, security.insecure or device[=NAME]");
+  build.step.addTo(options);
   build.report.addTo(options);
   options.group("Looking instead of building")
       .text("--print", build.print, "WHAT", "ast, words, context or context+dirs")
@@ -234,7 +237,7 @@ int wholeSeconds(long long nanoseconds) {
   return static_cast<int>((nanoseconds + kSecond - 1) / kSecond);
 }
 
-builder::Request makeRequest(const BuildOptions& build) {
+builder::Request makeRequest(Context& context, BuildOptions& build) {
   static constexpr std::array<std::string_view, 3> kNetworks{"default", "none", "host"};
   if (std::find(kNetworks.begin(), kNetworks.end(), build.network) == kNetworks.end()) {
     throw Error::make(Kind::usage, "--network {}: use default, none or host",
@@ -271,6 +274,7 @@ builder::Request makeRequest(const BuildOptions& build) {
   }
   if (build.timeout) request.timeoutSeconds = wholeSeconds(*build.timeout);
   request.network = build.network;
+  build.step.apply(context, request);
   setEpoch(request);
   return request;
 }
@@ -303,7 +307,7 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
   if (options.pull == "always" || options.pull == "newer" || options.pull == "true") {
     throw Error{Kind::unsupported, "--pull: this version has no registry client"}.exitCode(125);
   }
-  const builder::Request request = makeRequest(options);
+  const builder::Request request = makeRequest(context, options);
   if (isCall(options.call)) return runCall(context, request, options.call);
   const auto build = [&](const builder::Request& traced, builder::Progress& progress) {
     const store::Layout& layout = context.store();

@@ -73,27 +73,6 @@ std::vector<std::string> envOf(const RunRequest& request, const store::ImageConf
   return mergeEnv(std::move(env), request.env);
 }
 
-void checkSecurityOptions(const std::vector<std::string>& options) {
-  for (const std::string& option : options) {
-    const std::string key = option.substr(0, option.find_first_of("=:"));
-    const bool isKnown = option == "no-new-privileges" || option == "no-new-privileges:true" ||
-                         option == "no-new-privileges=true" ||
-                         option == "no-new-privileges:false" ||
-                         option == "no-new-privileges=false" || option == "seccomp=unconfined" ||
-                         option == "seccomp:unconfined" || option == "confinement=docker" ||
-                         key == "apparmor" || key == "label";
-    if (isKnown) continue;
-    const bool comesLater = key == "seccomp" || key == "mask" || key == "unmask" ||
-                            key == "systempaths" || key == "confinement";
-    if (comesLater) {
-      throw Error::make(Kind::unsupported, "--security-opt {} is not part of this version",
-                        text::quote(option))
-          .exitCode(125);
-    }
-    throw Error::make(Kind::usage, "--security-opt: unknown option {}", text::quote(option));
-  }
-}
-
 std::optional<int> signalByName(std::string name) {
   if (name.starts_with("SIG")) name.erase(0, 3);
   for (int number = 1; number < 32; ++number) {
@@ -174,6 +153,27 @@ std::vector<std::string> parseEnvFile(std::string_view text, std::string_view or
     assignments.push_back(std::move(line));
   }
   return assignments;
+}
+
+void checkSecurityOptions(const std::vector<std::string>& options) {
+  for (const std::string& option : options) {
+    const std::string key = option.substr(0, option.find_first_of("=:"));
+    const bool isKnown = option == "no-new-privileges" || option == "no-new-privileges:true" ||
+                         option == "no-new-privileges=true" ||
+                         option == "no-new-privileges:false" ||
+                         option == "no-new-privileges=false" || option == "seccomp=unconfined" ||
+                         option == "seccomp:unconfined" || option == "confinement=docker" ||
+                         key == "apparmor" || key == "label";
+    if (isKnown) continue;
+    const bool comesLater = key == "seccomp" || key == "mask" || key == "unmask" ||
+                            key == "systempaths" || key == "confinement";
+    if (comesLater) {
+      throw Error::make(Kind::unsupported, "--security-opt {} is not part of this version",
+                        text::quote(option))
+          .exitCode(125);
+    }
+    throw Error::make(Kind::usage, "--security-opt: unknown option {}", text::quote(option));
+  }
 }
 
 store::UlimitRecord parseUlimit(std::string_view spec) {

@@ -42,37 +42,6 @@ bool isOn(const std::string& option, std::string_view name) {
   return rest.empty() || rest == ":true" || rest == "=true";
 }
 
-runtime::Limits limitsOf(const store::LimitRecord& record) {
-  runtime::Limits limits;
-  limits.memory = record.memory;
-  limits.memorySwap = record.memorySwap;
-  limits.cpuShares = record.cpuShares;
-  limits.cpuQuota = record.cpuQuota;
-  limits.cpuPeriod = record.cpuPeriod;
-  limits.cpusetCpus = record.cpusetCpus;
-  if (record.nanoCpus) {
-    limits.cpuPeriod = kDefaultPeriodUs;
-    limits.cpuQuota = *record.nanoCpus / (1'000'000'000 / kDefaultPeriodUs);
-  }
-  // -1 means unlimited, as no limit does.
-  if (record.pids && *record.pids > 0) limits.pids = record.pids;
-  return limits;
-}
-
-std::vector<runtime::ResourceLimit> resourceLimitsOf(
-    const std::vector<store::UlimitRecord>& ulimits) {
-  const auto raw = [](long long value) {
-    return value < 0 ? RLIM_INFINITY : static_cast<rlim_t>(value);
-  };
-  std::vector<runtime::ResourceLimit> limits;
-  for (const store::UlimitRecord& one : ulimits) {
-    const auto resource = runtime::resourceByName(one.name);
-    if (!resource) throw Error::make(Kind::corrupt, "unknown limit {}", text::quote(one.name));
-    limits.push_back({*resource, raw(one.soft), raw(one.hard)});
-  }
-  return limits;
-}
-
 Fd openBindSource(const std::string& path) {
   try {
     return sys::openat(AT_FDCWD, path, O_PATH);
@@ -138,6 +107,37 @@ Fd openInit(const store::Layout& layout, const store::ContainerConfig& config, b
 }
 
 }  // namespace
+
+runtime::Limits limitsOf(const store::LimitRecord& record) {
+  runtime::Limits limits;
+  limits.memory = record.memory;
+  limits.memorySwap = record.memorySwap;
+  limits.cpuShares = record.cpuShares;
+  limits.cpuQuota = record.cpuQuota;
+  limits.cpuPeriod = record.cpuPeriod;
+  limits.cpusetCpus = record.cpusetCpus;
+  if (record.nanoCpus) {
+    limits.cpuPeriod = kDefaultPeriodUs;
+    limits.cpuQuota = *record.nanoCpus / (1'000'000'000 / kDefaultPeriodUs);
+  }
+  // -1 means unlimited, as no limit does.
+  if (record.pids && *record.pids > 0) limits.pids = record.pids;
+  return limits;
+}
+
+std::vector<runtime::ResourceLimit> resourceLimitsOf(
+    const std::vector<store::UlimitRecord>& ulimits) {
+  const auto raw = [](long long value) {
+    return value < 0 ? RLIM_INFINITY : static_cast<rlim_t>(value);
+  };
+  std::vector<runtime::ResourceLimit> limits;
+  for (const store::UlimitRecord& one : ulimits) {
+    const auto resource = runtime::resourceByName(one.name);
+    if (!resource) throw Error::make(Kind::corrupt, "unknown limit {}", text::quote(one.name));
+    limits.push_back({*resource, raw(one.soft), raw(one.hard)});
+  }
+  return limits;
+}
 
 std::string initPath(const store::Layout& layout, const store::ContainerConfig& config) {
   const bool hasOwn = sys::tryFstatat(layout.fd(), ownInitPath(config)).has_value();

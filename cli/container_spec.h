@@ -43,4 +43,9 @@ std::string hostsFile(const store::ContainerConfig& config, const std::string& h
 // Makes sure the layers of the image are unpacked, wherever they come from.
 void ensureLayers(const store::Layout& layout, const store::ContainerConfig& config);
 
+// Limits as the runtime takes them.
+runtime::Limits limitsOf(const store::LimitRecord& record);
+std::vector<runtime::ResourceLimit> resourceLimitsOf(
+    const std::vector<store::UlimitRecord>& ulimits);
+
 }  // namespace img::cli

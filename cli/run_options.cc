@@ -66,21 +66,6 @@ void addNetworkOptions(Options& options, RunRequest& request) {
       .list("--expose", request.expose, "PORT[/PROTOCOL]", "Expose a port");
 }
 
-void addLimitOptions(Options& options, RunRequest& request) {
-  store::LimitRecord& limits = request.limits;
-  options.group("Limits")
-      .size("-m,--memory", limits.memory, "Memory")
-      .size("--memory-swap", limits.memorySwap, "Memory and swap together; -1: unlimited", true)
-      .value("--cpus", "NUMBER", "CPUs, as 1.5",
-             [&limits](const std::string& text) { limits.nanoCpus = parseCpus(text); })
-      .number("-c,--cpu-shares", limits.cpuShares, "SHARES", "Relative weight")
-      .number("--cpu-period", limits.cpuPeriod, "US", "Length of a period")
-      .number("--cpu-quota", limits.cpuQuota, "US", "CPU time in a period")
-      .text("--cpuset-cpus", limits.cpusetCpus, "LIST", "CPUs to run on")
-      .number("--pids-limit", limits.pids, "NUMBER", "Processes; -1: unlimited")
-      .list("--ulimit", request.ulimits, "NAME=SOFT[:HARD]", "Limit of the process");
-}
-
 void addSecurityOptions(Options& options, RunRequest& request) {
   options.group("Security")
       .list("--cap-add", request.capAdd, "CAP", "Add a capability")
@@ -130,6 +115,23 @@ void checkLog(const RunRequest& request) {
     throw unsupported("--log-opt " + text::escape(request.logOpt.front()));
 }
 
+}  // namespace
+
+void addLimitOptions(Options& options, store::LimitRecord& limits,
+                     std::vector<std::string>& ulimits) {
+  options.group("Limits")
+      .size("-m,--memory", limits.memory, "Memory")
+      .size("--memory-swap", limits.memorySwap, "Memory and swap together; -1: unlimited", true)
+      .value("--cpus", "NUMBER", "CPUs, as 1.5",
+             [&limits](const std::string& text) { limits.nanoCpus = parseCpus(text); })
+      .number("-c,--cpu-shares", limits.cpuShares, "SHARES", "Relative weight")
+      .number("--cpu-period", limits.cpuPeriod, "US", "Length of a period")
+      .number("--cpu-quota", limits.cpuQuota, "US", "CPU time in a period")
+      .text("--cpuset-cpus", limits.cpusetCpus, "LIST", "CPUs to run on")
+      .number("--pids-limit", limits.pids, "NUMBER", "Processes; -1: unlimited")
+      .list("--ulimit", ulimits, "NAME=SOFT[:HARD]", "Limit of the process");
+}
+
 void checkLimits(const store::LimitRecord& limits) {
   if (limits.memory && *limits.memory < kMinimumMemory) {
     throw Error::make(Kind::usage, "--memory: {} bytes is less than the minimum of 6m",
@@ -150,8 +152,6 @@ void checkLimits(const store::LimitRecord& limits) {
                       *limits.cpuShares);
   }
 }
-
-}  // namespace
 
 long long parseCpus(std::string_view text) {
   const std::string copy{text};
@@ -174,7 +174,7 @@ void addRunOptions(Options& options, RunRequest& request, bool forRun) {
   addContainerOptions(options, request);
   addFileOptions(options, request);
   addNetworkOptions(options, request);
-  addLimitOptions(options, request);
+  addLimitOptions(options, request.limits, request.ulimits);
   addSecurityOptions(options, request);
   addIgnored(options);
   options.stopAtPositional().positionals(1, kAnyNumber);

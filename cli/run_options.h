@@ -32,6 +32,11 @@ void addRunOptions(Options& options, RunRequest& request, bool forRun);
 // Combinations and values that no single option can judge. Throws Kind::usage or Kind::unsupported.
 void checkRunRequest(const RunRequest& request);
 
+// The group "Limits" alone, and what is wrong with values of it.
+void addLimitOptions(Options& options, store::LimitRecord& limits,
+                     std::vector<std::string>& ulimits);
+void checkLimits(const store::LimitRecord& limits);
+
 // "1.5" of --cpus, in billionths.
 long long parseCpus(std::string_view text);
 
