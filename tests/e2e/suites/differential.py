@@ -19,7 +19,8 @@ A case is a folder testdata/build/NAME with
                    "server": true serves the folder www over http; SERVER in options is its address,
                    "runs": [{"args", "options", "out", "exit"}], containers of the result, of both sides
     compared       "peer": false without a peer, "history": false without that of the peer,
-                   "ignore": {"paths": [...]} not compared, "skip": {"fields": {path: fields}}, each with a "why"
+                   "ignore": {"paths": [...]} not compared, "skip": {"fields": {path: fields},
+                   "config": [field]}, each with a "why"
 CONTEXT in options is the copy of the folder. docs/conformance.md says which rule is covered by which case.
 """
 import concurrent.futures
@@ -178,7 +179,7 @@ class Differ:
                                        ignore=case.settings.get("ignore", {}).get("paths", ()),
                                        skip=case.settings.get("skip", {}).get("fields")))
         a, b = comparable(image.config), comparable(self.docker.config(case.name))
-        for field in sorted(set(a) | set(b)):
+        for field in sorted((set(a) | set(b)) - set(case.settings.get("skip", {}).get("config", ()))):
             lines.unless(a.get(field) == b.get(field), f"config {field}: img {a.get(field)!r}, buildkit {b.get(field)!r}")
         if case.settings.get("history", True) and not case.peer_dockerfile:
             a, b = comparable_history(image.document.get("history", [])), comparable_history(self.docker.history(case.name))

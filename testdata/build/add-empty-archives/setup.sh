@@ -1,0 +1,1 @@
+: > zero; gzip -nc < zero > empty.tar.gz; head -c 10240 /dev/zero > blocks.tar

@@ -1,0 +1,1 @@
+ln -s x tree/sub/link

@@ -1,0 +1,1 @@
+chmod 755 tree/run && ln -s file tree/link

@@ -1,0 +1,1 @@
+chmod 751 dir/sub

@@ -1,0 +1,2 @@
+FROM busybox
+LABEL base=1 shared=base

@@ -1,0 +1,1 @@
+printf '%s' "$(cat Dockerfile)" > d && mv d Dockerfile

@@ -1,0 +1,3 @@
+FROM busybox
+USER dev
+WORKDIR /from/base
