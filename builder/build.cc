@@ -18,6 +18,7 @@
 #include "builder/secret_guard.h"
 #include "builder/stage_image.h"
 #include "builder/step_locks.h"
+#include "builder/trace.h"
 #include "builder/unused_args.h"
 #include "parser/value_checks.h"
 #include "store/images.h"
@@ -83,6 +84,7 @@ class Build {
         events_(sealer_, progress) {
     scope_.request = &request_;
     scope_.file = &file;
+    sealer_.setTrace(request_.trace);
     maxJobs_ = request_.jobs > 0 ? request_.jobs
                                  : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
     if (request_.cacheTtl) cache_.ignoreBefore(::time(nullptr) - *request_.cacheTtl);
@@ -362,11 +364,14 @@ class Build {
     if (attempt.layer) co_return;
     if (job.contentKey) attempt.contentKey = co_await job.contentKey();
     const Digest& key = attempt.contentKey ? *attempt.contentKey : job.key;
+    Trace::Span waiting;
     for (auto delay = kFirstLockDelay;; delay = std::min(2 * delay, kMaxLockDelay)) {
       attempt.lock = locks_.tryLock(key);
       // Looked up with the lock, too: whoever had it before us may have made the layer.
       attempt.layer = lookUp(job, key, state, label);
       if (attempt.layer || attempt.lock) co_return;
+      if (delay == kFirstLockDelay)
+        waiting = Trace::begin(request_.trace, "lock", "lock", "another build runs this step");
       co_await events_.pause(delay);
     }
   }
@@ -398,7 +403,10 @@ class Build {
 
   LayerRef lookUp(const LayerStep& job, const Digest& key, StageState& state,
                   const StepLabel& label) {
+    Trace::Span span =
+        Trace::beginStep(request_.trace, label.number, label.line, "cache", "look up");
     const auto hit = cache_.find(key);
+    span.arg("cached", hit.has_value());
     if (!hit) return nullptr;
     if (key != job.key) cache_.remember(job.key, *hit->layer, hit->state, label.text);
     state.snapshot.key = stateAfter(job, hit->state, state.snapshot.key);
@@ -428,7 +436,13 @@ class Build {
   Task<> execute(LayerStep& job, Attempt& attempt, StageState& state, const StepLabel& label) {
     co_await events_.until([this] { return usedSlots_ < maxJobs_; });
     const Slot slot{usedSlots_};
+    const Trace::Span span =
+        Trace::beginStep(request_.trace, label.number, label.line,
+                         label.text.starts_with("RUN") ? "run" : "context", label.text);
+    Trace::Span unpacking = Trace::beginStep(request_.trace, label.number, label.line, "unpack",
+                                             "layers below that are not there");
     co_await unpackMissing(events_, layout_, state.snapshot);
+    unpacking.end();
     progress_.stepStarted(label, attempt.why.miss);
     if (request_.hasExplanations) progress_.stepExplained(label, attempt.why);
     const auto begin = Events::Clock::now();
@@ -589,8 +603,10 @@ std::int64_t parseEpoch(const std::string& text) {
 }
 
 Result build(const Request& request, const store::Layout& layout, Progress& progress) {
+  Trace::Span parsing = Trace::begin(request.trace, "scheduler", "parse", request.dockerfileName);
   const parser::Dockerfile file =
       parser::parseDockerfile(request.dockerfileText, request.dockerfileName);
+  parsing.end();
   for (const auto& warning : file.warnings) {
     Error shown{Kind::failed, warning.text};
     Position position;

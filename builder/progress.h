@@ -50,6 +50,9 @@ class Progress {
   virtual void stepFailed(const StepLabel& step, std::string_view what) = 0;
   // A layer of an earlier step has got its digest.
   virtual void layerSealed(const StepLabel& step, const Digest& digest, std::uint64_t bytes) = 0;
+  // The terminal belongs to a shell in between (--debug).
+  virtual void suspend() {}
+  virtual void resume() {}
   virtual void warning(const Error& warning) = 0;
 
   // There is no timer thread: whoever waits calls tick() at least every tickMs() milliseconds, so

@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "builder/host_view.h"
 #include "builder/layer_step.h"
+#include "builder/trace.h"
 #include "builder/open_mounts.h"
 #include "builder/run_inputs.h"
 #include "builder/run_settings.h"
@@ -122,7 +123,10 @@ class RunExecution {
     Pipe output = Pipe::make();
     spec.standardOutput = output.write.get();
     spec.standardError = output.write.get();
+    Trace::Span starting = Trace::beginStep(shop_.scope.request->trace, label_.number, label_.line,
+                                            "mount", "mount and start");
     runtime::Container container = start(spec);
+    starting.end();
     output.write.reset();
     std::exception_ptr trouble;
     try {

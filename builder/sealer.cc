@@ -69,6 +69,9 @@ void Sealer::startNext() {
       return sealInChild(layout_, upper, std::move(options), guardOf(options_),
                          options_.secretGuard == StepOptions::Guard::error);
     });
+    job.span = Trace::begin(trace_, "sealer", "seal", job.work.step.text);
+    job.span.arg("step", job.work.step.number);
+    job.span.arg("line", job.work.step.line);
     running_.push_back(std::move(job));
   }
 }
@@ -83,6 +86,8 @@ void Sealer::finish(Job& job) const try {
   descriptor.mediaType = json.at("mediaType");
   layer.diffId = descriptor.digest;
   layer.bytes = json.at("bytes");
+  job.span.arg("bytes", static_cast<std::int64_t>(layer.bytes));
+  job.span.arg("files", json.at("entries").get<std::int64_t>());
   layer.descriptor = std::move(descriptor);
   // The folder that the next steps already use becomes the layer's view; its descriptor stays
   // valid.

@@ -15,6 +15,7 @@
 #include "builder/progress.h"
 #include "builder/snapshot.h"
 #include "builder/step_locks.h"
+#include "builder/trace.h"
 #include "builder/step_options.h"
 #include "store/layout.h"
 
@@ -34,6 +35,7 @@ class Sealer {
     StepLock lock;  // freed when the records are there
     std::shared_ptr<const InputRecord> inputs;
   };
+  void setTrace(Trace* trace) { trace_ = trace; }
   // What the step copied up from `below` and did not change is left out of the tar.
   void add(Work work, const Snapshot& below);
 
@@ -46,6 +48,7 @@ class Sealer {
     Work work;
     std::vector<int> lowers;
     Child child;
+    Trace::Span span = {};
   };
   void startNext();
   void finish(Job& job) const;
@@ -55,6 +58,7 @@ class Sealer {
   Progress& progress_;
   std::optional<std::int64_t> clampMtime_;
   const StepOptions& options_;
+  Trace* trace_ = nullptr;
   std::vector<Job> running_;
   std::vector<Job> waiting_;
 };

@@ -65,7 +65,8 @@ std::int64_t networkBytes() {
 Trace::Span::Span(Span&& other) noexcept
     : trace_(std::exchange(other.trace_, nullptr)),
       event_(other.event_),
-      ownsRow_(other.ownsRow_) {}
+      ownsRow_(other.ownsRow_),
+      step_(other.step_) {}
 
 Trace::Span& Trace::Span::operator=(Span&& other) noexcept {
   if (this == &other) return *this;
@@ -73,6 +74,7 @@ Trace::Span& Trace::Span::operator=(Span&& other) noexcept {
   trace_ = std::exchange(other.trace_, nullptr);
   event_ = other.event_;
   ownsRow_ = other.ownsRow_;
+  step_ = other.step_;
   return *this;
 }
 
@@ -84,7 +86,7 @@ void Trace::Span::arg(std::string_view key, std::int64_t value) {
   if (trace_ != nullptr) addArg(key, std::to_string(value));
 }
 
-void Trace::Span::arg(std::string_view key, bool value) {
+void Trace::Span::addFlag(std::string_view key, bool value) {
   if (trace_ != nullptr) addArg(key, value ? "true" : "false");
 }
 
@@ -92,17 +94,12 @@ void Trace::Span::arg(std::string_view key, const std::string& value) {
   if (trace_ != nullptr) addArg(key, dumpJson(Json(value)));
 }
 
-Trace::Span Trace::Span::begin(std::string_view category, std::string_view name) {
-  if (trace_ == nullptr) return {};
-  const size_t row = trace_->events_[event_].row;
-  return Span{trace_, trace_->addEvent(category, name, row), false};
-}
-
 void Trace::Span::end() {
   if (trace_ == nullptr) return;
   Event& event = trace_->events_[event_];
   event.endUs = trace_->nowUs_();
   if (ownsRow_) trace_->rows_[event.row].isBusy = false;
+  if (ownsRow_) trace_->rowOfStep_.erase(step_);
   trace_ = nullptr;
 }
 
@@ -138,6 +135,19 @@ Trace::Span Trace::begin(Trace* trace, std::string_view lane, std::string_view c
                          std::string_view name) {
   if (trace == nullptr) return {};
   return Span{trace, trace->addEvent(category, name, trace->takeRow(lane)), true};
+}
+
+Trace::Span Trace::beginStep(Trace* trace, int step, int line, std::string_view category,
+                             std::string_view name) {
+  if (trace == nullptr) return {};
+  const auto found = trace->rowOfStep_.find(step);
+  const bool isFirst = found == trace->rowOfStep_.end();
+  const size_t row = isFirst ? trace->takeRow("step") : found->second;
+  if (isFirst) trace->rowOfStep_[step] = row;
+  Span span{trace, trace->addEvent(category, name, row), isFirst, step};
+  span.arg("step", std::int64_t{step});
+  span.arg("line", std::int64_t{line});
+  return span;
 }
 
 Trace::Sample Trace::readCounters() {

@@ -42,6 +42,9 @@ class Display {
   virtual void succeeded(const std::string& /*summary*/) {}
   // Calls `report` once, which prints the error.
   virtual void broke(const Error&, const std::function<void()>& report) { report(); }
+  // The terminal belongs to somebody else in between.
+  virtual void suspend() {}
+  virtual void resume() {}
   virtual void tick() {}
   [[nodiscard]] virtual int tickMs() const { return -1; }
 

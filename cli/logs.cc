@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "cli/build_log_view.h"
 #include "cli/container_commands.h"
 #include "cli/human.h"
 #include "cli/log_view.h"
@@ -86,9 +87,10 @@ void replay(Context& context, const store::Containers& containers,
 
 int showLogs(Context& context, const std::vector<std::string>& args) {
   LogsRequest request;
-  std::string tail;
+  std::string tail, build;
   const long long now = nowSeconds();
-  Options options{context, "CONTAINER", "Show what a container has written"};
+  Options options{context, "CONTAINER | --build ID|last [STEP]",
+                  "Show what a container or the steps of a build have written"};
   options.flag("-f,--follow", request.follow, "Go on as it writes")
       .text("-n,--tail", tail, "LINES", "Only the last lines")
       .flag("-t,--timestamps", request.filter.timestamps, "Show when each line was written")
@@ -100,8 +102,17 @@ int showLogs(Context& context, const std::vector<std::string>& args) {
              [&](const std::string& text) {
                request.filter.until = text::formatTime(parseTime(text, now, "--until"));
              })
-      .positionals(1, 1);
+      .text("--build", build, "ID", "The logs of a build instead; last is the newest")
+      .positionals(0, 1);
   if (!options.parse(args)) return 0;
+  if (options.isGiven("--build")) {
+    for (const char* name : {"--follow", "--tail", "--timestamps", "--since", "--until"}) {
+      if (options.isGiven(name))
+        throw Error::make(Kind::usage, "{} does not go with --build", name);
+    }
+    return showBuildLog(context, build, options.words());
+  }
+  if (options.words().empty()) throw Error{Kind::usage, "no container given"};
   if (!tail.empty() && tail != "all" && tail != "-1") {
     const auto lines = text::parseUnsigned(tail);
     if (!lines)

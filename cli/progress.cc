@@ -1,6 +1,6 @@
 #include "cli/progress.h"
 
-#include <unistd.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -150,21 +150,28 @@ DisplayHost ProgressHub::host(std::function<void(std::string_view)> write,
 }
 
 void ProgressHub::planned(const builder::Outline& outline) {
-  view_.outline = outline;
-  log_.emplace(layout_, outline.buildId);
+  const bool isFirst = !log_;
+  if (isFirst) {
+    view_.outline = outline;
+    log_.emplace(layout_, outline.buildId);
+    return;
+  }
+  offset_ = view_.outline.steps;
+  view_.outline.steps += outline.steps;
 }
 
 StepView& ProgressHub::begin(const builder::StepLabel& step) {
-  StepView& view = view_.steps[step.number];
+  StepView& view = view_.steps[numberOf(step)];
   view.label = step;
+  view.label.number = numberOf(step);
   view.startMs = view.endMs = clock_.monotonicMs();
   view.startWallNs = view.endWallNs = clock_.wallNs();
   return view;
 }
 
 StepView& ProgressHub::end(const builder::StepLabel& step, StepView::State state) {
-  const bool isKnown = view_.steps.count(step.number) != 0;
-  StepView& view = isKnown ? view_.steps.at(step.number) : begin(step);
+  const bool isKnown = view_.steps.count(numberOf(step)) != 0;
+  StepView& view = isKnown ? view_.steps.at(numberOf(step)) : begin(step);
   view.state = state;
   view.endMs = clock_.monotonicMs();
   view.endWallNs = clock_.wallNs();
@@ -184,8 +191,8 @@ void ProgressHub::stepCached(const builder::StepLabel& step) {
 }
 
 void ProgressHub::stepOutput(const builder::StepLabel& step, std::string_view bytes) {
-  const bool isKept = log_ && log_->append(step.number, bytes);
-  const StepView& view = view_.steps.at(step.number);
+  const StepView& view = view_.steps.at(numberOf(step));
+  const bool isKept = log_ && log_->append(view.label.number, bytes);
   for (const auto& display : displays_) display->output(view, bytes, isKept);
 }
 
@@ -196,7 +203,7 @@ void ProgressHub::stepDone(const builder::StepLabel& step) {
 
 void ProgressHub::stepFailed(const builder::StepLabel& step, std::string_view what) {
   const bool isCancelled = what == "cancelled";
-  if (isCancelled && view_.steps.count(step.number) == 0) return;  // nothing was told of it
+  if (isCancelled && view_.steps.count(numberOf(step)) == 0) return;  // nothing was told of it
   StepView& view = end(step, isCancelled ? StepView::State::cancelled : StepView::State::failed);
   view.error = what;
   for (const auto& display : displays_) display->failed(view);
@@ -204,13 +211,25 @@ void ProgressHub::stepFailed(const builder::StepLabel& step, std::string_view wh
 
 void ProgressHub::layerSealed(const builder::StepLabel& step, const Digest& digest,
                               std::uint64_t bytes) {
-  StepView& view = view_.steps.at(step.number);
+  StepView& view = view_.steps.at(numberOf(step));
   view.layer = digest;
   view.bytes = bytes;
   for (const auto& display : displays_) display->sealed(view);
 }
 
+void ProgressHub::suspend() {
+  for (const auto& display : displays_) display->suspend();
+}
+
+void ProgressHub::resume() {
+  for (const auto& display : displays_) display->resume();
+}
+
 void ProgressHub::warning(const Error& warning) {
+  std::string identity = warning.cause();
+  if (const auto& position = warning.position())
+    identity += fmt::format(" {}:{}:{}", position->file, position->line, position->column);
+  if (!warned_.insert(std::move(identity)).second) return;
   for (const auto& display : displays_) display->warning(warning);
 }
 
@@ -244,7 +263,11 @@ void ProgressHub::broke(const Error& error, const std::function<void()>& report,
 
 void ProgressHub::cancelRunning() {
   for (auto& [number, step] : view_.steps) {
-    if (!step.isOver()) end(step.label, StepView::State::cancelled).error = "cancelled";
+    if (step.isOver()) continue;
+    step.state = StepView::State::cancelled;
+    step.error = "cancelled";
+    step.endMs = clock_.monotonicMs();
+    step.endWallNs = clock_.wallNs();
   }
 }
 

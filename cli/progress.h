@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,8 @@ class ProgressHub final : public builder::Progress {
   void stepFailed(const builder::StepLabel& step, std::string_view what) override;
   void layerSealed(const builder::StepLabel& step, const Digest& digest,
                    std::uint64_t bytes) override;
+  void suspend() override;
+  void resume() override;
   void warning(const Error& warning) override;
   void tick() override;
   [[nodiscard]] int tickMs() const override;
@@ -58,14 +61,18 @@ class ProgressHub final : public builder::Progress {
   [[nodiscard]] const store::BuildLog* log() const { return log_ ? &*log_ : nullptr; }
 
  private:
+  // A build for several platforms plans once for each; its steps are numbered on.
+  [[nodiscard]] int numberOf(const builder::StepLabel& step) const { return offset_ + step.number; }
   StepView& begin(const builder::StepLabel& step);
   StepView& end(const builder::StepLabel& step, StepView::State state);
 
   const store::Layout& layout_;
   Clock clock_;
   BuildView view_;
+  int offset_ = 0;
   std::optional<store::BuildLog> log_;
   std::vector<std::unique_ptr<Display>> displays_;
+  std::set<std::string> warned_;  // identical ones are shown once
   builder::Trace* trace_ = nullptr;
 };
 

@@ -106,8 +106,20 @@ void TtyProgress::output(const StepView& step, std::string_view bytes, bool) {
   tick();
 }
 
+// What has been drawn stays; the next frame begins below whatever came in between.
+void TtyProgress::suspend() {
+  draw();
+  drawnWidths_.clear();
+  isSuspended_ = true;
+}
+
+void TtyProgress::resume() {
+  isSuspended_ = false;
+  draw();
+}
+
 void TtyProgress::tick() {
-  if (now() - lastFrameMs_ >= kFrameMs) draw();
+  if (!isSuspended_ && now() - lastFrameMs_ >= kFrameMs) draw();
 }
 
 int TtyProgress::tickMs() const {

@@ -36,6 +36,8 @@ class TtyProgress final : public Display {
   void warning(const Error& warning) override;
   void succeeded(const std::string& summary) override;
   void broke(const Error& error, const std::function<void()>& report) override;
+  void suspend() override;
+  void resume() override;
   void tick() override;
   [[nodiscard]] int tickMs() const override;
 
@@ -68,6 +70,7 @@ class TtyProgress final : public Display {
 
   Terminal terminal_;
   Phase phase_ = Phase::building;
+  bool isSuspended_ = false;
   std::map<int, Tail> tails_;        // of running steps
   std::vector<size_t> drawnWidths_;  // of the lines on the screen
   std::int64_t lastFrameMs_;

@@ -32,7 +32,7 @@ class TraceTest : public testing::Test {
 
 TEST_F(TraceTest, WritesASpanWithItsTimeAndArguments) {
   {
-    Trace::Span span = Trace::begin(&trace, "step", "run", "RUN make \"x\"");
+    Trace::Span span = Trace::begin(&trace, "sealer", "run", "RUN make \"x\"");
     span.arg("step", std::int64_t{3});
     span.arg("cached", false);
     span.arg("reason", std::string{"src/\"a\" changed"});
@@ -59,14 +59,19 @@ TEST_F(TraceTest, GivesOverlappingSpansOfALaneRowsOfTheirOwn) {
   EXPECT_EQ(laneOf("c"), "step") << "the row of the first is free again";
 }
 
-TEST_F(TraceTest, PutsAnInnerSpanIntoTheRowOfItsOuterOne) {
-  Trace::Span outer = Trace::begin(&trace, "step", "run", "outer");
-  Trace::Span other = Trace::begin(&trace, "step", "run", "other");
-  Trace::Span inner = outer.begin("mount", "inner");
+TEST_F(TraceTest, PutsTheSpansOfAStepIntoOneRow) {
+  Trace::Span outer = Trace::beginStep(&trace, 7, 12, "run", "outer");
+  Trace::Span other = Trace::beginStep(&trace, 8, 13, "run", "other");
+  Trace::Span inner = Trace::beginStep(&trace, 7, 12, "mount", "inner");
   inner.end();
-  Trace::Span next = Trace::begin(&trace, "step", "run", "next");
+  Trace::Span next = Trace::beginStep(&trace, 9, 14, "run", "next");
+  outer.end();
+  Trace::Span again = Trace::beginStep(&trace, 7, 12, "export", "again");
   EXPECT_EQ(laneOf("inner"), "step");
+  EXPECT_EQ(laneOf("other"), "step 2");
   EXPECT_EQ(laneOf("next"), "step 3") << "the end of the inner one does not free the row";
+  EXPECT_EQ(laneOf("again"), "step");
+  EXPECT_EQ(event("inner").at("args"), (Json{{"step", 7}, {"line", 12}}));
 }
 
 TEST_F(TraceTest, EndsOpenSpansWhenItIsWritten) {
@@ -96,7 +101,7 @@ TEST_F(TraceTest, CountsOnceASecond) {
 TEST(NoTrace, CostsNothingAndDoesNothing) {
   Trace::Span span = Trace::begin(nullptr, "step", "run", "x");
   span.arg("step", std::int64_t{1});
-  Trace::Span inner = span.begin("mount", "y");
+  Trace::Span inner = Trace::beginStep(nullptr, 1, 2, "mount", "y");
   inner.end();
   span.end();
 }

@@ -150,6 +150,23 @@ TEST_F(PlainTest, GivesTheStreamToAStepThatFailsAndEndsTheOthers) {
             "error: report\n");
 }
 
+TEST_F(PlainTest, NumbersTheStepsOfFurtherPlatformsOn) {
+  build.start(2);
+  build.done(2);
+  build.hub.planned(build.outline);
+  build.start(2);
+  build.output(2, "again\n");
+  build.done(2);
+  build.sealed(2, 1);
+  EXPECT_EQ(build.text,
+            "#2 [build 1/2] RUN make -j2 (Dockerfile:12)\n"
+            "#6 [build 1/2] RUN make -j2 (Dockerfile:12)\n"
+            "#6 0.000 again\n"
+            "#6 DONE 0.0s +1B sha256:" +
+                Digest::of("layer").shortHex() + "\n");
+  EXPECT_EQ(build.hub.log()->size(6), 6u);
+}
+
 TEST_F(PlainTest, KeepsGigabytesOfWaitingOutputOutOfMemory) {
   build.start(2);
   build.start(3);

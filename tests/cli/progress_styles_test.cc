@@ -94,6 +94,7 @@ TEST_F(GhaTest, AnnotatesTheErrorAndObeysNothingInItsReport) {
 
 TEST_F(GhaTest, AnnotatesWarnings) {
   build.hub.warning(Error{Kind::failed, "stage ##[name] is odd"});
+  build.hub.warning(Error{Kind::failed, "stage ##[name] is odd"});  // shown once
   EXPECT_EQ(build.text, "::warning title=img build::stage ## [name] is odd\n");
 }
 
