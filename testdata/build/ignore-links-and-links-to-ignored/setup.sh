@@ -1,0 +1,1 @@
+ln -s target link && ln -s dir dirlink && ln -s missing dangling

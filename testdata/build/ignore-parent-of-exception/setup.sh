@@ -1,0 +1,1 @@
+chmod 751 deep && chmod 1770 deep/er

@@ -1,0 +1,3 @@
+FROM busybox
+ONBUILD ENV A=a\b B="c\d"
+ONBUILD RUN echo "a\\b" 'c\' > /trigger
