@@ -99,7 +99,7 @@ class Build {
     Problems problems;
     const Plan plan = planStages(
         file_, scope_, [&](const std::string& name) { return images.find(name); }, &problems);
-    warnAboutUnusedArgs(scope_, progress_);
+    warnAboutUnusedArgs(scope_, plan, progress_);
     reportChecks(file_, request_, plan, progress_);
     preflight(plan, scope_, context_, problems);
     problems.throwIfAny();

@@ -7,17 +7,21 @@
 namespace img::builder {
 namespace {
 
-bool isDeclared(const parser::Dockerfile& file, const std::string& name) {
-  const auto declares = [&](const parser::Step& step) {
+bool declares(const std::vector<parser::Step>& steps, const std::string& name) {
+  return std::any_of(steps.begin(), steps.end(), [&](const parser::Step& step) {
     const auto* arg = std::get_if<parser::ArgInstruction>(&step.body);
     if (arg == nullptr) return false;
     return std::any_of(arg->items.begin(), arg->items.end(),
                        [&](const auto& item) { return item.name == name; });
-  };
-  if (std::any_of(file.globalArgs.begin(), file.globalArgs.end(), declares)) return true;
-  return std::any_of(file.stages.begin(), file.stages.end(), [&](const parser::Stage& stage) {
-    return std::any_of(stage.steps.begin(), stage.steps.end(), declares);
   });
+}
+
+bool isDeclared(const parser::Dockerfile& file, const Plan& plan, const std::string& name) {
+  return declares(file.globalArgs, name) ||
+         std::any_of(file.stages.begin(), file.stages.end(),
+                     [&](const auto& stage) { return declares(stage.steps, name); }) ||
+         std::any_of(plan.stages.begin(), plan.stages.end(),
+                     [&](const auto& stage) { return declares(stage.steps, name); });
 }
 
 // dockerfile.md 3.3.1, and the predefined platform arguments.
@@ -29,10 +33,10 @@ bool hasMeaning(const Scope& scope, const std::string& name) {
 
 }  // namespace
 
-void warnAboutUnusedArgs(const Scope& scope, Progress& progress) {
+void warnAboutUnusedArgs(const Scope& scope, const Plan& plan, Progress& progress) {
   std::vector<std::string> unused;
   for (const auto& [name, value] : scope.request->buildArgs) {
-    if (!isDeclared(*scope.file, name) && !hasMeaning(scope, name)) unused.push_back(name);
+    if (!isDeclared(*scope.file, plan, name) && !hasMeaning(scope, name)) unused.push_back(name);
   }
   if (unused.empty()) return;
   progress.warning(Error{Kind::failed, fmt::format("build argument {} is not declared by any ARG",
