@@ -23,7 +23,8 @@ class EventsTest : public testing::Test {
   store::Layout layout_ = store::Layout::open(temp_.path() + "/store");
   StepCache cache_{layout_};
   RecordingProgress progress_;
-  Sealer sealer_{layout_, cache_, progress_, std::nullopt};
+  StepOptions options_;
+  Sealer sealer_{layout_, cache_, progress_, std::nullopt, options_};
   Events events_{sealer_, progress_};
   std::string log_;
 
