@@ -94,4 +94,4 @@ def change(build, context):
 def options(build, side, context, url):
     """The options of one build, with the words that stand for the copy of the folder and for the server."""
     words = build.get("build", []) + build.get(side, [])
-    return [word.replace("CONTEXT", str(context)).replace("SERVER", url or "SERVER") for word in words]
+    return [word.replace("CONTEXT", str(context)).replace("http://SERVER", url or "") for word in words]

@@ -16,7 +16,7 @@ A case is a folder testdata/build/NAME with
     several        "builds": [one build, ...] in a row, each with "change": a shell text run in the context first;
                    the result of the last one is compared
     around them    "base": tag of an image built first from base.Dockerfile,
-                   "server": true serves the folder www over http; SERVER in options is its address,
+                   "server": true serves the folder www over http; http://SERVER in options is its address,
                    "runs": [{"args", "options", "out", "exit"}], containers of the result, of both sides
     compared       "peer": false without a peer, "history": false without that of the peer,
                    "ignore": {"paths": [...]} not compared, "skip": {"fields": {path: fields},
