@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "builder/checks.h"
 #include "builder/config_step.h"
+#include "builder/deliver.h"
 #include "builder/layer_step.h"
 #include "builder/preflight.h"
 #include "builder/provenance.h"
@@ -33,9 +34,10 @@ std::string currentTime() {
   return text::formatTime(now.tv_sec, now.tv_nsec);
 }
 
-store::Platform targetPlatform() {
-  const parser::Platform host = parser::hostPlatform();
-  return {host.os, host.architecture, host.variant, host.osVersion};
+store::Platform targetPlatform(const Request& request) {
+  const parser::Platform wanted =
+      request.platforms.empty() ? parser::hostPlatform() : request.platforms.front();
+  return {wanted.os, wanted.architecture, wanted.variant, wanted.osVersion};
 }
 
 // The instruction as one line, variables expanded as far as they are set (dockerfile.md 5.5).
@@ -113,7 +115,21 @@ class Build {
     }
     // From here on nothing can fail because of the Dockerfile: what is left is our own disk.
     if (statCache_) statCache_->save();
+    target_ = plan.target;
     return finish(states_.at(plan.target));
+  }
+
+  // What run() came to.
+  [[nodiscard]] BuiltImage image() const {
+    BuiltImage image;
+    image.platform = targetPlatform(request_);
+    image.state = states_.at(target_);
+    // Layers of the base have no time of their own here.
+    const auto& layers = image.state.snapshot.layers;
+    const auto isOwn = [](const LayerRef& layer) { return !layer->created.empty(); };
+    image.baseLayers =
+        static_cast<size_t>(std::find_if(layers.begin(), layers.end(), isOwn) - layers.begin());
+    return image;
   }
 
  private:
@@ -207,7 +223,7 @@ class Build {
 
   StageState startStage(const PlannedStage& planned) {
     if (planned.fromScratch) {
-      StageState state = emptyStage(targetPlatform());
+      StageState state = emptyStage(targetPlatform(request_));
       state.snapshot.key = baseKey({});
       return state;
     }
@@ -253,7 +269,9 @@ class Build {
     } catch (Error& error) {
       progress_.stepFailed(label, error.cause());
       error.at(positionOf(file_, step.syntax));
-      if (error.stage().empty()) error.stage(stepPlace(planned, label.number - firstNumber_.at(planned.index) + 1, countSteps(planned)));
+      if (error.stage().empty())
+        error.stage(stepPlace(planned, label.number - firstNumber_.at(planned.index) + 1,
+                              countSteps(planned)));
       throw;
     }
     report.step.seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
@@ -323,8 +341,7 @@ class Build {
   // first is not known.
   Task<> lookUpOnly(const PlannedStage& planned, const parser::Step& step, LayerStep& job,
                     Attempt& attempt, StageState& state, const StepLabel& label) {
-    const bool isKnown =
-        areInputsKnown(planned, step) && (!state.isUnknown || job.isIndependent);
+    const bool isKnown = areInputsKnown(planned, step) && (!state.isUnknown || job.isIndependent);
     if (isKnown) reports_.at(label.number).step.key = job.key;
     if (!isKnown || !attempt.isLookedUp) co_return;
     attempt.layer = lookUp(job, job.key, state, label);
@@ -520,10 +537,6 @@ class Build {
     }
     result_.wasted = findWaste(newLayers(state), result_.bytes);
     report();
-    const store::Image image = writeStageImage(layout_, state, request_, progress_);
-    store::Images{layout_}.publish(image.manifestDescriptor, request_.names);
-    result_.imageId = image.id;
-    result_.manifest = image.manifestDescriptor.digest;
     return result_;
   }
 
@@ -575,6 +588,7 @@ class Build {
   std::optional<Failure> failure_;   // the first one
   std::set<std::string> succeeded_;  // origins of RUN steps that were executed
   int maxJobs_ = 1, usedSlots_ = 0;
+  int target_ = 0;
   Result result_;
 };
 
@@ -589,6 +603,46 @@ Request withEpoch(Request request, const parser::Dockerfile& file) {
   const std::string* value = scope.globals.find("SOURCE_DATE_EPOCH");
   if (value != nullptr && !value->empty()) request.sourceDateEpoch = parseEpoch(*value);
   return request;
+}
+
+void addResult(Result& total, Result part) {
+  if (total.buildId.empty()) {
+    total = std::move(part);
+    return;
+  }
+  total.reports.insert(total.reports.end(), part.reports.begin(), part.reports.end());
+  total.wasted.insert(total.wasted.end(), part.wasted.begin(), part.wasted.end());
+  total.steps += part.steps;
+  total.cachedSteps += part.cachedSteps;
+}
+
+// One build for each platform: steps that do not depend on it are in the cache for the next one.
+Result buildAll(const Request& request, const parser::Dockerfile& file, const store::Layout& layout,
+                Progress& progress) {
+  checkOutputs(request, layout);
+  std::vector<Request> parts{request};
+  if (request.platforms.size() > 1) {
+    parts.assign(request.platforms.size(), request);
+    for (size_t i = 0; i < parts.size(); ++i) parts[i].platforms = {request.platforms[i]};
+  }
+  Result result;
+  std::vector<BuiltImage> images;
+  for (const Request& part : parts) {
+    Build one{part, file, layout, progress};
+    addResult(result, one.run());
+    if (!request.isDryRun) images.push_back(one.image());
+  }
+  if (request.isDryRun) return result;
+  const Delivered delivered = deliver(layout, request, std::move(images), progress);
+  result.bytes = delivered.bytes;
+  result.newBytes = delivered.newBytes;
+  if (request.output.squash != OutputRequest::Squash::no) result.wasted.clear();
+  if (delivered.imageId) result.imageId = *delivered.imageId;
+  if (delivered.descriptor) {
+    result.manifest = delivered.descriptor->digest;
+    result.manifestType = delivered.descriptor->mediaType;
+  }
+  return result;
 }
 
 }  // namespace
@@ -615,7 +669,7 @@ Result build(const Request& request, const store::Layout& layout, Progress& prog
     shown.at(position);
     progress.warning(shown);
   }
-  return Build{withEpoch(request, file), file, layout, progress}.run();
+  return buildAll(withEpoch(request, file), file, layout, progress);
 }
 
 }  // namespace img::builder

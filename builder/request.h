@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/digest.h"
+#include "builder/output.h"
 #include "builder/progress.h"
 #include "builder/step_options.h"
 #include "builder/wasted.h"
@@ -36,6 +37,8 @@ struct Request {
   std::vector<std::string> allow;  // entitlements: network.host, security.insecure
   StepOptions step;                // for every RUN
   std::optional<std::int64_t> sourceDateEpoch;
+  std::vector<parser::Platform> platforms;  // asked for; empty: this machine's
+  OutputRequest output;
   std::optional<std::int64_t> cacheTtl;  // seconds; older cache records do not count
   bool isDryRun = false;                 // finds out what would run, and makes nothing
   bool hasExplanations = false;          // Progress::stepExplained is wanted
@@ -61,7 +64,8 @@ struct Result {
   std::vector<Waste> wasted;        // bytes that only cost room; empty: not worth a word
 
   Digest imageId;
-  Digest manifest;
+  Digest manifest;             // or the index of several platforms
+  std::string manifestType;    // its media type
   std::uint64_t bytes = 0;     // of all layers
   std::uint64_t newBytes = 0;  // of the layers this build made
   int steps = 0, cachedSteps = 0;

@@ -6,13 +6,14 @@
 namespace img::builder {
 namespace {
 
-std::string epochText(const Request& request) {
-  return request.sourceDateEpoch ? text::formatTime(*request.sourceDateEpoch) : std::string{};
+std::string epochText(const std::optional<std::int64_t>& epoch) {
+  return epoch ? text::formatTime(*epoch) : std::string{};
 }
 
 // dockerfile.md 7.5: an entry without a layer takes the time of its neighbours, so that a rebuild
 // from the cache gives the same image.
-std::vector<store::HistoryEntry> timedHistory(const StageState& stage, const Request& request) {
+std::vector<store::HistoryEntry> timedHistory(const StageState& stage,
+                                              const std::optional<std::int64_t>& epoch) {
   std::string previous;
   for (const HistoryItem& item : stage.history) {
     if (item.fromBase) previous = item.entry.created;
@@ -28,29 +29,47 @@ std::vector<store::HistoryEntry> timedHistory(const StageState& stage, const Req
     store::HistoryEntry entry = item.entry;
     if (!item.fromBase) {
       if (item.layer) previous = item.layer->created;
-      entry.created = request.sourceDateEpoch ? epochText(request) : previous;
+      entry.created = epoch ? epochText(epoch) : previous;
     }
     history.push_back(std::move(entry));
   }
   return history;
 }
 
+// Without --platform the base image's stays (dockerfile.md 7.1).
+void setPlatform(store::Platform& platform, const Request& request) {
+  if (request.platforms.empty()) return;
+  const parser::Platform& wanted = request.platforms.front();
+  const bool isOther = platform.os != wanted.os || platform.architecture != wanted.architecture;
+  platform.os = wanted.os;
+  platform.architecture = wanted.architecture;
+  if (isOther || !wanted.variant.empty()) platform.variant = wanted.variant;
+  if (isOther || !wanted.osVersion.empty()) platform.osVersion = wanted.osVersion;
+}
+
 }  // namespace
+
+store::ImageConfig stageConfig(const StageState& stage, const Request& request,
+                               std::optional<std::int64_t> epoch) {
+  store::ImageConfig config = stage.config;
+  for (const auto& [name, value] : request.labels) config.labels[name] = value;
+  config.diffIds.clear();
+  config.history = timedHistory(stage, epoch);
+  const bool hasOwnTime = !epoch && !config.history.empty();
+  config.created = hasOwnTime ? config.history.back().created : epochText(epoch);
+  if (config.cmd && config.cmd->empty()) config.cmd.reset();  // empty values are omitted (7.1)
+  setPlatform(config.platform, request);
+  return config;
+}
 
 store::Image writeStageImage(const store::Layout& layout, const StageState& stage,
                              const Request& request, Progress& progress) {
-  store::ImageConfig config = stage.config;
-  for (const auto& [name, value] : request.labels) config.labels[name] = value;
+  store::ImageConfig config = stageConfig(stage, request, request.sourceDateEpoch);
   std::vector<store::Descriptor> descriptors;
-  config.diffIds.clear();
   for (const LayerRef& layer : stage.snapshot.layers) {
     config.diffIds.push_back(*layer->diffId);
     descriptors.push_back(*layer->descriptor);
   }
-  config.history = timedHistory(stage, request);
-  const bool hasOwnTime = !request.sourceDateEpoch && !config.history.empty();
-  config.created = hasOwnTime ? config.history.back().created : epochText(request);
-  if (config.cmd && config.cmd->empty()) config.cmd.reset();  // empty values are omitted (7.1)
   guardConfig(config, request.step, progress);
   return store::writeImage(layout, config, descriptors);
 }

@@ -8,6 +8,11 @@
 
 namespace img::builder {
 
+// The config of the result, history included, without diff IDs. `epoch`: the time of everything in
+// it; nullopt: the times of the layers.
+store::ImageConfig stageConfig(const StageState& stage, const Request& request,
+                               std::optional<std::int64_t> epoch);
+
 // Writes config and manifest blobs; no name is given to them. Every layer of `stage` is sealed.
 // A config that holds a secret of the build is refused (or told to `progress`).
 store::Image writeStageImage(const store::Layout& layout, const StageState& stage,

@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/context.h"
+#include "cli/build_output.h"
 #include "cli/build_report.h"
 #include "cli/build_step_options.h"
 #include "cli/check.h"
@@ -34,6 +35,7 @@ struct BuildOptions {
   std::string file, target, network = "default", print, escape = "\\", pull;
   CallOptions call;
   ReportOptions report;
+  OutputOptions output;
   StepOptionTable step;
   bool noCache = false, split = false;
   std::string context = ".";
@@ -64,8 +66,10 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
       .list("--label", build.labels, "K=V", "Add a label to the image")
       .text("--network,--net", build.network, "MODE", "Network of RUN steps: default, none or host")
       .list("--add-host", build.addHosts, "HOST:IP", "Extra line in /etc/hosts of RUN steps")
-      .list("--allow", build.allow, "ENTITLEMENT", "network.host, security.insecure or device[=NAME]");
+      .list("--allow", build.allow, "ENTITLEMENT",
+            "network.host, security.insecure or device[=NAME]");
   build.step.addTo(options);
+  build.output.addTo(options);
   build.report.addTo(options);
   options.group("Looking instead of building")
       .text("--print", build.print, "WHAT", "ast, words, context or context+dirs")
@@ -75,7 +79,8 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
       .optionalValue("--check", "basic", "WHICH", "Check the Dockerfile: basic or extended",
                      [&](const std::string& value) { build.call.check = value; })
       .text("--call", build.call.call, "WHAT", "build, check, outline or targets")
-      .text("--format", build.call.format, "FORM", "With --check and --call: text or json");
+      .text("--format", build.call.format, "FORM",
+            "Of the image: oci or docker; with --check and --call: text or json");
   options.optionalValue("--pull", "always", "WHEN",
                         "missing or never (there is no registry client yet)",
                         [&](const std::string& value) { build.pull = value; });
@@ -275,6 +280,7 @@ builder::Request makeRequest(Context& context, BuildOptions& build) {
   if (build.timeout) request.timeoutSeconds = wholeSeconds(*build.timeout);
   request.network = build.network;
   build.step.apply(context, request);
+  build.output.apply(context, isCall(build.call) ? "" : build.call.format, request);
   setEpoch(request);
   return request;
 }
@@ -309,13 +315,16 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
   }
   const builder::Request request = makeRequest(context, options);
   if (isCall(options.call)) return runCall(context, request, options.call);
+  if (!options.report.idFile.empty() && !request.output.hasImage(!request.names.empty()))
+    throw Error{Kind::usage, "--iidfile: the result of this --output is no image and has no id"};
   const auto build = [&](const builder::Request& traced, builder::Progress& progress) {
     const store::Layout& layout = context.store();
     const store::StoreUse use{layout};
-  const builder::Result result =
-      withExitCode(options.exitCode, [&] { return builder::build(traced, layout, progress); });
+    const builder::Result result =
+        withExitCode(options.exitCode, [&] { return builder::build(traced, layout, progress); });
     return result;
   };
+  options.report.showsId = !request.output.usesStdout();
   return runReported(context, options.report, request, build);
 }
 

@@ -82,7 +82,8 @@ class ReportedBuild {
     if (!options_.idFile.empty()) writeFile(options_.idFile, result.imageId.str());
     writeRecords(built);
     hub_.succeeded(summaryText(built, summary_), record(built));
-    if (options_.isQuiet) context_.print(result.imageId.str() + "\n");
+    if (options_.isQuiet && options_.showsId && !result.imageId.isZero())
+      context_.print(result.imageId.str() + "\n");
     return 0;
   }
 

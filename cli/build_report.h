@@ -15,6 +15,7 @@ struct ReportOptions {
   std::string progress, summary;  // words of --progress and --summary
   std::string idFile, metadataFile, logFile, traceFile;
   bool isQuiet = false;
+  bool showsId = true;  // with isQuiet; false: stdout holds an output
 
   void addTo(Options& options);
 };

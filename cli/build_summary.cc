@@ -17,7 +17,6 @@ namespace {
 constexpr double kSlowSeconds = 5;
 constexpr size_t kMaxWaste = 3;
 constexpr std::uint64_t kWorthALine = 1'000'000;
-constexpr char kManifestType[] = "application/vnd.oci.image.manifest.v1+json";
 
 double secondsOf(const StepView& step) {
   return cli::secondsOf(step, step.endMs);
@@ -27,10 +26,12 @@ std::string builtLine(const BuildOutcome& outcome) {
   const builder::Result& result = *outcome.result;
   std::string names = text::join(outcome.names, ", ");
   if (!names.empty()) names += "  ";
-  return fmt::format("built {}sha256:{}  {} ({} new)  {:.1f}s  {} of {} cached\n", names,
-                     result.imageId.shortHex(), formatSize(result.bytes),
-                     formatSize(result.newBytes), outcome.seconds, result.cachedSteps,
-                     result.steps);
+  // Only files were asked for: there is no image and no id.
+  const std::string id =
+      result.imageId.isZero() ? std::string{"files"} : "sha256:" + result.imageId.shortHex();
+  return fmt::format("built {}{}  {} ({} new)  {:.1f}s  {} of {} cached\n", names, id,
+                     formatSize(result.bytes), formatSize(result.newBytes), outcome.seconds,
+                     result.cachedSteps, result.steps);
 }
 
 std::string slowestLine(const BuildView& view) {
@@ -149,12 +150,12 @@ std::string summaryMarkdown(const BuildOutcome& outcome) {
 
 std::string metadataJson(const BuildOutcome& outcome, std::uint64_t manifestBytes) {
   Json json = {{"img.build.id", outcome.view.outline.buildId}, {"img.steps", stepsJson(outcome)}};
-  if (outcome.result != nullptr) {
+  if (outcome.result != nullptr && !outcome.result->manifest.isZero()) {
     const std::string manifest = outcome.result->manifest.str();
     json["containerimage.config.digest"] = outcome.result->imageId.str();
     json["containerimage.digest"] = manifest;
     json["containerimage.descriptor"] = {
-        {"mediaType", kManifestType}, {"digest", manifest}, {"size", manifestBytes}};
+        {"mediaType", outcome.result->manifestType}, {"digest", manifest}, {"size", manifestBytes}};
     if (!outcome.names.empty()) json["image.name"] = text::join(outcome.names, ",");
   }
   if (outcome.error != nullptr) json["img.error"] = errorJson(*outcome.error);
@@ -168,7 +169,8 @@ std::string recordJson(const BuildOutcome& outcome, long long nowSeconds) {
                {"dockerfile", outcome.dockerfile},
                {"seconds", outcome.seconds},
                {"steps", stepsJson(outcome)}};
-  if (outcome.result != nullptr) json["image"] = outcome.result->imageId.str();
+  if (outcome.result != nullptr && !outcome.result->imageId.isZero())
+    json["image"] = outcome.result->imageId.str();
   if (outcome.error != nullptr) json["error"] = outcome.error->cause();
   return dumpJson(json) + "\n";
 }

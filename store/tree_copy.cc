@@ -52,19 +52,6 @@ void copyRange(int from, int to, off_t begin, off_t end) {
   }
 }
 
-void copyData(int from, int to, off_t size) {
-  sys::ftruncate(to, size);
-  for (off_t at = 0; at < size;) {
-    const off_t data = ::lseek(from, at, SEEK_DATA);
-    if (data < 0 && errno == ENXIO) return;  // only a hole is left
-    const off_t begin = data < 0 ? at : data;
-    const off_t hole = data < 0 ? size : ::lseek(from, begin, SEEK_HOLE);
-    const off_t end = hole < 0 ? size : hole;
-    copyRange(from, to, begin, end);
-    at = end;
-  }
-}
-
 class Copier {
  public:
   explicit Copier(int top) : top_(top) {}
@@ -109,7 +96,7 @@ class Copier {
   static void file(int from, int to, const std::string& name, const struct stat& st) {
     const Fd source = sys::openat(from, name, O_RDONLY | O_NOFOLLOW);
     const Fd target = sys::openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-    copyData(source.get(), target.get(), st.st_size);
+    copyFileData(source.get(), target.get(), st.st_size);
     copyMetadata(source.get(), target.get(), st);
   }
 
@@ -125,6 +112,19 @@ class Copier {
 };
 
 }  // namespace
+
+void copyFileData(int from, int to, off_t size) {
+  sys::ftruncate(to, size);
+  for (off_t at = 0; at < size;) {
+    const off_t data = ::lseek(from, at, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) return;  // only a hole is left
+    const off_t begin = data < 0 ? at : data;
+    const off_t hole = data < 0 ? size : ::lseek(from, begin, SEEK_HOLE);
+    const off_t end = hole < 0 ? size : hole;
+    copyRange(from, to, begin, end);
+    at = end;
+  }
+}
 
 void copyTree(int from, int to) {
   Copier{to}.folder(from, to, "");

@@ -3,9 +3,15 @@
 // followed. Sockets are left out, as a socket without its process is of no use.
 #pragma once
 
+#include <sys/types.h>
+
 namespace img::store {
 
 // `to` is an existing folder; it gets the metadata of `from` too. Both are opened for reading.
 void copyTree(int from, int to);
+
+// The first `size` bytes of a file into an empty one: holes stay holes, and a file system that can
+// share the blocks does (copy_file_range(2)).
+void copyFileData(int from, int to, off_t size);
 
 }  // namespace img::store
