@@ -1,0 +1,213 @@
+"""Every error of a build that has a code of its own (cli.md 4), to the letter: sentence, place, excerpt, notes, exit code.
+
+A case is a Dockerfile, a context and the whole text that follows `error: `; {ctx} stands for the context's folder.
+"""
+import json
+import os
+import re
+
+from lib import harness
+
+
+class BuildErrors(harness.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.store = self.img()
+
+    def fails(self, dockerfile, text, code, files=None, args=(), exit_code=1):
+        context = self.write({**(files or {}), "Dockerfile": dockerfile})
+        self.compare(context, text, code, args, exit_code)
+
+    def compare(self, context, text, code, args=(), exit_code=1):
+        shown = self.store("build", "-t", "bad", "-f", context / "Dockerfile", "--progress", "quiet", *args, context,
+                           check=False)
+        self.assertEqual(shown.code, exit_code, str(shown))
+        self.assertEqual(shown.out, "", str(shown))
+        start = shown.err.find("error: ")
+        self.assertGreaterEqual(start, 0, str(shown))
+        place = str(context / "Dockerfile")
+        told = shown.err[start:].replace(place, "Dockerfile").replace(str(context), "{ctx}")
+        self.assertEqual(re.sub(r"(?m)(img debug )[0-9a-f]+$", r"\1ID", told), text)
+        shown = self.store("build", "--error-format", "json", "-t", "bad", "-f", context / "Dockerfile", "--progress", "quiet",
+                           *args, context, check=False)
+        objects = [json.loads(line) for line in shown.err.splitlines() if line.startswith('{"') and '"error"' in line]
+        self.assertTrue(objects, str(shown))
+        self.assertEqual([o.get("code") for o in objects], code if isinstance(code, list) else [code], str(shown))
+        self.assertEqual(objects[0]["exit_code"], exit_code)
+
+    # --- copy-source-missing, copy-source-ignored, copy-outside ---
+
+    def test_a_source_that_is_not_there(self):
+        self.fails("FROM busybox\nRUN true\nCOPY conf/setting.yml /etc/\n", """\
+error: COPY: source "conf/setting.yml" not found in the build context
+  --> Dockerfile:3:1   step 3/3
+   |
+ 2 | RUN true
+ 3 | COPY conf/setting.yml /etc/
+   | ^^^^
+   |
+   = why: tried {ctx}/conf/setting.yml
+   = hint: did you mean "settings.yml"?
+""", "copy-source-missing", {"conf/settings.yml": "x"})
+
+    def test_a_source_in_other_letters(self):
+        self.fails("FROM busybox\nADD license /\n", """\
+error: ADD: source "license" not found in the build context
+  --> Dockerfile:2:1   step 2/2
+   |
+ 1 | FROM busybox
+ 2 | ADD license /
+   | ^^^
+   |
+   = why: tried {ctx}/license
+   = hint: did you mean "LICENSE"?
+""", "copy-source-missing", {"LICENSE": "x"})
+
+    def test_a_source_that_a_stage_does_not_have(self):
+        self.fails("FROM busybox AS build\nFROM busybox\nCOPY --from=build /bin/bussybox /x\n", """\
+error: COPY: source "bin/bussybox" not found in stage "build"
+  --> Dockerfile:3:1   step 2/2
+   |
+ 2 | FROM busybox
+ 3 | COPY --from=build /bin/bussybox /x
+   | ^^^^
+   |
+   = hint: did you mean "busybox"?
+""", "copy-source-missing")
+
+    def test_a_source_that_is_ignored(self):
+        self.fails("FROM busybox AS app\nCOPY ok \\\n  certs/tls.key /\n", """\
+error: COPY: source "certs/tls.key" not found in the build context
+  --> Dockerfile:2:1   stage "app", step 2/2
+   |
+ 1 | FROM busybox AS app
+ 2 | COPY ok \\
+   | ^^^^
+ 3 |   certs/tls.key /
+   |
+   = hint: "certs/tls.key" is excluded by .dockerignore line 3 ("**/*.key")
+""", "copy-source-ignored", {"ok": "", "certs/tls.key": "x", ".dockerignore": "# private\n*.tmp\n**/*.key\n"})
+
+    def test_a_source_that_leads_out(self):
+        context = self.write({"Dockerfile": "FROM busybox\nCOPY link /stolen\n"})
+        os.symlink("/etc/nothing-here", context / "link")
+        self.compare(context, """\
+error: COPY: source "link" not found in the build context
+  --> Dockerfile:2:1   step 2/2
+   |
+ 1 | FROM busybox
+ 2 | COPY link /stolen
+   | ^^^^
+   |
+   = why: it is a link to "/etc/nothing-here", which does not exist in the build context; nothing outside is followed
+""", "copy-outside")
+
+    # --- parse ---
+
+    def test_an_unknown_instruction(self):
+        self.fails("FROM busybox\nCPOY a b\n", """\
+error: unknown instruction "CPOY"
+  --> Dockerfile:2:1
+   |
+ 1 | FROM busybox
+ 2 | CPOY a b
+   | ^^^^
+   |
+   = hint: did you mean "COPY"?
+""", "parse")
+
+    def test_a_flag_that_does_not_exist(self):
+        self.fails("FROM busybox\nCOPY --chmodd=1 a b\n", """\
+error: COPY: unknown flag "--chmodd"
+  --> Dockerfile:2:6
+   |
+ 1 | FROM busybox
+ 2 | COPY --chmodd=1 a b
+   |      ^^^^^^^^
+   |
+   = hint: did you mean "--chmod"?
+""", "parse")
+
+    def test_a_variable_that_must_be_set(self):
+        self.fails("FROM busybox\nENV A=1 \\\n  B=${VERSION:?pass-a-version}\n", """\
+error: ENV: VERSION: pass-a-version
+  --> Dockerfile:2:1
+   |
+ 1 | FROM busybox
+ 2 | ENV A=1 \\
+   | ^^^
+ 3 |   B=${VERSION:?pass-a-version}
+""", "parse")
+
+    # --- stage-unknown, arg-unset-in-from, base-not-found ---
+
+    def test_a_target_that_does_not_exist(self):
+        self.fails("FROM busybox AS builder\nFROM busybox AS run\n", """\
+error: no stage named "bilder"
+   = hint: did you mean builder?
+   = hint: the stages are: builder, run
+""", "stage-unknown", args=("--target", "bilder"))
+
+    def test_an_argument_without_a_value_in_from(self):
+        self.fails("FROM busybox AS a\nARG BASE=busybox\nFROM $BASE\n", """\
+error: FROM: image name "$BASE" expands to nothing
+  --> Dockerfile:3:6
+   |
+ 2 | ARG BASE=busybox
+ 3 | FROM $BASE
+   |      ^^^^^
+   |
+   = hint: give the variable a value with --build-arg or with an ARG before the first FROM
+""", "arg-unset-in-from")
+
+    # --- several at once ---
+
+    def test_everything_that_is_wrong_is_told_at_once(self):
+        self.fails("FROM busybox AS one\nCOPY none /\nSTOPSIGNAL SIGNOPE\nFROM busybox\nCOPY --from=one / /\nRUN --mount=type=chace,"
+                   "target=/x true\n", """\
+error: COPY: source "none" not found in the build context
+  --> Dockerfile:2:1   stage "one", step 2/2
+   |
+ 1 | FROM busybox AS one
+ 2 | COPY none /
+   | ^^^^
+   |
+   = why: tried {ctx}/none
+
+error: STOPSIGNAL: unknown signal "SIGNOPE"
+  --> Dockerfile:3:1
+   |
+ 2 | COPY none /
+ 3 | STOPSIGNAL SIGNOPE
+   | ^^^^^^^^^^
+
+error: RUN: unknown mount type "chace"
+  --> Dockerfile:6:5   step 3/3
+   |
+ 5 | COPY --from=one / /
+ 6 | RUN --mount=type=chace,target=/x true
+   |     ^^^^^^^
+   |
+   = hint: did you mean "cache"?
+""", ["copy-source-missing", "parse", "parse"])
+
+    def test_nothing_runs_when_a_later_step_cannot(self):
+        context = self.write({"Dockerfile": "FROM busybox\nRUN echo it-ran\nCOPY none /\n"})
+        shown = self.store("build", "--progress", "plain", "--no-cache", context, check=False)
+        self.assertEqual(shown.code, 1)
+        self.assertNotIn("it-ran\n", shown.err.replace("RUN echo it-ran", ""))
+
+    # --- shell-missing ---
+
+    def test_a_stage_without_a_shell(self):
+        self.fails("FROM scratch\nCOPY Dockerfile /\nRUN echo hi\n", """\
+error: RUN: "/bin/sh" not found in the image
+  --> Dockerfile:3:1   step 2/2
+   |
+ 2 | COPY Dockerfile /
+ 3 | RUN echo hi
+   | ^^^
+   |
+   = hint: the stage has no shell /bin/sh; use the JSON form, RUN ["program", "argument"], or SHELL
+   = hint: look around in the failed step: img debug ID
+""", "shell-missing", exit_code=127)
