@@ -24,6 +24,8 @@ void RemoteSource::checkGit(const Flags& flags) {
     const std::string wanted = text::lower(flags.checksum);
     if (!wanted.starts_with(git_->commit) && !git_->commit.starts_with(wanted))
       throw Error{Kind::failed, "--checksum contradicts the commit of the URL"};
+    // The URL means the default branch, unless it says the commit itself.
+    if (git_->ref.empty() && git_->commit.empty()) git_->ref = "HEAD";
     if (wanted.size() > git_->commit.size()) git_->commit = wanted;
   }
   if (flags.keepGitDir && git_->keepGitDir == false)

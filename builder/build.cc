@@ -14,6 +14,7 @@
 #include "builder/config_step.h"
 #include "builder/deliver.h"
 #include "builder/layer_step.h"
+#include "builder/named_contexts.h"
 #include "builder/preflight.h"
 #include "builder/provenance.h"
 #include "builder/secret_guard.h"
@@ -90,7 +91,7 @@ class Build {
     maxJobs_ = request_.jobs > 0 ? request_.jobs
                                  : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
     if (request_.cacheTtl) cache_.ignoreBefore(::time(nullptr) - *request_.cacheTtl);
-    if (context_.root() < 0) return;
+    if (context_.root() < 0 || request_.isContextTemporary) return;
     // A digest covers the mode as it counts: the two ways to count are two contexts.
     const std::string cacheName = context_.path() + (request_.hasGitPermissions ? "\ngit" : "");
     workshop_.statCache = &statCache_.emplace(layout, cacheName);
@@ -99,8 +100,10 @@ class Build {
   Result run() {
     const store::Images images{layout_};
     Problems problems;
-    const Plan plan = planStages(
-        file_, scope_, [&](const std::string& name) { return images.find(name); }, &problems);
+    const ImageFinder findImage = [&](const std::string& name) { return images.find(name); };
+    NamedContexts contexts{layout_, request_, findImage, [this] { events_.throwIfInterrupted(); }};
+    const Plan plan = planStages(file_, scope_, findImage, &problems,
+                                 [&](const std::string& name) { return contexts.find(name); });
     warnAboutUnusedArgs(scope_, plan, progress_);
     reportChecks(file_, request_, plan, progress_);
     preflight(plan, scope_, context_, problems);
@@ -573,7 +576,8 @@ class Build {
   std::optional<StatCache> statCache_;
   Sealer sealer_;
   Events events_;
-  Workshop workshop_{layout_, scope_, context_, nullptr, events_, progress_, {}, {}, {}};
+  Workshop workshop_{layout_, scope_, context_, nullptr, events_, progress_,
+                     {},      {},     remoteAccess(request_.step)};
   std::map<int, StageState> states_;  // of finished stages
   std::map<int, int> firstNumber_;    // of the steps of each needed stage
   struct Report {
@@ -601,7 +605,8 @@ Request withEpoch(Request request, const parser::Dockerfile& file) {
   scope.file = &file;
   evaluateGlobals(file, scope);
   const std::string* value = scope.globals.find("SOURCE_DATE_EPOCH");
-  if (value != nullptr && !value->empty()) request.sourceDateEpoch = parseEpoch(*value);
+  if (value != nullptr && !value->empty())
+    request.sourceDateEpoch = *value == "context" ? request.contextTime : parseEpoch(*value);
   return request;
 }
 

@@ -23,8 +23,9 @@ void definePlatform(Variables& globals, const std::string& prefix,
 
 void evaluateGlobals(const parser::Dockerfile& file, Scope& scope) {
   const parser::Platform host = parser::hostPlatform();
+  const auto& platforms = scope.request->platforms;
   definePlatform(scope.globals, "BUILD", host);
-  definePlatform(scope.globals, "TARGET", host);
+  definePlatform(scope.globals, "TARGET", platforms.empty() ? host : platforms.front());
   std::string target = scope.request->target;
   if (target.empty()) target = file.stages.back().name;
   scope.globals.set("TARGETSTAGE", target.empty() ? "default" : target);
@@ -122,18 +123,6 @@ class Planner {
     }
   }
 
-  // Only for an image: a stage and scratch ignore the flag, and a stage that nobody needs may name
-  // any machine (3.2, 5.2).
-  void requireOwnPlatform(const PlannedStage& stage) const {
-    if (!stage.platform) return;
-    const parser::Platform host = parser::hostPlatform();
-    if (stage.platform->os == host.os && stage.platform->architecture == host.architecture) return;
-    throw instructionError(scope_, stage.syntax->from,
-                           fmt::format("platform {} is not the one of this machine ({})",
-                                       stage.platform->str(), host.str()),
-                           *stage.syntax->platform);
-  }
-
   // scratch, then the nearest earlier stage of that name, else an image (looked up when needed).
   void resolveBase(PlannedStage& stage) const {
     if (stage.baseName == "scratch") {
@@ -180,23 +169,24 @@ class Planner {
   void visit(int index) {
     if (!visited_.insert(index).second) return;
     PlannedStage& stage = plan_.stages[static_cast<size_t>(index)];
-    if (isReplaced(stage)) {
-      plan_.order.push_back(index);
-      return;
-    }
-    if (stage.baseStage) {
+    const bool isOther = isReplaced(stage);
+    if (isOther) {
+      // Its own instructions do not count.
+    } else if (stage.baseStage) {
       visit(*stage.baseStage);
       addStageTriggers(stage);
     } else if (!stage.fromScratch && !stage.baseName.empty()) {
       guarded([&] {
-        requireOwnPlatform(stage);
         if (const auto context = findContext(stage.baseName))
           return startFrom(stage, *context, stage.baseName);
-        stage.baseImage = getImage(stage.baseName, stage.syntax->from, "FROM");
+        stage.baseImage = getImage(stage.baseName, stage.syntax->from, "FROM", stage.platform);
         addTriggers(stage, stage.baseImage->config.onBuild);
       });
     }
-    stage.steps.insert(stage.steps.end(), stage.syntax->steps.begin(), stage.syntax->steps.end());
+    if (!isOther) {
+      const std::vector<parser::Step>& own = stage.syntax->steps;
+      stage.steps.insert(stage.steps.end(), own.begin(), own.end());
+    }
     for (const parser::Step& step : stage.steps) {
       guarded([&] { addSources(stage, step); });
     }
@@ -307,8 +297,12 @@ class Planner {
     stage.sources.emplace(from, std::move(source));
   }
 
+  // Of FROM --platform, else the target's (3.2, 5.3).
   [[nodiscard]] store::Image getImage(const std::string& name, const parser::Instruction& syntax,
-                                      std::string_view keyword) const {
+                                      std::string_view keyword,
+                                      std::optional<parser::Platform> platform = {}) const {
+    if (!platform && !scope_.request->platforms.empty())
+      platform = scope_.request->platforms.front();
     std::string full;
     try {
       full = store::Reference::parse(name).full();
@@ -318,7 +312,17 @@ class Planner {
       bad.why(error.cause());
       throw bad;
     }
-    if (auto image = findImage_(name)) return *image;
+    try {
+      if (auto image = findImage_(name, platform)) return *image;
+    } catch (const Error& error) {
+      if (error.code() != "platform-missing") throw;
+      Error missing = instructionError(scope_, syntax,
+                                       fmt::format("{} has no image for {}", text::escape(name),
+                                                   platform.value_or(parser::hostPlatform()).str()),
+                                       name);
+      missing.code("base-not-found").why(error.why());
+      throw missing;
+    }
     Error error{Kind::notFound, fmt::format("{}: {}: not found", keyword, text::escape(name))};
     error.code("base-not-found");
     error.at(positionOf(file_, syntax, name));
@@ -379,9 +383,7 @@ int countSteps(const PlannedStage& planned) {
 
 std::string stepPlace(const PlannedStage& planned, int number, int total) {
   const std::string step = fmt::format("step {}/{}", number, total);
-  return planned.syntax->name.empty()
-             ? step
-             : fmt::format("stage \"{}\", {}", planned.label, step);
+  return planned.syntax->name.empty() ? step : fmt::format("stage \"{}\", {}", planned.label, step);
 }
 
 }  // namespace img::builder

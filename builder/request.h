@@ -24,6 +24,9 @@ struct Request {
   std::string dockerfileText;
   std::string dockerfilePath;          // absolute; empty: from stdin. Tells Dockerfiles apart
   std::string ignoreName, ignoreText;  // the ignore file that applies; empty name: none
+  bool isContextTemporary = false;     // it vanishes with the build: nothing remembers its files
+  std::optional<std::int64_t> contextTime;  // of a context from elsewhere (dockerfile.md 7.6)
+  std::vector<std::pair<std::string, std::string>> contexts;  // --build-context
   std::vector<std::string> names;      // normalised, full form
   std::vector<std::pair<std::string, std::string>> buildArgs;
   std::string target;
