@@ -90,7 +90,7 @@ class Build {
     sealer_.setTrace(request_.trace);
     maxJobs_ = request_.jobs > 0 ? request_.jobs
                                  : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-    if (request_.cacheTtl) cache_.ignoreBefore(::time(nullptr) - *request_.cacheTtl);
+    if (request_.cacheTtl) cache_.ignoreUntil(::time(nullptr) - *request_.cacheTtl);
     if (context_.root() < 0 || request_.isContextTemporary) return;
     // A digest covers the mode as it counts: the two ways to count are two contexts.
     const std::string cacheName = context_.path() + (request_.hasGitPermissions ? "\ngit" : "");
@@ -433,11 +433,10 @@ class Build {
     state.init = nullptr;  // what the stored layer touched is not looked at
     StepReport& report = reports_.at(label.number).step;
     report.isCached = true;
-    progress_.stepCached(label);
-    if (request_.hasExplanations || request_.isDryRun) {
+    if (request_.hasExplanations || request_.isDryRun)
       report.explanation = provenance_.explainHit(key);
-      progress_.stepExplained(label, report.explanation);
-    }
+    if (request_.hasExplanations) progress_.stepExplained(label, report.explanation);
+    progress_.stepCached(label);
     return hit->layer;
   }
 
@@ -463,8 +462,8 @@ class Build {
                                              "layers below that are not there");
     co_await unpackMissing(events_, layout_, state.snapshot);
     unpacking.end();
-    progress_.stepStarted(label, attempt.why.miss);
     if (request_.hasExplanations) progress_.stepExplained(label, attempt.why);
+    progress_.stepStarted(label, attempt.why.miss);
     const auto begin = Events::Clock::now();
     attempt.layer = newLayer(layout_);
     try {

@@ -77,7 +77,7 @@ std::optional<std::uint64_t> StepCache::storedSize(const Hit& hit) const {
 bool StepCache::isExpired(const Hit& hit) const {
   if (!oldest_) return false;
   const auto made = text::parseTimeSeconds(hit.layer->created);
-  return !made || *made < *oldest_;
+  return !made || *made <= *oldest_;
 }
 
 StepCache::Absence StepCache::whyAbsent(const Digest& key) const try {

@@ -23,8 +23,8 @@ class StepCache {
   };
   std::optional<Hit> find(const Digest& key) const;
 
-  // Records made before `time` (seconds since the epoch) are not found: --cache-ttl.
-  void ignoreBefore(long long time) { oldest_ = time; }
+  // Records made at `time` (seconds since the epoch) or before are not found: --cache-ttl.
+  void ignoreUntil(long long time) { oldest_ = time; }
   // Why find() gave nothing: no record, its layer is gone, the record or the layer is damaged, or
   // it is too old.
   enum class Absence { unknown, gone, damaged, expired };

@@ -267,7 +267,7 @@ class CopyPreparation {
       remote.addToKey(hasher);
       list.add("url", job.sources[index], hasher.finish().hex(), remote.shown());
     }
-    if (job.root.isContext) return list.addFiles(seen.tree);
+    if (sourceContext() != nullptr) return list.addFiles(seen.tree);
     const SourceRef& source = planned_.sources.at(*copy_.from);
     list.add(source.image ? "base" : "stage", source.name, seen.digest.hex(),
              source.image ? source.image->manifestDescriptor.digest.str() : "");

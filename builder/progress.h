@@ -42,7 +42,7 @@ class Progress {
   virtual void planned(const Outline& outline) = 0;
   virtual void stepStarted(const StepLabel& step, const Miss& why) = 0;
   virtual void stepCached(const StepLabel& step) = 0;
-  // Follows stepStarted or stepCached when the request asks for explanations.
+  // Comes right before stepStarted or stepCached when the request asks for explanations.
   virtual void stepExplained(const StepLabel&, const Explanation&) {}
   // Bytes that a RUN step wrote.
   virtual void stepOutput(const StepLabel& step, std::string_view bytes) = 0;

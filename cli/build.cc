@@ -18,6 +18,7 @@
 #include "cli/check.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/plan.h"
 #include "cli/values.h"
 #include "parser/print.h"
 #include "parser/syntax.h"
@@ -35,6 +36,7 @@ struct BuildOptions {
   std::string file, target, network = "default", print, escape = "\\", pull;
   CallOptions call;
   ReportOptions report;
+  PlanOptions plan;
   OutputOptions output;
   StepOptionTable step;
   bool noCache = false, split = false;
@@ -71,8 +73,9 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
   build.step.addTo(options);
   build.output.addTo(options);
   build.report.addTo(options);
+  build.plan.addTo(options);
   options.group("Looking instead of building")
-      .text("--print", build.print, "WHAT", "ast, words, context or context+dirs")
+      .text("--print", build.print, "WHAT", "ast, words, context, context+dirs, stages or plan")
       .flag("--split", build.split, "With --print=words: split the results")
       .list("--build-env", build.printEnv, "K=V", "With --print=words: a variable")
       .text("--escape", build.escape, "CHAR", "With --print=words: the escape character")
@@ -128,6 +131,13 @@ std::string defaultDockerfile(const std::string& context) {
     if (sys::tryFstatat(AT_FDCWD, context + "/" + name)) return context + "/" + name;
   }
   return {};
+}
+
+// Tells Dockerfiles apart in the records of the cache.
+std::string absolutePath(const std::string& path) {
+  if (path.empty()) return {};
+  const Fd file = sys::openat(AT_FDCWD, path, O_PATH);
+  return sys::readlinkat(AT_FDCWD, sys::procPath(file.get()));
 }
 
 // -f, else the usual names in the context.
@@ -261,6 +271,7 @@ builder::Request makeRequest(Context& context, BuildOptions& build) {
   request.ignoreName = ignore.name;
   request.ignoreText = ignore.text;
   request.dockerfileName = dockerfile.shown;
+  request.dockerfilePath = absolutePath(dockerfile.path);
   request.dockerfileText = std::move(dockerfile.text);
   request.buildArgs = assignments(build.buildArgs, true);
   request.labels = assignments(build.labels, false);
@@ -279,6 +290,7 @@ builder::Request makeRequest(Context& context, BuildOptions& build) {
   }
   if (build.timeout) request.timeoutSeconds = wholeSeconds(*build.timeout);
   request.network = build.network;
+  build.plan.apply(request);
   build.step.apply(context, request);
   build.output.apply(context, isCall(build.call) ? "" : build.call.format, request);
   setEpoch(request);
@@ -306,14 +318,18 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
   if (options.print == "words") return printWords(context, options);
   if (options.print == "context" || options.print == "context+dirs")
     return printContext(context, options);
-  if (!options.print.empty()) {
-    throw Error::make(Kind::usage, "--print={}: use ast, words, context or context+dirs",
+  const bool isPlan = options.print == "stages" || options.print == "plan";
+  if (!options.print.empty() && !isPlan) {
+    throw Error::make(Kind::usage,
+                      "--print={}: use ast, words, context, context+dirs, stages or plan",
                       text::escape(options.print));
   }
   if (options.pull == "always" || options.pull == "newer" || options.pull == "true") {
     throw Error{Kind::unsupported, "--pull: this version has no registry client"}.exitCode(125);
   }
   const builder::Request request = makeRequest(context, options);
+  if (isPlan) return printPlan(context, options.print, request);
+  if (options.plan.isDryRun) return dryRun(context, request);
   if (isCall(options.call)) return runCall(context, request, options.call);
   if (!options.report.idFile.empty() && !request.output.hasImage(!request.names.empty()))
     throw Error{Kind::usage, "--iidfile: the result of this --output is no image and has no id"};

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "builder/trace.h"
 #include "cli/build_summary.h"
+#include "cli/explain.h"
 #include "cli/human.h"
 #include "cli/progress.h"
 #include "cli/report.h"
@@ -43,7 +44,8 @@ class ReportedBuild {
         options_(options),
         request_(request),
         summary_(summaryKind(options.summary)),
-        style_(chooseStyle(context, options.progress, options.isQuiet)),
+        explain_(explainMode(options.explain)),
+        style_(styleFor(context, options, explain_)),
         hub_(context.store(), titleOf(request)) {
     hub_.add(makeDisplay(style_, context, hub_));
     if (!options.logFile.empty()) {
@@ -56,6 +58,13 @@ class ReportedBuild {
   int run(const BuildCall& build) {
     builder::Request traced = request_;
     if (trace_) traced.trace = &*trace_;
+    traced.hasExplanations = explain_ != ExplainMode::none;
+    hub_.setExplain([this](const builder::StepLabel& step, const builder::Explanation& why) {
+      if (explain_ != ExplainMode::json)
+        return explainLines(why, explain_ == ExplainMode::all, nowSeconds());
+      context_.print(explainJson(step, why) + "\n");
+      return std::vector<std::string>{};
+    });
     hub_.tick();
     try {
       return succeed(build(traced, hub_));
@@ -65,6 +74,14 @@ class ReportedBuild {
   }
 
  private:
+  // Explanations stand below the header of their step, so they need a style that has headers.
+  static ProgressStyle styleFor(const Context& context, const ReportOptions& options,
+                                ExplainMode explain) {
+    const ProgressStyle style = chooseStyle(context, options.progress, options.isQuiet);
+    const bool isText = explain == ExplainMode::text || explain == ExplainMode::all;
+    return isText && style == ProgressStyle::tty ? ProgressStyle::plain : style;
+  }
+
   static std::string titleOf(const builder::Request& request) {
     return request.names.empty() ? std::string{}
                                  : store::Reference::parse(request.names.front()).familiar();
@@ -141,6 +158,7 @@ class ReportedBuild {
   const ReportOptions& options_;
   const builder::Request& request_;
   SummaryKind summary_;
+  const ExplainMode explain_;
   ProgressStyle style_;
   Fd logFile_;
   std::optional<builder::Trace> trace_;
@@ -155,6 +173,9 @@ void ReportOptions::addTo(Options& options) {
             "auto, tty, plain, rawjson, gha, gitlab, quiet or none")
       .flag("-q,--quiet", isQuiet, "Print only the image id")
       .text("--summary", summary, "WHAT", "Last lines: auto, full (a table of the steps) or off")
+      .optionalValue("--explain", "text", "HOW",
+                     "Why each step runs: text, all (also hits) or json",
+                     [this](const std::string& value) { explain = value; })
       .text("--iidfile", idFile, "FILE", "Write the image id to FILE")
       .text("--metadata-file", metadataFile, "FILE",
             "Write digests, steps or the error to FILE as JSON")

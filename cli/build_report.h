@@ -13,6 +13,7 @@ namespace img::cli {
 
 struct ReportOptions {
   std::string progress, summary;  // words of --progress and --summary
+  std::string explain;            // word of --explain; empty: not asked for
   std::string idFile, metadataFile, logFile, traceFile;
   bool isQuiet = false;
   bool showsId = true;  // with isQuiet; false: stdout holds an output

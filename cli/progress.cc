@@ -190,6 +190,11 @@ void ProgressHub::stepCached(const builder::StepLabel& step) {
   for (const auto& display : displays_) display->cached(view);
 }
 
+void ProgressHub::stepExplained(const builder::StepLabel& step,
+                                const builder::Explanation& explanation) {
+  if (explain_) begin(step).notes = explain_(step, explanation);
+}
+
 void ProgressHub::stepOutput(const builder::StepLabel& step, std::string_view bytes) {
   const StepView& view = view_.steps.at(numberOf(step));
   const bool isKept = log_ && log_->append(view.label.number, bytes);

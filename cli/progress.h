@@ -35,10 +35,16 @@ class ProgressHub final : public builder::Progress {
                    std::function<void(const Error&)> warn, bool useColor) const;
   void add(std::unique_ptr<Display> display) { displays_.push_back(std::move(display)); }
   void setTrace(builder::Trace* trace) { trace_ = trace; }
+  // Gives the notes of a step that is explained.
+  using Explain = std::function<std::vector<std::string>(const builder::StepLabel&,
+                                                         const builder::Explanation&)>;
+  void setExplain(Explain explain) { explain_ = std::move(explain); }
 
   void planned(const builder::Outline& outline) override;
   void stepStarted(const builder::StepLabel& step, const builder::Miss& why) override;
   void stepCached(const builder::StepLabel& step) override;
+  void stepExplained(const builder::StepLabel& step,
+                     const builder::Explanation& explanation) override;
   void stepOutput(const builder::StepLabel& step, std::string_view bytes) override;
   void stepDone(const builder::StepLabel& step) override;
   void stepFailed(const builder::StepLabel& step, std::string_view what) override;
@@ -74,6 +80,7 @@ class ProgressHub final : public builder::Progress {
   std::vector<std::unique_ptr<Display>> displays_;
   std::set<std::string> warned_;  // identical ones are shown once
   builder::Trace* trace_ = nullptr;
+  Explain explain_;
 };
 
 // The display of a style; `context` gets what it writes.

@@ -98,8 +98,11 @@ void GhaProgress::allowCommands() {
 
 void GhaProgress::begin(const StepView& step, bool isContinued) {
   show("::group::" + escapeData(withoutCommands(title(step, isContinued))));
-  if (!isContinued && !step.reason.empty())
+  if (!isContinued && !step.reason.empty() && step.notes.empty())
     show("reason: " + withoutCommands(printable(step.reason)));
+  for (const std::string& note : step.notes) {
+    if (!isContinued) show(withoutCommands(note));
+  }
 }
 
 void GhaProgress::line(const StepView&, std::int64_t sinceStartMs, std::string_view text) {
@@ -144,7 +147,9 @@ void GitlabProgress::begin(const StepView& step, bool isContinued) {
   show(fmt::format("\x1b[0Ksection_start:{}:{}[collapsed=true]\r\x1b[0K{}",
                    host().clock.wallNs() / 1'000'000'000, sectionName(step),
                    title(step, isContinued)));
-  if (!isContinued && !step.reason.empty()) show("reason: " + printable(step.reason));
+  if (isContinued) return;
+  if (!step.reason.empty() && step.notes.empty()) show("reason: " + printable(step.reason));
+  for (const std::string& note : step.notes) show(note);
 }
 
 void GitlabProgress::line(const StepView&, std::int64_t sinceStartMs, std::string_view text) {

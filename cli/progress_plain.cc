@@ -22,7 +22,8 @@ std::string layerText(const StepView& step) {
 void PlainProgress::begin(const StepView& step, bool isContinued) {
   if (isContinued) return;
   show(fmt::format("#{} {}", step.label.number, stepTitle(step.label)));
-  if (!step.reason.empty())
+  for (const std::string& note : step.notes) show(note);
+  if (!step.reason.empty() && step.notes.empty())
     show(fmt::format("#{} reason: {}", step.label.number, printable(step.reason)));
 }
 
