@@ -131,12 +131,8 @@ class Opener {
   // but this mount.
   std::optional<runtime::Mount> secret(const PlannedMount& planned) const {
     const RunMount& wanted = planned.mount;
+    requirePassed(wanted, shop_.scope.request->step);
     const Secret* found = findById(shop_.scope.request->step.secrets, wanted.id);
-    if (found == nullptr && wanted.required) {
-      throw missing(fmt::format("RUN: secret {} was not passed (--secret id={},...)",
-                                text::quote(wanted.id), text::escape(wanted.id)),
-                    fmt::format("pass it with --secret id={},src=FILE", text::escape(wanted.id)));
-    }
     const std::string content = found != nullptr ? found->content : "";
     if (!wanted.env.empty()) {
       if (content.find('\0') != std::string::npos) {
@@ -163,15 +159,9 @@ class Opener {
 
   std::optional<runtime::Mount> ssh(const PlannedMount& planned) {
     const RunMount& wanted = planned.mount;
+    requirePassed(wanted, shop_.scope.request->step);
     const SshAgentSource* found = findById(shop_.scope.request->step.agents, wanted.id);
-    if (found == nullptr) {
-      if (!wanted.required) return std::nullopt;
-      const std::string id = text::escape(wanted.id);
-      throw missing(
-          fmt::format("RUN: ssh agent {} was not passed (--ssh {})", text::quote(wanted.id), id),
-          fmt::format("pass an agent with --ssh {} or --ssh {}=SOCKET, or a key with --ssh {}=FILE",
-                      id, id, id));
-    }
+    if (found == nullptr) return std::nullopt;
     std::string agent = found->socket;
     if (!found->keyFiles.empty()) agent = open_.agents.emplace_back(found->keyFiles).socket();
     runtime::Mount mount;
@@ -195,6 +185,22 @@ class Opener {
 };
 
 }  // namespace
+
+void requirePassed(const parser::RunMount& mount, const StepOptions& options) {
+  if (!mount.required) return;
+  const std::string id = text::escape(mount.id);
+  if (mount.type == Type::secret && findById(options.secrets, mount.id) == nullptr) {
+    throw missing(fmt::format("RUN: secret {} was not passed (--secret id={},...)",
+                              text::quote(mount.id), id),
+                  fmt::format("pass it with --secret id={},src=FILE", id));
+  }
+  if (mount.type == Type::ssh && findById(options.agents, mount.id) == nullptr) {
+    throw missing(
+        fmt::format("RUN: ssh agent {} was not passed (--ssh {})", text::quote(mount.id), id),
+        fmt::format("pass an agent with --ssh {} or --ssh {}=SOCKET, or a key with --ssh {}=FILE",
+                    id, id, id));
+  }
+}
 
 Task<> openMounts(Workshop& shop, RunMounts& mounts, int work, OpenMounts& open) {
   co_await mounts.openSources();

@@ -26,6 +26,9 @@ struct OpenMounts {
   std::list<AgentRelay> relays;
 };
 
+// Throws for a secret or an agent that is required and was not passed to the build.
+void requirePassed(const parser::RunMount& mount, const StepOptions& options);
+
 // `work`: the step's folder; what the mounts need on disk goes into its folder "mounts".
 Task<> openMounts(Workshop& shop, RunMounts& mounts, int work, OpenMounts& open);
 

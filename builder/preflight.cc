@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "builder/config_step.h"
 #include "builder/copy_source.h"
+#include "builder/open_mounts.h"
 #include "builder/remote_url.h"
 #include "parser/value_checks.h"
 
@@ -125,6 +126,7 @@ class StageWalk {
       error.at(positionOf(*scope_.file, step_->syntax, "--mount"));
       throw;
     }
+    requirePassed(mount, scope_.request->step);
     if (mount.type != parser::RunMount::Type::bind || !mount.from.empty()) return;
     if (context_.root() < 0) return;
     std::ignore = resolveSource(contextRoot(), mount.source, step_->syntax.keyword);

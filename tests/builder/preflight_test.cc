@@ -164,5 +164,17 @@ TEST_F(Preflight, ReadsVariablesInMountsAfterPlanning) {
                    "3: RUN: Q: q"}));
 }
 
+TEST_F(Preflight, MissesSecretsAndAgentsThatAreRequired) {
+  request_.step.secrets.push_back({"given", "x"});
+  const auto errors = errorsOf(
+      "FROM a\nRUN --mount=type=secret,id=given,required "
+      "--mount=type=secret,id=free --mount=type=secret,id=tok,required "
+      "--mount=type=ssh,required x\n");
+  ASSERT_EQ(errors.size(), 2U);
+  EXPECT_EQ(errors[0].cause(), "RUN: secret \"tok\" was not passed (--secret id=tok,...)");
+  EXPECT_EQ(errors[0].code(), "secret-missing");
+  EXPECT_EQ(errors[1].cause(), "RUN: ssh agent \"default\" was not passed (--ssh default)");
+}
+
 }  // namespace
 }  // namespace img::builder
