@@ -83,6 +83,8 @@ void MissingNames::addAll(const std::vector<std::string>& names) {
 }
 
 std::string suggestion(std::string_view name, const std::vector<std::string>& candidates) {
+  constexpr size_t kNearToAnything = 2;  // two changes make any such name of any other
+  if (name.size() <= kNearToAnything) return {};
   const auto best = text::suggest(name, candidates);
   return best ? fmt::format(", {}", parser::didYouMean(*best)) : std::string{};
 }
