@@ -140,6 +140,14 @@ OwnAgent::OwnAgent(const std::vector<std::string>& keyFiles) : alive_(Pipe::make
   for (const std::string& path : keyFiles) addKey(path);
 }
 
+// The command ends the agent, which a killed command would leave to notice by itself some seconds
+// later.
+OwnAgent::~OwnAgent() {
+  alive_.write.reset();
+  pollfd poll{process_.pidfd(), POLLIN, 0};
+  ::poll(&poll, 1, kStartMs);
+}
+
 // On standard input ssh-add does not mind who else may read the file.
 void OwnAgent::addKey(const std::string& path) const {
   const std::string key = fs::readFile(AT_FDCWD, path, size_t{1} << 20);

@@ -31,6 +31,9 @@ class AgentRelay {
 class OwnAgent {
  public:
   explicit OwnAgent(const std::vector<std::string>& keyFiles);
+  OwnAgent(const OwnAgent&) = delete;
+  OwnAgent& operator=(const OwnAgent&) = delete;
+  ~OwnAgent();
   [[nodiscard]] std::string socket() const { return folder_.path() + "/agent"; }
 
  private:
