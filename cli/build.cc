@@ -1,6 +1,4 @@
 // img build: options to a request, the request to an image; also --print (cli.md 8 X1, X3-X5, 9.1).
-#include "builder/build.h"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,7 +9,10 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "builder/build.h"
 #include "builder/context.h"
+#include "builder/named_contexts.h"
+#include "cli/build_context.h"
 #include "cli/build_output.h"
 #include "cli/build_report.h"
 #include "cli/build_step_options.h"
@@ -27,20 +28,20 @@
 namespace img::cli {
 namespace {
 
-constexpr size_t kMaxDockerfile = size_t{4} << 20;  // security.md L1
-
 struct BuildOptions {
   std::vector<std::string> tags, buildArgs, labels, addHosts, allow, printEnv, noCacheStages;
   std::optional<long long> jobs, timeout;  // timeout: nanoseconds
   std::string exitCode = "step";
-  std::string file, target, network = "default", print, escape = "\\", pull;
+  std::string target, network = "default", print, escape = "\\", pull;
   CallOptions call;
   ReportOptions report;
   PlanOptions plan;
   OutputOptions output;
   StepOptionTable step;
   bool noCache = false, split = false;
-  std::string context = ".";
+  BuildPlaces places;
+  std::vector<std::string> contexts;
+  std::unique_ptr<builder::RemoteTree> tree;  // the files of a context that is no folder
 };
 
 std::optional<std::string> environment(const std::string& name) {
@@ -54,8 +55,12 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
   Options options{context, "[CONTEXT]", "Build an image from a Dockerfile"};
   options.group("Common options")
       .list("-t,--tag", build.tags, "NAME[:TAG]", "Name of the result; may be repeated")
-      .text("-f,--file", build.file, "FILE",
+      .text("-f,--file", build.places.file, "FILE",
             "Dockerfile (CONTEXT/Dockerfile, then CONTEXT/Containerfile); - is stdin")
+      .list("--build-context", build.contexts, "NAME=VALUE",
+            "What NAME means in FROM, --from and mounts: a folder, docker-image://, oci-layout://, "
+            "a URL")
+      .text("--ignorefile", build.places.ignoreFile, "FILE", "Instead of .dockerignore")
       .list("--build-arg", build.buildArgs, "K[=V]",
             "Value of an ARG; without =V from the environment")
       .text("--target", build.target, "STAGE", "Name or number of the last stage to build")
@@ -93,7 +98,7 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
   }
   options.positionals(0, 1);
   if (!options.parse(args)) return false;
-  if (!options.words().empty()) build.context = options.words().front();
+  if (!options.words().empty()) build.places.context = options.words().front();
   return true;
 }
 
@@ -114,56 +119,9 @@ std::vector<std::pair<std::string, std::string>> assignments(const std::vector<s
   return pairs;
 }
 
-std::string readStdin() {
-  return readAll(0, "standard input", kMaxDockerfile);
-}
-
-struct DockerfileText {
-  std::string path;  // on the host; empty for stdin
-  std::string shown, text;
-};
-
-constexpr std::array<const char*, 3> kDockerfileNames{"Dockerfile", "dockerfile", "Containerfile"};
-
-// The one that a build without -f takes; its ignore file may lie beside it.
-std::string defaultDockerfile(const std::string& context) {
-  for (const char* name : kDockerfileNames) {
-    if (sys::tryFstatat(AT_FDCWD, context + "/" + name)) return context + "/" + name;
-  }
-  return {};
-}
-
-// Tells Dockerfiles apart in the records of the cache.
-std::string absolutePath(const std::string& path) {
-  if (path.empty()) return {};
-  const Fd file = sys::openat(AT_FDCWD, path, O_PATH);
-  return sys::readlinkat(AT_FDCWD, sys::procPath(file.get()));
-}
-
-// -f, else the usual names in the context.
-DockerfileText findDockerfile(const BuildOptions& build) {
-  if (build.file == "-" || build.context == "-") {
-    if (build.file == "-" && build.context == "-") {
-      throw Error{Kind::usage, "the Dockerfile and the context cannot both come from stdin"};
-    }
-    return {"", "Dockerfile", readStdin()};
-  }
-  if (!build.file.empty()) {
-    auto content = builder::tryReadUserFile(build.file, kMaxDockerfile);
-    if (!content) throw Error::make(Kind::notFound, "no Dockerfile at {}", text::quote(build.file));
-    return {build.file, build.file, std::move(*content)};
-  }
-  for (const char* name : kDockerfileNames) {
-    if (auto content = builder::tryReadContextFile(build.context, name, kMaxDockerfile))
-      return {build.context + "/" + name, name, std::move(*content)};
-  }
-  throw Error::make(Kind::notFound, "no Dockerfile in {}", text::quote(build.context))
-      .hint("name one with -f FILE");
-}
-
 // cli.md X3: nothing on stdout and one line on stderr for a syntax error.
 int printAst(Context& context, const BuildOptions& build) {
-  const DockerfileText dockerfile = findDockerfile(build);
+  const DockerfileText dockerfile = findDockerfile(build.places);
   try {
     context.print(parser::printSyntax(parser::parseSyntax(dockerfile.text, dockerfile.shown)));
     return 0;
@@ -198,8 +156,7 @@ int printWords(Context& context, const BuildOptions& build) {
 
 int printContext(Context& context, const BuildOptions& build) {
   const bool withFolders = build.print == "context+dirs";
-  const std::string dockerfile = build.file.empty() ? defaultDockerfile(build.context) : build.file;
-  const builder::Context tree{build.context, builder::findIgnoreFile(dockerfile, build.context)};
+  const builder::Context tree{build.places.context, findIgnoreFile(build.places)};
   std::string out;
   for (const std::string& path : tree.list(withFolders)) {
     if (path.find('\n') == std::string::npos && text::isValidUtf8(path)) {
@@ -225,8 +182,10 @@ std::optional<std::string> epochText(const builder::Request& request) {
 void setEpoch(builder::Request& request) {
   const auto text = epochText(request);
   if (!text || text->empty()) return;
-  request.sourceDateEpoch = builder::parseEpoch(*text);
-  request.buildArgs.emplace_back("SOURCE_DATE_EPOCH", *text);
+  request.sourceDateEpoch = *text == "context" ? request.contextTime : builder::parseEpoch(*text);
+  // The number, so that RUN sees it; none for a local context.
+  request.buildArgs.emplace_back(
+      "SOURCE_DATE_EPOCH", request.sourceDateEpoch ? std::to_string(*request.sourceDateEpoch) : "");
 }
 
 std::vector<std::pair<std::string, std::string>> hostEntries(const std::vector<std::string>& list) {
@@ -265,14 +224,6 @@ builder::Request makeRequest(Context& context, BuildOptions& build) {
       throw Error::make(Kind::usage, "--tag {}: a digest cannot be chosen", text::quote(tag));
     request.names.push_back(reference.full());
   }
-  DockerfileText dockerfile = findDockerfile(build);
-  request.contextDir = build.context == "-" ? "" : build.context;
-  const builder::IgnoreFile ignore = builder::findIgnoreFile(dockerfile.path, request.contextDir);
-  request.ignoreName = ignore.name;
-  request.ignoreText = ignore.text;
-  request.dockerfileName = dockerfile.shown;
-  request.dockerfilePath = absolutePath(dockerfile.path);
-  request.dockerfileText = std::move(dockerfile.text);
   request.buildArgs = assignments(build.buildArgs, true);
   request.labels = assignments(build.labels, false);
   request.addHosts = hostEntries(build.addHosts);
@@ -293,6 +244,9 @@ builder::Request makeRequest(Context& context, BuildOptions& build) {
   build.plan.apply(request);
   build.step.apply(context, request);
   build.output.apply(context, isCall(build.call) ? "" : build.call.format, request);
+  for (const std::string& option : build.contexts)
+    request.contexts.push_back(builder::parseNamedContext(option));
+  build.tree = openBuildContext(context, build.places, request);
   setEpoch(request);
   return request;
 }
