@@ -8,6 +8,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "builder/context.h"
@@ -46,8 +48,30 @@ struct Plan {
   int target = 0;
 };
 
-// Finds an image in the store; nullopt when it is not there.
-using ImageFinder = std::function<std::optional<store::Image>(const std::string& reference)>;
+// Finds an image in the store, out of an index the one for a platform (nullopt: of this machine);
+// nullopt when it is not there.
+class ImageFinder {
+ public:
+  using ByName = std::function<std::optional<store::Image>(const std::string& reference)>;
+  using ByPlatform = std::function<std::optional<store::Image>(
+      const std::string& reference, const std::optional<parser::Platform>& platform)>;
+  // NOLINTNEXTLINE(google-explicit-constructor): a function is given where a finder is wanted
+  ImageFinder(ByPlatform find) : find_(std::move(find)) {}
+  template <class Find>
+    requires std::is_invocable_v<Find, const std::string&>
+  // NOLINTNEXTLINE(google-explicit-constructor): the same, for one that knows no platforms
+  ImageFinder(Find find)
+      : find_([by = ByName{std::move(find)}](const std::string& name, const auto&) {
+          return by(name);
+        }) {}
+  std::optional<store::Image> operator()(
+      const std::string& reference, const std::optional<parser::Platform>& platform = {}) const {
+    return find_(reference, platform);
+  }
+
+ private:
+  ByPlatform find_;
+};
 
 // What --build-context puts in the place of a stage or image: one of the two, or nothing for
 // scratch.

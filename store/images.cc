@@ -106,16 +106,16 @@ std::string platformName(const Platform& platform) {
   return platform.variant.empty() ? name : name + "/" + platform.variant;
 }
 
-const Descriptor& pickPlatform(const Index& index, const Descriptor& self) {
-  const Platform host = Platform::host();
+const Descriptor& pickPlatform(const Index& index, const Descriptor& self, const Platform& wanted) {
   std::vector<std::string> offered;
   for (const Descriptor& entry : index.manifests) {
-    if (entry.platform && matchesPlatform(*entry.platform, host)) return entry;
+    if (entry.platform && matchesPlatform(*entry.platform, wanted)) return entry;
     if (entry.platform) offered.push_back(text::escape(platformName(*entry.platform)));
   }
   if (index.manifests.size() == 1 && !index.manifests[0].platform) return index.manifests[0];
   throw Error::make(Kind::notFound, "image {} has nothing for {}", self.digest.str(),
-                    platformName(host))
+                    platformName(wanted))
+      .code("platform-missing")
       .why(
           fmt::format("it is for {}", offered.empty() ? "no platform" : text::join(offered, ", ")));
 }
@@ -192,7 +192,8 @@ Image Images::load(const Descriptor& descriptor, int nesting) const try {
   if (isIndexType(descriptor.mediaType)) {
     if (nesting >= kMaxNesting) throw Error{Kind::corrupt, "the image index is nested too deeply"};
     const Index index = parseIndex(bytes, descriptor.digest.str());
-    return load(pickPlatform(index, descriptor), nesting + 1);
+    return load(pickPlatform(index, descriptor, platform_.value_or(Platform::host())),
+                nesting + 1);
   }
   Image image;
   image.manifestDescriptor = descriptor;

@@ -34,13 +34,16 @@ struct ImageRow {
 
 class Images {
  public:
-  explicit Images(const Layout& layout) : layout_(layout) {}
+  // `platform`: what an index is read for; nullopt: this machine.
+  explicit Images(const Layout& layout, std::optional<Platform> platform = {})
+      : layout_(layout), platform_(std::move(platform)) {}
 
   // cli.md 5, "Lookup of an image argument": exact name, localhost/NAME, id or unique prefix.
   [[nodiscard]] std::optional<Image> find(std::string_view argument) const;
   // Throws Kind::notFound, code "image-not-found".
   [[nodiscard]] Image get(std::string_view argument) const;
-  // An index descriptor resolves to the host's platform.
+  // An index descriptor resolves to the platform; Kind::notFound with code "platform-missing" when
+  // it has nothing for it.
   [[nodiscard]] Image load(const Descriptor& manifest) const;
   [[nodiscard]] std::vector<ImageRow> list() const;
 
@@ -75,6 +78,7 @@ class Images {
   [[nodiscard]] std::optional<Image> findById(std::string_view argument) const;
   [[nodiscard]] bool isUsedByContainer(const Descriptor& descriptor) const;
   const Layout& layout_;
+  std::optional<Platform> platform_;
 };
 
 // Bytes of a document of the store, re-hashed and of the size the descriptor says (M2, M4).
