@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/text.h"
+#include "builder/stage_names.h"
 #include "parser/value_checks.h"
 #include "store/reference.h"
 
@@ -60,7 +61,7 @@ class Planner {
   Plan run() {
     evaluateGlobals(file_, scope_);
     evaluateFromLines();
-    plan_.target = findTarget();
+    plan_.target = findTarget(file_, scope_.request->target);
     visit(plan_.target);
     return std::move(plan_);
   }
@@ -136,34 +137,6 @@ class Planner {
         return;
       }
     }
-  }
-
-  [[nodiscard]] int findTarget() const {
-    const std::string& target = scope_.request->target;
-    if (target.empty()) return static_cast<int>(file_.stages.size()) - 1;
-    if (const auto stage = findStage(target)) return *stage;
-    std::vector<std::string> names;
-    for (const parser::Stage& stage : file_.stages) {
-      if (!stage.name.empty()) names.push_back(stage.name);
-    }
-    Error error{Kind::failed, fmt::format("no stage named {}", text::quote(target))};
-    error.code("stage-unknown");
-    if (const auto best = text::suggest(text::lower(target), names))
-      error.hint(fmt::format("did you mean {}?", *best));
-    error.hint(names.empty() ? "the Dockerfile names no stage"
-                             : fmt::format("the stages are: {}", text::join(names, ", ")));
-    throw error;
-  }
-
-  // By name (case-insensitive, the last definition wins) or by number (5.1, 5.3).
-  [[nodiscard]] std::optional<int> findStage(const std::string& name) const {
-    const std::string wanted = text::lower(name);
-    for (size_t i = file_.stages.size(); i-- > 0;) {
-      if (file_.stages[i].name == wanted) return static_cast<int>(i);
-    }
-    const auto number = text::parseUnsigned(name);
-    if (number && *number < file_.stages.size()) return static_cast<int>(*number);
-    return std::nullopt;
   }
 
   void visit(int index) {
@@ -273,7 +246,7 @@ class Planner {
     if (stage.sources.count(from) != 0) return;
     SourceRef source;
     source.name = from;
-    if (const auto index = findStage(from)) {
+    if (const auto index = findStage(file_, from)) {
       if (*index == stage.index) {
         throw instructionError(
             scope_, syntax, fmt::format("stages depend on each other: {} -> {}", from, from), from);
