@@ -13,6 +13,7 @@
 #include "builder/checks.h"
 #include "builder/config_step.h"
 #include "builder/deliver.h"
+#include "builder/foreign_platform.h"
 #include "builder/layer_step.h"
 #include "builder/named_contexts.h"
 #include "builder/preflight.h"
@@ -83,7 +84,7 @@ class Build {
         cache_(layout),
         locks_(layout),
         provenance_(layout, cache_, request_),
-        sealer_(layout, cache_, progress, request_.sourceDateEpoch, request_.step),
+        sealer_(layout, cache_, progress, request_.layerEpoch(), request_.step),
         events_(sealer_, progress) {
     scope_.request = &request_;
     scope_.file = &file;
@@ -98,9 +99,9 @@ class Build {
   }
 
   Result run() {
-    const store::Images images{layout_};
     Problems problems;
-    const ImageFinder findImage = [&](const std::string& name) { return images.find(name); };
+    const ImageFinder findImage = ImageFinder::ByPlatform{
+        [&](const std::string& name, const auto& platform) { return findFor(name, platform); }};
     NamedContexts contexts{layout_, request_, findImage, [this] { events_.throwIfInterrupted(); }};
     const Plan plan = planStages(file_, scope_, findImage, &problems,
                                  [&](const std::string& name) { return contexts.find(name); });
@@ -136,6 +137,16 @@ class Build {
   }
 
  private:
+  [[nodiscard]] std::optional<store::Image> findFor(
+      const std::string& name, const std::optional<parser::Platform>& platform) const {
+    std::optional<store::Platform> wanted;
+    if (platform) {
+      wanted = store::Platform{platform->os, platform->architecture, platform->variant,
+                               platform->osVersion};
+    }
+    return store::Images{layout_, wanted}.find(name);
+  }
+
   [[nodiscard]] Outline outline(const Plan& plan) {
     Outline outline;
     outline.buildId = result_.buildId = fs::randomHex(8);
@@ -460,6 +471,7 @@ class Build {
                          label.text.starts_with("RUN") ? "run" : "context", label.text);
     Trace::Span unpacking = Trace::beginStep(request_.trace, label.number, label.line, "unpack",
                                              "layers below that are not there");
+    if (job.command) requireRunnable(state.config.platform);
     co_await unpackMissing(events_, layout_, state.snapshot);
     unpacking.end();
     if (request_.hasExplanations) progress_.stepExplained(label, attempt.why);
@@ -575,8 +587,8 @@ class Build {
   std::optional<StatCache> statCache_;
   Sealer sealer_;
   Events events_;
-  Workshop workshop_{layout_, scope_, context_, nullptr, events_, progress_,
-                     {},      {},     remoteAccess(request_.step)};
+  Workshop workshop_{
+      layout_, scope_, context_, nullptr, events_, progress_, {}, {}, remoteAccess(request_.step)};
   std::map<int, StageState> states_;  // of finished stages
   std::map<int, int> firstNumber_;    // of the steps of each needed stage
   struct Report {

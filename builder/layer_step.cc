@@ -60,6 +60,8 @@ void addEpoch(Hasher& hasher, const Scope& scope) {
   const auto& epoch = scope.request->sourceDateEpoch;
   hasher.field(std::uint64_t{epoch ? 1U : 0U});
   hasher.field(static_cast<std::uint64_t>(epoch.value_or(0)));
+  // --rewrite-timestamp=false: the epoch is there and leaves the layers alone.
+  if (epoch && !scope.request->layerEpoch()) hasher.field("times kept");
 }
 
 namespace {

@@ -58,7 +58,7 @@ class ImageFinder {
   // NOLINTNEXTLINE(google-explicit-constructor): a function is given where a finder is wanted
   ImageFinder(ByPlatform find) : find_(std::move(find)) {}
   template <class Find>
-    requires std::is_invocable_v<Find, const std::string&>
+  requires std::is_invocable_v<Find, const std::string&>
   // NOLINTNEXTLINE(google-explicit-constructor): the same, for one that knows no platforms
   ImageFinder(Find find)
       : find_([by = ByName{std::move(find)}](const std::string& name, const auto&) {

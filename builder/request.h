@@ -27,7 +27,7 @@ struct Request {
   bool isContextTemporary = false;     // it vanishes with the build: nothing remembers its files
   std::optional<std::int64_t> contextTime;  // of a context from elsewhere (dockerfile.md 7.6)
   std::vector<std::pair<std::string, std::string>> contexts;  // --build-context
-  std::vector<std::string> names;      // normalised, full form
+  std::vector<std::string> names;                             // normalised, full form
   std::vector<std::pair<std::string, std::string>> buildArgs;
   std::string target;
   std::vector<std::pair<std::string, std::string>> labels;
@@ -42,6 +42,11 @@ struct Request {
   std::optional<std::int64_t> sourceDateEpoch;
   std::vector<parser::Platform> platforms;  // asked for; empty: this machine's
   OutputRequest output;
+  // No file of a new layer is later.
+  [[nodiscard]] std::optional<std::int64_t> layerEpoch() const {
+    const bool isKept = output.layerTimes == OutputRequest::LayerTimes::keep;
+    return isKept ? std::nullopt : sourceDateEpoch;
+  }
   std::optional<std::int64_t> cacheTtl;  // seconds; older cache records do not count
   bool isDryRun = false;                 // finds out what would run, and makes nothing
   bool hasExplanations = false;          // Progress::stepExplained is wanted

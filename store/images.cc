@@ -192,8 +192,7 @@ Image Images::load(const Descriptor& descriptor, int nesting) const try {
   if (isIndexType(descriptor.mediaType)) {
     if (nesting >= kMaxNesting) throw Error{Kind::corrupt, "the image index is nested too deeply"};
     const Index index = parseIndex(bytes, descriptor.digest.str());
-    return load(pickPlatform(index, descriptor, platform_.value_or(Platform::host())),
-                nesting + 1);
+    return load(pickPlatform(index, descriptor, platform_.value_or(Platform::host())), nesting + 1);
   }
   Image image;
   image.manifestDescriptor = descriptor;
