@@ -649,7 +649,9 @@ Result buildAll(const Request& request, const parser::Dockerfile& file, const st
     if (!request.isDryRun) images.push_back(one.image());
   }
   if (request.isDryRun) return result;
+  Trace::Span exporting = Trace::begin(request.trace, "scheduler", "export", "result");
   const Delivered delivered = deliver(layout, request, std::move(images), progress);
+  exporting.end();
   result.bytes = delivered.bytes;
   result.newBytes = delivered.newBytes;
   if (request.output.squash != OutputRequest::Squash::no) result.wasted.clear();

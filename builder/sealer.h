@@ -15,8 +15,8 @@
 #include "builder/progress.h"
 #include "builder/snapshot.h"
 #include "builder/step_locks.h"
-#include "builder/trace.h"
 #include "builder/step_options.h"
+#include "builder/trace.h"
 #include "store/layout.h"
 
 namespace img::builder {

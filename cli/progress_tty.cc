@@ -170,7 +170,7 @@ std::vector<const StepView*> TtyProgress::chosenSteps(size_t room, size_t& hidde
   for (const auto& [number, step] : host().view.steps) steps.push_back(&step);
   hidden = 0;
   if (steps.size() <= room) return steps;
-  if (room > 0) --room;  // for the line that says how many are hidden
+  if (room > 1) --room;  // for the line that says how many are hidden
   std::stable_sort(steps.begin(), steps.end(), [](const StepView* a, const StepView* b) {
     if (a->isOver() != b->isOver()) return !a->isOver();
     return a->isOver() && a->endMs > b->endMs;
@@ -254,13 +254,14 @@ std::vector<TtyProgress::Line> TtyProgress::frame(const TerminalSize& size) cons
 
   const auto running = static_cast<size_t>(host().view.count(StepView::State::running));
   size_t room = height - 1;
-  const size_t forTails = room - std::min(room, running);
+  const size_t forOthers = host().view.steps.size() > running ? 1 : 0;
+  const size_t forTails = room - std::min(room, running + forOthers);
   const auto shares =
       shareTails(isLast ? 0 : std::min(static_cast<size_t>(terminal_.logLines), forTails));
   for (const auto& [number, count] : shares) room -= count;
   size_t hidden = 0;
   const std::vector<const StepView*> steps = chosenSteps(room, hidden);
-  if (hidden > 0 && room > 0) {
+  if (hidden > 0 && room > 1) {
     lines.push_back(
         {fitColumns(fmt::format("   {} {} more steps", cut, hidden), width, cut), ' ', true});
   }

@@ -120,7 +120,7 @@ class Progress(harness.TestCase):
         self.build()
         shown = self.build("--progress", "plain")
         self.assertRegex(shown.err, r"(?m)^#2 CACHED$")
-        self.assertNotIn("left 1", shown.err)
+        self.assertNotRegex(shown.err, r"(?m)^#\d+ \d+\.\d{3} ")
 
     def test_plain_says_how_a_step_failed(self):
         shown = self.build("--progress", "plain", dockerfile=FAILING, check=False)
@@ -193,7 +193,7 @@ class Progress(harness.TestCase):
         failed = self.build("-q", dockerfile=FAILING, check=False)
         self.assertEqual((failed.code, failed.out), (7, ""))
         self.assertTrue(failed.err.startswith("::error::fake\nthe reason\nerror: RUN failed"), failed.err)
-        self.assertNotIn("before", failed.err)
+        self.assertNotRegex(failed.err, "(?m)^before$")
 
     def test_a_style_comes_from_the_environment_and_is_checked(self):
         self.build()
@@ -325,12 +325,12 @@ class OnATerminal(harness.TestCase):
         terminal = self.start(TWO_STAGES)
         self.assertEqual(terminal.finish(), 0)
         lines = terminal.screen()
-        self.assertRegex(lines[0], r"^\[\+\] built app:latest   \d+\.\ds   \d/\d done   3 cached$")
+        self.assertRegex(lines[0], r"^\[\+\] built app:latest   \d+\.\ds   \d/\d done   2 cached$")
         self.assertEqual(sum(line.startswith(" ✔ [") for line in lines), 3, lines)
-        self.assertEqual(sum(line.startswith(" = [") for line in lines), 3, lines)
+        self.assertEqual(sum(line.startswith(" = [") for line in lines), 2, lines)
         self.assertTrue(any(line.startswith("built docker.io/library/app:latest") for line in lines), lines)
-        self.assertFalse(any("left 1" in line for line in lines), "finished steps collapse")
-        self.assertIn("left 1", terminal.bytes.decode())
+        self.assertFalse(any(line.startswith("     left 1") for line in lines), "finished steps collapse")
+        self.assertIn("     left 1", re.sub(r"\x1b\[[0-9;]*m", "", terminal.bytes.decode()))
         self.assertIn("\x1b[32m✔\x1b[0m", terminal.bytes.decode())
 
     def test_frames_keep_within_a_small_terminal(self):
