@@ -252,8 +252,12 @@ class Planner {
             scope_, syntax, fmt::format("stages depend on each other: {} -> {}", from, from), from);
       }
       if (*index > stage.index) {
-        throw instructionError(scope_, syntax,
-                               fmt::format("stage {} is defined later", text::quote(from)), from);
+        throw instructionError(
+            scope_, syntax,
+            fmt::format("stage {} {}", text::quote(from),
+                        syntax.keyword == "RUN" ? "must be defined before it is mounted"
+                                                : "is defined later"),
+            from);
       }
       source.stage = index;
       visit(*index);

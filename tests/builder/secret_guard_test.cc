@@ -63,7 +63,7 @@ TEST(SecretGuard, FindsLongBase64ThatIsBrokenIntoLines) {
   const SecretGuard guard{{{"key", key}}};
   fs::TempDir temp;
   writeFile(temp.fd(), "key", key);
-  const Output output = runProgram({"base64", temp.path() + "/key"});
+  const img::Output output = runProgram({"base64", temp.path() + "/key"});
   ASSERT_EQ(output.status.code, 0);
   ASSERT_NE(output.out.find('\n'), output.out.size() - 1);
   EXPECT_EQ(guard.find(output.out), "key");
