@@ -1,6 +1,7 @@
 #include "builder/http_source.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -44,6 +45,7 @@ std::optional<Fd> openChecked(const store::Layout& layout, const HttpFile& file)
   if (!S_ISREG(st.st_mode) || static_cast<std::uint64_t>(st.st_size) != file.size ||
       hashOf(*fd) != file.digest)
     return std::nullopt;
+  sys::check([&] { return ::lseek(fd->get(), 0, SEEK_SET); }, "rewind {}", file.path);
   return fd;
 }
 

@@ -22,6 +22,7 @@ class Http:
     def __init__(self, files=None, git=None, tls=None):
         self.files, self.git, self.seen, self.failures = dict(files or {}), git, [], 0
         self.elsewhere = None  # another Http, for redirects
+        self.authorization = None  # what /private wants
         outer = self
 
         class Bound(Handler):
@@ -94,8 +95,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "to-file":
             return self.answer(302, Location="file:///etc/passwd")
         if kind == "private":
-            wanted = urllib.parse.unquote(rest)
-            if self.headers.get("Authorization") != wanted:
+            if state.authorization is None or self.headers.get("Authorization") != state.authorization:
                 return self.answer(401)
             return self.answer(200, b"private\n")
         if kind == "coded":

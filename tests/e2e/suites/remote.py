@@ -175,9 +175,9 @@ class Fetch(RemoteCase):
     def test_it_has_no_privileges_while_it_works(self):
         server = self.serve()
         with tempfile.TemporaryFile(dir=self.dir) as body, open(self.dir / "other", "w") as other:
-            process = subprocess.Popen([harness.Img(self.dir).path("img-remote"), "fetch"], stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE, pass_fds=[other.fileno()],
-                                       preexec_fn=lambda: os.dup2(body.fileno(), 3))
+            process = subprocess.Popen(["sh", "-c", f"exec \"$0\" fetch 3<&{body.fileno()}",
+                                        harness.Img(self.dir).path("img-remote")], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, pass_fds=[body.fileno(), other.fileno()])
             process.stdin.write(json.dumps({"url": server.url + "/stalls", "stall_seconds": 1, "tries": 1}).encode())
             process.stdin.close()
             while not server.seen:
@@ -299,6 +299,21 @@ class AddHttp(RemoteCase):
         self.assertIn("is a remote source; use ADD", shown)
         self.assertEqual(list((program.store / "ingest").iterdir()), [])
 
+    def test_credentials_of_the_host(self):
+        server, other = self.serve(), self.serve({"/a.txt": b"elsewhere\n"})
+        server.elsewhere = other
+        program = self.img(busybox=False)
+        token = self.write({"token": "s3cret-token\n"}, under="secrets") / "token"
+        secret = ["--secret", f"id=HTTP_AUTH_TOKEN_{server.host},src={token}"]
+        server.authorization = "Bearer s3cret-token"
+        self.build(program, f"FROM scratch\nADD {server.url}/private /a\nADD {server.url}/leave/a.txt /b\n", *secret)
+        self.assertEqual(self.layer(program, number=0)["a"].data, b"private\n")
+        self.assertEqual(self.layer(program, number=1)["b"].data, b"elsewhere\n")
+        self.assertNotIn("Authorization", other.seen[-1][2])
+        basic = self.write({"header": "Basic c29tZWJvZHk6cGFzcw==\n"}, under="secrets") / "header"
+        server.authorization = "Basic c29tZWJvZHk6cGFzcw=="
+        self.build(program, f"FROM scratch\nADD {server.url}/private /a\n", "--secret", f"id=HTTP_AUTH_HEADER_127.0.0.1,src={basic}")
+
     def test_without_img_remote_the_error_says_so(self):
         program = self.img(busybox=False, env={"IMG_REMOTE": "/nonexistent/img-remote"})
         shown = self.fails(program, "FROM scratch\nADD http://127.0.0.1:1/a /a\n")
@@ -397,10 +412,27 @@ class AddGit(RemoteCase):
         self.assertEqual(sorted(self.add(self.url, flags="--exclude=sub")), ["in", "in/f", "in/run.sh"])
 
     def test_credentials(self):
-        self.server.git["authorization"] = "basic eC1hY2Nlc3MtdG9rZW46czNjcmV0"
+        self.server.git["authorization"] = "basic eC1hY2Nlc3MtdG9rZW46czNjcmV0LXRva2Vu"
         shown = self.refused(self.url)
         self.assertIn("git cannot read the repository", shown)
         self.assertIn("GIT_AUTH_TOKEN", shown)
+        token = self.write({"token": "s3cret-token\n"}, under="secrets") / "token"
+        self.assertIn("in/f", self.add(self.url, "--secret", f"id=GIT_AUTH_TOKEN,src={token}"))
+        self.assertIn("in/.git/HEAD", self.add(self.url, "--secret", f"id=GIT_AUTH_TOKEN.{self.server.host},src={token}",
+                                               flags="--keep-git-dir"))
+        run(["sh", "-c", "! grep -r s3cret-token " + str(self.program.store)])
+
+    def test_credentials_go_to_no_other_host(self):
+        other = self.serve(git=self.server.git)
+        inner = servers.Repository(self.root, "inner")
+        inner.commit({"deep": "deep\n"})
+        self.repository.git("submodule", "--quiet", "add", str(inner.bare), "mod")
+        self.repository.git("config", "-f", ".gitmodules", "submodule.mod.url", other.url + "/git/inner.git")
+        self.repository.commit({})
+        token = self.write({"token": "s3cret-token\n"}, under="secrets") / "token"
+        self.assertIn("in/mod/deep", self.add(self.url, "--secret", f"id=GIT_AUTH_TOKEN,src={token}"))
+        self.assertTrue(all("Authorization" in headers for _, _, headers in self.server.seen))
+        self.assertFalse([headers for _, _, headers in other.seen if "Authorization" in headers])
 
     def test_what_is_refused(self):
         for source, reason in (("#no-such", "there is no branch or tag"), ("#main:none", "there is no folder"),
@@ -438,3 +470,184 @@ class AddGit(RemoteCase):
             pack.chmod(0o600)
             pack.write_bytes(pack.read_bytes()[:-30])
         self.assertIn("in/f", self.add(self.url, flags="--exclude=none"))
+
+class Contexts(RemoteCase):
+    """CONTEXT that is no folder."""
+
+    FILES = {"Dockerfile": b"FROM scratch\nCOPY . /in/\n", "a": b"a\n", "sub/b": b"b\n", ".dockerignore": b"a\n",
+             "other/My.Dockerfile": b"FROM scratch\nCOPY a /other\n"}
+
+    def setUp(self):
+        super().setUp()
+        self.program = self.img(busybox=False)
+
+    def built(self, context, *args, **kwargs):
+        self.program("build", "-t", "x", *args, context, **kwargs)
+        self.assertEqual(list((self.program.store / "ingest").iterdir()), [])
+        return self.layer(self.program)
+
+    def refused(self, context, *args, code=1, **kwargs):
+        shown = self.program("build", "-t", "x", *args, context, check=False, **kwargs)
+        self.assertEqual(shown.code, code, str(shown))
+        return shown.err
+
+    def test_tar_on_stdin_in_every_compression(self):
+        plain = tar_of(self.FILES)
+        zstd = run(["zstd", "-q", "-c"], stdin=plain).raw
+        for name, data in (("plain", plain), ("gzip", tar_of(self.FILES, "w:gz")), ("bzip2", tar_of(self.FILES, "w:bz2")),
+                           ("xz", tar_of(self.FILES, "w:xz")), ("zstd", zstd)):
+            with self.subTest(name):
+                layer = self.built("-", stdin=data)
+                # Q26: the ignore file is a file as any other.
+                self.assertEqual((layer["in/a"].data, layer["in/sub/b"].data), (b"a\n", b"b\n"))
+                self.assertIn("in/.dockerignore", layer)
+
+    def test_dockerfile_inside_the_tar(self):
+        self.assertEqual(self.built("-", "-f", "other/My.Dockerfile", stdin=tar_of(self.FILES))["other"].data, b"a\n")
+        self.assertIn("no Dockerfile at", self.refused("-", "-f", "none", stdin=tar_of(self.FILES)))
+        self.assertIn("no Dockerfile in", self.refused("-", stdin=tar_of({"a": b"a"})))
+
+    def test_an_ignore_file_that_does_not_apply_is_noted(self):
+        shown = run([self.program.path(), "--root", self.program.store, "--log-level", "info", "build", "-t", "x", "-"],
+                    stdin=tar_of(self.FILES))
+        self.assertIn("the .dockerignore of standard input is not applied", shown.err)
+
+    def test_dockerfile_on_stdin_has_no_context(self):
+        self.program("build", "-t", "x", "-", stdin="FROM scratch\nLABEL a=b\n")
+        self.assertEqual(self.program.image("x").config["Labels"], {"a": "b"})
+        self.assertIn("no build context", self.refused("-", stdin="FROM scratch\nCOPY a /\n"))
+        self.refused("-", "-f", "Dockerfile", stdin="FROM scratch\n", code=125)
+        self.refused("-", "-f", "-", stdin="FROM scratch\n", code=125)
+
+    def test_dockerfile_on_stdin_with_a_folder(self):
+        context = self.write({"a": "a\n", "Dockerfile": "broken\n"})
+        self.assertEqual(self.built(context, "-f", "-", stdin="FROM scratch\nCOPY a /from\n")["from"].data, b"a\n")
+
+    def test_hostile_tar(self):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            info = tarfile.TarInfo("../escaped")
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"x"))
+        self.refused("-", stdin=out.getvalue())
+        self.assertFalse((self.program.store / "ingest/escaped").exists())
+        self.assertEqual(list((self.program.store / "ingest").iterdir()), [])
+
+    def test_archive_of_a_url(self):
+        server = self.serve({"/c.tar.gz": tar_of(self.FILES, "w:gz")})
+        self.assertEqual(self.built(server.url + "/c.tar.gz")["in/a"].data, b"a\n")
+        self.assertEqual(self.built(server.url + "/c.tar.gz", "-f", "other/My.Dockerfile")["other"].data, b"a\n")
+        self.assertIn("the server answered 404", self.refused(server.url + "/none"))
+
+    def test_a_url_that_is_a_dockerfile(self):
+        server = self.serve({"/Dockerfile.txt": b"FROM scratch\nCOPY context /as-file\n"})
+        self.assertIn(b"as-file", self.built(server.url + "/Dockerfile.txt")["as-file"].data)
+        context = self.write({"a": "a\n", "context": "own\n"})
+        self.assertEqual(self.built(context, "-f", server.url + "/Dockerfile.txt")["as-file"].data, b"own\n")
+
+    def test_git_repository_and_the_time_of_its_commit(self):
+        harness.require("git")
+        root = self.dir / "repositories"
+        root.mkdir()
+        server = self.serve(git={"root": root})
+        repository = servers.Repository(root, "r")
+        repository.commit({"Dockerfile": "FROM scratch\nCOPY . /in/\n", "a": "a\n",
+                           "sub/Dockerfile": "FROM scratch\nCOPY . /sub/\n", "sub/b": "b\n"})
+        url = server.url + "/git/r.git"
+        layer = self.built(url)
+        self.assertEqual(layer["in/a"].data, b"a\n")
+        self.assertNotIn("in/.git", layer)
+        self.assertEqual(self.built(url + "#main:sub")["sub/b"].data, b"b\n")
+        self.assertIn("in/.git/HEAD", self.built(url, "--build-arg", "BUILDKIT_CONTEXT_KEEP_GIT_DIR=1"))
+        first = self.built(url, "--build-arg", "SOURCE_DATE_EPOCH=context")
+        self.assertEqual(first["in/a"].mtime, 1_700_000_000)
+        self.assertEqual(self.program.image("x").document["created"], "2023-11-14T22:13:20Z")
+        local = self.write({"Dockerfile": "FROM scratch\nCOPY . /in/\n"}, under="local")
+        self.built(local, "--build-arg", "SOURCE_DATE_EPOCH=context")
+        self.assertNotEqual(self.program.image("x").document["created"], "2023-11-14T22:13:20Z")
+
+
+class NamedContexts(RemoteCase):
+    def setUp(self):
+        super().setUp()
+        self.program = self.img()
+        self.folder = self.write({"f": "from the folder\n", "skip": "s\n", ".dockerignore": "skip\n"}, under="named")
+
+    def with_contexts(self, dockerfile, *contexts, code=0):
+        options = [word for context in contexts for word in ("--build-context", context)]
+        shown = self.build(self.program, dockerfile, *options, check=False)
+        self.assertEqual(shown.code, code, str(shown))
+        return shown.err if code else self.layer(self.program)
+
+    def test_folder_as_source_base_and_mount(self):
+        context = f"lib={self.folder}"
+        layer = self.with_contexts("FROM scratch\nCOPY --from=lib / /in/\n", context)
+        self.assertEqual(sorted(layer), ["in", "in/.dockerignore", "in/f"])
+        self.assertEqual((layer["in/f"].uid, layer["in/f"].data), (0, b"from the folder\n"))
+        self.assertEqual(sorted(self.with_contexts("FROM lib\nLABEL a=b\n", context)), [".dockerignore", "f"])
+        self.assertEqual(self.program.image("x").config["Labels"], {"a": "b"})
+        self.with_contexts("FROM busybox\nRUN --mount=type=bind,from=lib,target=/m cp /m/f /copied\n", context)
+        self.assertEqual(self.layer(self.program)["copied"].data, b"from the folder\n")
+
+    def test_a_change_in_the_folder_is_noticed(self):
+        dockerfile, context = "FROM scratch\nCOPY --from=lib f /f\n", f"lib={self.folder}"
+        self.with_contexts(dockerfile, context)
+        (self.folder / "f").write_text("changed\n")
+        self.assertEqual(self.with_contexts(dockerfile, context)["f"].data, b"changed\n")
+
+    def test_it_replaces_a_stage_and_an_image(self):
+        dockerfile = "FROM nowhere/none AS tools\nRUN false\nFROM scratch\nCOPY --from=tools /f /f\n"
+        self.assertEqual(self.with_contexts(dockerfile, f"TOOLS={self.folder}")["f"].data, b"from the folder\n")
+        self.assertIn("f", self.with_contexts("FROM library/nowhere:latest\n", f"nowhere={self.folder}"))
+
+    def test_images(self):
+        base = self.write({"Dockerfile": "FROM scratch\nCOPY Dockerfile /d\nONBUILD LABEL fired=yes\n"}, under="base")
+        self.program.build(base, "other")
+        self.with_contexts("FROM alias\nCOPY local.txt /l\n", "alias=docker-image://other")
+        self.assertEqual(self.program.image("x").config["Labels"], {"fired": "yes"})
+        self.assertEqual(sorted(self.with_contexts("FROM alias\nCOPY local.txt /l\n", "alias=docker-image://scratch")),
+                         ["l"])
+        self.assertIn("the store has no image", self.with_contexts("FROM alias\n", "alias=docker-image://none", code=1))
+
+    def test_oci_layout(self):
+        base = self.write({"Dockerfile": "FROM scratch\nCOPY Dockerfile /d\n"}, under="base")
+        other = self.img(self.dir / "other-store", busybox=False)
+        other.build(base, "given:1")
+        self.with_contexts("FROM alias\nCOPY local.txt /l\n", f"alias=oci-layout://{other.store}:1")
+        self.assertEqual(len(self.program.image("x").layers), 2)
+        digest = other.image("given:1").digest
+        self.assertIn("from", self.with_contexts("FROM scratch\nCOPY --from=alias /d /from\n",
+                                                 f"alias=oci-layout://{other.store}@{digest}"))
+        shown = self.with_contexts("FROM alias\n", f"alias=oci-layout://{other.store}:2", code=1)
+        self.assertIn("there is no image", shown)
+        self.assertIn("given:1", shown)
+        names = {d.get("annotations", {}).get("org.opencontainers.image.ref.name")
+                 for d in json.loads((self.program.store / "index.json").read_text())["manifests"]}
+        self.assertNotIn("docker.io/library/given:1", names)
+
+    def test_urls(self):
+        server = self.serve({"/c.tar": tar_of({"t": b"from the tar\n"}), "/one": b"a single file\n"})
+        self.assertEqual(self.with_contexts("FROM scratch\nCOPY --from=u t /t\n", f"u={server.url}/c.tar")["t"].data,
+                         b"from the tar\n")
+        self.assertEqual(self.with_contexts("FROM scratch\nCOPY --from=u context /t\n", f"u={server.url}/one")["t"].data,
+                         b"a single file\n")
+
+    def test_platforms_and_the_last_one(self):
+        other = self.write({"f": "other\n"}, under="named2")
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+        dockerfile = "FROM scratch\nCOPY --from=lib f /f\n"
+        for contexts, content in (([f"lib={other}", f"lib={self.folder}"], b"from the folder\n"),
+                                  ([f"lib::linux/{machine}={self.folder}", f"lib={other}"], b"from the folder\n"),
+                                  ([f"lib::linux/s390x={self.folder}", f"lib={other}"], b"other\n")):
+            with self.subTest(contexts):
+                self.assertEqual(self.with_contexts(dockerfile, *contexts)["f"].data, content)
+
+    def test_unused_ones_are_not_opened(self):
+        self.with_contexts("FROM scratch\nCOPY local.txt /l\n", "a=/nonexistent", "b=http://127.0.0.1:1/x",
+                           "c=docker-image://none")
+
+    def test_what_is_refused(self):
+        for context in ("scratch=/tmp", "context=/tmp", "noequals", "=x", "a=", "a=target:b"):
+            with self.subTest(context):
+                self.with_contexts("FROM scratch\nCOPY local.txt /l\n", context, code=125)
+        self.assertIn("is not a folder", self.with_contexts("FROM lib\n", "lib=/nonexistent", code=1))
