@@ -123,12 +123,25 @@ void TreeCopier::writeFile(const std::string& name, std::string_view content,
   sys::fchmod(file.get(), options_.mode ? options_.mode->apply(0644, false) : 0644);
 }
 
+// Where `name` in the folder `dir` lies for the user: below the root, or below the upper, which is
+// the same place.
+std::string TreeCopier::shownPath(int dir, const std::string& name) const {
+  const auto link = [](int fd) { return sys::readlinkat(AT_FDCWD, sys::procPath(fd)); };
+  std::string path = link(dir) + "/" + name;
+  for (const int base : {upper_, root_}) {
+    const std::string prefix = base >= 0 ? link(base) + "/" : "/";
+    if (prefix == "/" || !path.starts_with(prefix)) continue;
+    path.erase(0, prefix.size() - 1);
+    break;
+  }
+  return text::escape(path.starts_with("//") ? path.substr(1) : path, 500);
+}
+
 void TreeCopier::claim(int dir, const std::string& name) {
   const struct stat st = sys::fstat(dir);
   if (written_.emplace(st.st_dev, st.st_ino, name).second) return;
-  throw Error::make(Kind::failed,
-                    "several files would be written to {}; end the destination with \"/\"",
-                    text::quote(name));
+  throw Error::make(Kind::failed, "several files would be written to {}; end it with \"/\"",
+                    shownPath(dir, name));
 }
 
 void TreeCopier::copyChildren(int from, const std::string& contextPath, const std::string& path,
@@ -178,7 +191,7 @@ void TreeCopier::open(Target& target) const {
     const struct stat old = sys::fstatat(parent, target.name);
     if (!S_ISDIR(old.st_mode)) {
       throw Error::make(Kind::failed, "{} exists and is not a directory (it is a {})",
-                        text::escape(target.name), typeName(old.st_mode));
+                        shownPath(parent, target.name), typeName(old.st_mode));
     }
   }
   target.fd = sys::openat(parent, target.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
@@ -207,7 +220,7 @@ void TreeCopier::makeRoom(int toDir, const std::string& name) const {
   const auto old = sys::tryFstatat(toDir, name);
   if (!old) return;
   if (S_ISDIR(old->st_mode))
-    throw Error::make(Kind::failed, "{} exists and is a directory", text::escape(name));
+    throw Error::make(Kind::failed, "{} exists and is a directory", shownPath(toDir, name));
   sys::unlinkat(toDir, name, 0);  // never written through
 }
 

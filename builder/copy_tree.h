@@ -68,6 +68,7 @@ class TreeCopier {
   [[nodiscard]] mode_t modeOf(const struct stat& st) const;
   bool linkIfKnown(const struct stat& st, int toDir, const std::string& toName);
   void claim(int dir, const std::string& name);
+  [[nodiscard]] std::string shownPath(int dir, const std::string& name) const;
 
   std::optional<Fd> openInUpper(int fd, int flags) const;
   void linkInUpper(int file, int toDir, const std::string& toName) const;

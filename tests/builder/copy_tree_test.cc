@@ -144,10 +144,10 @@ TEST_F(CopyTree, ReplacesAFileAndNeverWritesThroughALink) {
 TEST_F(CopyTree, RefusesAFolderOverAFileAndAFileOverAFolder) {
   writeFile(from_.get(), "d/x/f", "1");
   writeFile(to_.get(), "dst/x", "file");
-  EXPECT_EQ(errorOf("d", "/dst"), "x exists and is not a directory (it is a file)");
+  EXPECT_EQ(errorOf("d", "/dst"), "/dst/x exists and is not a directory (it is a file)");
   writeFile(from_.get(), "e/y", "1");
   sys::mkdirat(to_.get(), "dst/y", 0755);
-  EXPECT_EQ(errorOf("e", "/dst"), "y exists and is a directory");
+  EXPECT_EQ(errorOf("e", "/dst"), "/dst/y exists and is a directory");
 }
 
 TEST_F(CopyTree, RefusesALinkToAFolderBelowTheDestination) {
@@ -155,7 +155,7 @@ TEST_F(CopyTree, RefusesALinkToAFolderBelowTheDestination) {
   sys::mkdirat(to_.get(), "real", 0755);
   sys::mkdirat(to_.get(), "dst", 0755);
   sys::symlinkat("/real", to_.get(), "dst/x");
-  EXPECT_EQ(errorOf("d", "/dst"), "x exists and is not a directory (it is a symbolic link)");
+  EXPECT_EQ(errorOf("d", "/dst"), "/dst/x exists and is not a directory (it is a symbolic link)");
 }
 
 TEST_F(CopyTree, AppliesOwnerAndModeToFilesAndFolders) {
