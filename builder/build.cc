@@ -100,8 +100,7 @@ class Build {
 
   Result run() {
     Problems problems;
-    const ImageFinder findImage = ImageFinder::ByPlatform{
-        [&](const std::string& name, const auto& platform) { return findFor(name, platform); }};
+    const ImageFinder findImage = ImageFinder::ByPlatform{[&](const std::string& name, const auto& platform) { return findFor(name, platform); }};
     NamedContexts contexts{layout_, request_, findImage, [this] { events_.throwIfInterrupted(); }};
     const Plan plan = planStages(file_, scope_, findImage, &problems,
                                  [&](const std::string& name) { return contexts.find(name); });
@@ -185,16 +184,22 @@ class Build {
   // An interrupted build has no failed step, and one whose lower layers could not be sealed none
   // that anybody could enter.
   void keepFailure(Error& error) {
-    if (!failure_ || !request_.keepsFailedStep || !sealer_.isIdle()) return;
+    if (!failure_ || !sealer_.isIdle()) return;
+    FailedStep& step = failure_->step;
     try {
-      FailedStep& step = failure_->step;
+      copyFromFailedStep(layout_, failure_->below.snapshot, step.layer, request_.failureCopies);
+    } catch (const Error& trouble) {
+      progress_.warning(trouble);
+    }
+    if (!request_.keepsFailedStep) return;
+    try {
       step.exitCode = error.exitCode().value_or(1);
       step.error = error.cause();
       step.base = writeStageImage(layout_, failure_->below, request_, progress_);
       keepFailedStep(layout_, step);
       error.hint(fmt::format("look around in the failed step: img debug {}", step.buildId));
     } catch (const Error& trouble) {
-      log::warn("the failed step could not be kept: {}", trouble.cause());
+      progress_.warning(trouble);
     }
   }
 
@@ -283,9 +288,10 @@ class Build {
     } catch (Error& error) {
       progress_.stepFailed(label, error.cause());
       error.at(positionOf(file_, step.syntax));
-      if (error.stage().empty())
-        error.stage(stepPlace(planned, label.number - firstNumber_.at(planned.index) + 1,
-                              countSteps(planned)));
+      if (error.stage().empty()) {
+        const int number = label.number - firstNumber_.at(planned.index) + 1;
+        error.stage(stepPlace(planned, number, countSteps(planned)));
+      }
       throw;
     }
     report.step.seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
@@ -313,6 +319,7 @@ class Build {
     }
     noteNeeds(planned, step, state, label);
     if (job->lateKey && areInputsKnown(planned, step)) job->key = co_await job->lateKey();
+    co_await stopAt(request_.debug.beforeLine, step, *job, state, "before");
     Attempt attempt;
     attempt.isLookedUp = isCacheUsed(planned);
     if (request_.isDryRun) {
@@ -333,6 +340,7 @@ class Build {
     reports_.at(label.number).layer = attempt.layer;
     state.snapshot.layers.push_back(attempt.layer);
     recordHistory(state, job->createdBy, attempt.layer);
+    co_await stopAt(request_.debug.afterLine, step, *job, state, "after");
   }
 
   void noteNeeds(const PlannedStage& planned, const parser::Step& step, const StageState& state,
@@ -477,13 +485,7 @@ class Build {
     if (request_.hasExplanations) progress_.stepExplained(label, attempt.why);
     progress_.stepStarted(label, attempt.why.miss);
     const auto begin = Events::Clock::now();
-    attempt.layer = newLayer(layout_);
-    try {
-      co_await job.execute(*attempt.layer, state.snapshot);
-    } catch (const Error&) {
-      noteFailure(job, attempt.layer, state, label);
-      throw;
-    }
+    co_await fillLayer(job, attempt, state, label);
     if (job.command) succeeded_.insert(stepOrigin(request_.contextDir, label));
     attempt.layer->created = attempt.record->at = currentTime();
     attempt.record->seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
@@ -499,6 +501,51 @@ class Build {
                  std::move(attempt.record)},
                 state.snapshot);
     state.snapshot.key = stateAfter(job, key, state.snapshot.key);
+  }
+
+  // With --debug a step may be tried more than once.
+  Task<> fillLayer(LayerStep& job, Attempt& attempt, StageState& state, const StepLabel& label) {
+    for (;;) {
+      attempt.layer = newLayer(layout_);
+      std::optional<Error> failure;
+      try {
+        co_await job.execute(*attempt.layer, state.snapshot);
+        co_return;
+      } catch (const Error& error) {
+        failure = error;
+      }
+      auto answer = DebugRequest::Answer::abort;
+      if (request_.debug.onFailure && job.openShell) {
+        co_await openShell(job, *attempt.layer, state, failure->cause());
+        answer = request_.debug.ask();
+      }
+      if (answer == DebugRequest::Answer::abort) {
+        noteFailure(job, attempt.layer, state, label);
+        throw *failure;
+      }
+      if (answer == DebugRequest::Answer::keep) {
+        state.config.labels["img.debug"] = "true";
+        attempt.layer->isRepeatable = false;  // no later build may get it
+        co_return;
+      }
+    }
+  }
+
+  Task<> openShell(LayerStep& job, Layer& layer, const StageState& state, std::string why) {
+    progress_.suspend();
+    request_.debug.announce(why);
+    co_await job.openShell(layer, state.snapshot);
+    progress_.resume();
+  }
+
+  // before:LINE and after:LINE. What is done there is thrown away.
+  Task<> stopAt(int line, const parser::Step& step, LayerStep& job, const StageState& state,
+                const char* place) {
+    const bool isHere = line >= step.syntax.line && line <= step.syntax.endLine;
+    if (line == 0 || !isHere || !job.openShell) co_return;
+    co_await unpackMissing(events_, layout_, state.snapshot);
+    const LayerRef scratch = newLayer(layout_);
+    co_await openShell(job, *scratch, state, fmt::format("{} line {}", place, line));
   }
 
   void noteFailure(const LayerStep& job, const LayerRef& layer, const StageState& state,
@@ -587,8 +634,8 @@ class Build {
   std::optional<StatCache> statCache_;
   Sealer sealer_;
   Events events_;
-  Workshop workshop_{
-      layout_, scope_, context_, nullptr, events_, progress_, {}, {}, remoteAccess(request_.step)};
+  Workshop workshop_{layout_, scope_, context_, nullptr, events_, progress_,
+                     {},      {},     remoteAccess(request_.step)};
   std::map<int, StageState> states_;  // of finished stages
   std::map<int, int> firstNumber_;    // of the steps of each needed stage
   struct Report {

@@ -1,6 +1,7 @@
 #include "builder/failed_step.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <ctime>
@@ -9,6 +10,9 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "builder/copy_source.h"
+#include "builder/copy_tree.h"
+#include "builder/source_filter.h"
 
 namespace img::builder {
 namespace {
@@ -70,6 +74,22 @@ store::ContainerConfig recordOf(const FailedStep& step) {
 
 }  // namespace
 
+void copyFromFailedStep(const store::Layout& layout, const Snapshot& below, const LayerRef& layer,
+                        const std::vector<std::pair<std::string, std::string>>& copies) {
+  Snapshot all = below;
+  all.layers.push_back(layer);
+  const Fd root = mountReadOnly(layout, all);
+  const Fd host = sys::openDirectory(AT_FDCWD, "/");
+  CopyOptions options;
+  options.owner = {::geteuid(), ::getegid()};
+  for (const auto& [from, to] : copies) {
+    TreeCopier copier{host.get(), options};
+    const SourceRoot source{root.get(), false, nullptr, "the failed step"};
+    for (const CopySource& one : resolveSources(source, from, "--on-fail-copy"))
+      copier.copy({one.handle.get(), one.name, one.contextPath, from}, to, SourceFilter{});
+  }
+}
+
 std::string stepOrigin(const std::string& contextDir, const StepLabel& label) {
   Hasher hasher;
   for (const std::string& part : {contextDir, label.fileName, label.stageName, label.stage})
@@ -110,6 +130,10 @@ void dropFailedSteps(const store::Layout& layout, const std::set<std::string>& o
     if (origins.count(labelOf(record.config, kOriginLabel)) != 0 || isOld(record.config))
       drop(layout, record.config);
   }
+}
+
+const std::string& failedStepText(const store::ContainerConfig& config) {
+  return labelOf(config, kStepLabel);
 }
 
 bool isFailedStep(const store::ContainerConfig& config) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "builder/progress.h"
@@ -34,6 +35,11 @@ struct FailedStep {
   store::Image base;  // what lay below, as an image
 };
 
+// --on-fail-copy: files of the failed step (wildcards as in COPY) to host paths, owned by the
+// caller.
+void copyFromFailedStep(const store::Layout& layout, const Snapshot& below, const LayerRef& layer,
+                        const std::vector<std::pair<std::string, std::string>>& copies);
+
 // Tells "the same step" of a later build, whatever its text is then: Dockerfile, context, stage and
 // place in the stage.
 std::string stepOrigin(const std::string& contextDir, const StepLabel& label);
@@ -45,6 +51,8 @@ void dropFailedSteps(const store::Layout& layout, const std::set<std::string>& o
 
 // The kept steps, newest first.
 std::vector<store::ContainerRecord> listFailedSteps(const store::Layout& layout);
+// "[build 3/4] RUN make"
+const std::string& failedStepText(const store::ContainerConfig& config);
 bool isFailedStep(const store::ContainerConfig& config);
 // BUILD[:STEP] (a prefix of the build's id), a container's name or id, or "last". Throws
 // Kind::notFound.

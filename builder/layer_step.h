@@ -45,6 +45,9 @@ struct LayerStep {
   bool isIndependent = false;  // COPY --link: the key does not cover the state below
   // Fills the fresh layer over the state `below`, whose folders are there (openFolders is cheap).
   std::function<Task<>(Layer& layer, const Snapshot& below)> execute;
+  // RUN: a shell on the caller's terminal in the environment of the step, over `below` and what
+  // `layer` holds already.
+  std::function<Task<>(Layer& layer, const Snapshot& below)> openShell;
   // Adds what the key was made of, but for the state below; called after contentKey, on a miss
   // only.
   std::function<void(InputList& list)> inputs;

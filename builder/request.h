@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -18,6 +19,15 @@ namespace img::builder {
 
 class Trace;
 
+// --debug: where a shell is opened in a RUN. Only with a terminal.
+struct DebugRequest {
+  bool onFailure = false;
+  int beforeLine = 0, afterLine = 0;  // of the Dockerfile; 0: nowhere
+  enum class Answer { retry, keep, abort };
+  std::function<Answer()> ask;                       // after a shell in a failed step
+  std::function<void(const std::string&)> announce;  // tells why a shell opens
+};
+
 struct Request {
   std::string contextDir;      // host path; empty: no context (Dockerfile from stdin)
   std::string dockerfileName;  // as shown in messages
@@ -33,9 +43,13 @@ struct Request {
   std::vector<std::pair<std::string, std::string>> labels;
   bool noCache = false;
   std::vector<std::string> noCacheStages;  // lower case
-  int timeoutSeconds = 0;                  // of the whole build; 0: none
-  int jobs = 0;                            // steps at a time; 0: one per processor
-  std::string network = "default";         // default | none | host
+  bool keepsFailedStep = true;
+  DebugRequest debug;
+  // --on-fail-copy: path in the failed step, absolute path on the host.
+  std::vector<std::pair<std::string, std::string>> failureCopies;
+  int timeoutSeconds = 0;           // of the whole build; 0: none
+  int jobs = 0;                     // steps at a time; 0: one per processor
+  std::string network = "default";  // default | none | host
   std::vector<std::pair<std::string, std::string>> addHosts;
   std::vector<std::string> allow;  // entitlements: network.host, security.insecure
   StepOptions step;                // for every RUN
@@ -47,11 +61,11 @@ struct Request {
     const bool isKept = output.layerTimes == OutputRequest::LayerTimes::keep;
     return isKept ? std::nullopt : sourceDateEpoch;
   }
+  Trace* trace = nullptr;                // where spans go; null: nowhere
   std::optional<std::int64_t> cacheTtl;  // seconds; older cache records do not count
   bool isDryRun = false;                 // finds out what would run, and makes nothing
   bool hasExplanations = false;          // Progress::stepExplained is wanted
   bool hasGitPermissions = false;        // --context-perms=git
-  Trace* trace = nullptr;                // where spans go; null: nowhere
 };
 
 // One step of the plan after the build.

@@ -20,7 +20,9 @@
 #include "builder/run_settings.h"
 #include "builder/step_output.h"
 #include "runtime/launch.h"
+#include "runtime/monitor.h"
 #include "runtime/security.h"
+#include "runtime/terminal.h"
 #include "store/rootfs.h"
 
 namespace img::builder {
@@ -113,12 +115,7 @@ class RunExecution {
   Task<> run(Layer& layer, const Snapshot& below) {
     const MountFolder folder{layer.work->fd()};
     OpenMounts mounts;
-    try {
-      co_await openMounts(shop_, *settings_.mounts, layer.work->fd(), mounts);
-    } catch (const Error& error) {
-      if (error.cause().starts_with("RUN: ")) throw;
-      throw stepError(error, "RUN");
-    }
+    co_await open(mounts, layer);
     runtime::Spec spec = makeSpec(layer, below, mounts);
     Pipe output = Pipe::make();
     spec.standardOutput = output.write.get();
@@ -145,7 +142,43 @@ class RunExecution {
     if (!layer.isRepeatable) warnAboutChange();
   }
 
+  // --debug: `argv` in the same environment, on the caller's terminal. Everything else in this
+  // process waits meanwhile.
+  Task<> shell(std::vector<std::string> argv, Layer& layer, const Snapshot& below) {
+    const MountFolder folder{layer.work->fd()};
+    OpenMounts mounts;
+    co_await open(mounts, layer);
+    // A work folder serves one volatile mount only (kernel: overlayfs.rst, "Volatile mount").
+    fs::removeTree(layer.work->fd(), "work");
+    sys::mkdirat(layer.work->fd(), "work", 0755);
+    runtime::Spec spec = makeSpec(layer, below, mounts);
+    spec.argv = std::move(argv);
+    if (!hasVariable(spec.env, "TERM")) spec.env.emplace_back("TERM=xterm");
+    spec.tty = true;
+    if (const auto size = runtime::windowSize(STDIN_FILENO)) {
+      spec.ttyRows = size->rows;
+      spec.ttyColumns = size->columns;
+    }
+    const runtime::SignalCatcher signals;
+    runtime::Container container = runtime::start(spec);
+    const runtime::RawMode raw{STDIN_FILENO};
+    runtime::Relay relay;
+    relay.terminal = container.takeTerminal();
+    relay.input = STDIN_FILENO;
+    relay.copyOut = STDOUT_FILENO;
+    runtime::follow(container, signals, std::move(relay));
+  }
+
  private:
+  Task<> open(OpenMounts& mounts, const Layer& layer) {
+    try {
+      co_await openMounts(shop_, *settings_.mounts, layer.work->fd(), mounts);
+    } catch (const Error& error) {
+      if (error.cause().starts_with("RUN: ")) throw;
+      throw stepError(error, "RUN");
+    }
+  }
+
   runtime::Spec makeSpec(const Layer& layer, const Snapshot& below, OpenMounts& mounts) {
     runtime::Spec spec;
     spec.argv = settings_.command.argv;
@@ -249,6 +282,7 @@ class RunExecution {
 
   // The script lies beside the upper, so it is never part of the layer.
   void addScript(runtime::Spec& spec, const Layer& layer) const {
+    sys::tryUnlinkat(layer.work->fd(), "script", 0);  // of a run before a shell
     const Fd file = sys::openat(layer.work->fd(), "script", O_WRONLY | O_CREAT | O_EXCL, 0700);
     writeAll(file.get(), settings_.command.script, "script");
     sys::fchmod(file.get(), 0755);
@@ -349,6 +383,12 @@ Task<> execute(Workshop& shop, RunSettings& settings, const StepLabel& label, La
   co_await execution.run(layer, below);
 }
 
+Task<> openShell(Workshop& shop, RunSettings& settings, const StepLabel& label,
+                 std::vector<std::string> argv, Layer& layer, const Snapshot& below) {
+  RunExecution execution{shop, settings, label};
+  co_await execution.shell(std::move(argv), layer, below);
+}
+
 Task<Digest> keyByContent(Workshop& shop, RunSettings& settings) {
   co_await settings.mounts->openSources();
   co_return keyOf(shop, settings, RunMounts::KeyKind::content);
@@ -372,6 +412,10 @@ LayerStep prepareRun(Workshop& shop, const PlannedStage& planned, const parser::
   };
   job.execute = [&shop, settings, label](Layer& layer, const Snapshot& below) {
     return execute(shop, *settings, label, layer, below);
+  };
+  job.openShell = [&shop, settings, label, argv = shellWithoutCommand(stage.config)](
+                      Layer& layer, const Snapshot& below) {
+    return openShell(shop, *settings, label, argv, layer, below);
   };
   return job;
 }

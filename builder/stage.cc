@@ -105,6 +105,14 @@ Error instructionError(const Scope& scope, const parser::Instruction& instructio
   return error;
 }
 
+std::vector<std::string> shellWithoutCommand(const store::ImageConfig& config) {
+  if (config.shell.empty()) return {"/bin/sh"};
+  std::vector<std::string> words{config.shell.front()};
+  if (config.shell.size() > 2)
+    words.insert(words.end(), config.shell.begin() + 1, config.shell.end() - 1);
+  return words;
+}
+
 std::vector<std::string> commandLine(const parser::Command& command,
                                      const store::ImageConfig& config) {
   if (command.exec) return command.words;

@@ -77,6 +77,9 @@ Error instructionError(const Scope& scope, const parser::Instruction& instructio
 std::vector<std::string> commandLine(const parser::Command& command,
                                      const store::ImageConfig& config);
 
+// SHELL without the option that makes it read its command from an argument; /bin/sh without SHELL.
+std::vector<std::string> shellWithoutCommand(const store::ImageConfig& config);
+
 inline constexpr char kHistoryComment[] = "img.dockerfile.v0";
 
 // Starting points of a stage (dockerfile.md 7.2, 7.3).

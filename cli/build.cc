@@ -1,18 +1,19 @@
 // img build: options to a request, the request to an image; also --print (cli.md 8 X1, X3-X5, 9.1).
+#include "builder/build.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <climits>
 #include <cstdlib>
 
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
-#include "builder/build.h"
 #include "builder/context.h"
 #include "builder/named_contexts.h"
 #include "cli/build_context.h"
+#include "cli/build_failure_options.h"
 #include "cli/build_output.h"
 #include "cli/build_report.h"
 #include "cli/build_step_options.h"
@@ -30,13 +31,13 @@ namespace {
 
 struct BuildOptions {
   std::vector<std::string> tags, buildArgs, labels, addHosts, allow, printEnv, noCacheStages;
-  std::optional<long long> jobs, timeout;  // timeout: nanoseconds
-  std::string exitCode = "step";
+  std::optional<long long> jobs;
+  FailureOptions failure;
   std::string target, network = "default", print, escape = "\\", pull;
   CallOptions call;
   ReportOptions report;
-  PlanOptions plan;
   OutputOptions output;
+  PlanOptions plan;
   StepOptionTable step;
   bool noCache = false, split = false;
   BuildPlaces places;
@@ -66,9 +67,6 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
       .text("--target", build.target, "STAGE", "Name or number of the last stage to build")
       .flag("--no-cache", build.noCache, "Do not look up earlier results (they are still stored)")
       .list("--no-cache-filter", build.noCacheStages, "STAGE[,STAGE]", "The same for these stages")
-      .duration("--timeout", build.timeout,
-                "End the whole build after this time, with exit code 124")
-      .text("--exit-code", build.exitCode, "step|1", "Of a failed RUN: its own exit code, or 1")
       .number("--jobs,-j", build.jobs, "N", "Steps at a time (one per processor)")
       .list("--label", build.labels, "K=V", "Add a label to the image")
       .text("--network,--net", build.network, "MODE", "Network of RUN steps: default, none or host")
@@ -77,6 +75,7 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
             "network.host, security.insecure or device[=NAME]");
   build.step.addTo(options);
   build.output.addTo(options);
+  build.failure.addTo(options);
   build.report.addTo(options);
   build.plan.addTo(options);
   options.group("Looking instead of building")
@@ -203,14 +202,6 @@ std::vector<std::pair<std::string, std::string>> hostEntries(const std::vector<s
   return entries;
 }
 
-// Rounded up: a build never gets less time than was asked for.
-int wholeSeconds(long long nanoseconds) {
-  constexpr long long kSecond = 1'000'000'000;
-  if (nanoseconds <= 0 || nanoseconds > kSecond * INT_MAX)
-    throw Error{Kind::usage, "--timeout: use a duration above zero, such as 90s or 10m"};
-  return static_cast<int>((nanoseconds + kSecond - 1) / kSecond);
-}
-
 builder::Request makeRequest(Context& context, BuildOptions& build) {
   static constexpr std::array<std::string_view, 3> kNetworks{"default", "none", "host"};
   if (std::find(kNetworks.begin(), kNetworks.end(), build.network) == kNetworks.end()) {
@@ -239,7 +230,7 @@ builder::Request makeRequest(Context& context, BuildOptions& build) {
       throw Error::make(Kind::usage, "--jobs {}: use a number from 1 to 1024", *build.jobs);
     request.jobs = static_cast<int>(*build.jobs);
   }
-  if (build.timeout) request.timeoutSeconds = wholeSeconds(*build.timeout);
+  build.failure.apply(request);
   request.network = build.network;
   build.plan.apply(request);
   build.step.apply(context, request);
@@ -249,20 +240,6 @@ builder::Request makeRequest(Context& context, BuildOptions& build) {
   build.tree = openBuildContext(context, build.places, request);
   setEpoch(request);
   return request;
-}
-
-// cli.md 3: the exit code of the failed step, or 1 for those who expect what BuildKit does.
-template <class Work>
-auto withExitCode(const std::string& choice, Work&& work) {
-  if (choice != "step" && choice != "1")
-    throw Error::make(Kind::usage, "--exit-code {}: use step or 1", text::quote(choice));
-  try {
-    return work();
-  } catch (Error& error) {
-    if (choice == "1" && error.code() != "interrupted" && error.exitCode() != 124)
-      error.exitCode(1);
-    throw;
-  }
 }
 
 int runBuild(Context& context, const std::vector<std::string>& args) {
@@ -290,9 +267,12 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
   const auto build = [&](const builder::Request& traced, builder::Progress& progress) {
     const store::Layout& layout = context.store();
     const store::StoreUse use{layout};
-    const builder::Result result =
-        withExitCode(options.exitCode, [&] { return builder::build(traced, layout, progress); });
-    return result;
+    try {
+      return builder::build(traced, layout, progress);
+    } catch (Error& error) {
+      options.failure.setExitCode(error);
+      throw;
+    }
   };
   options.report.showsId = !request.output.usesStdout();
   return runReported(context, options.report, request, build);

@@ -13,6 +13,7 @@ void addAllCommands(CommandTable& table) {
   addCommitCommand(table);
   addLifecycleCommands(table);
   addBuildCommand(table);
+  addDebugCommand(table);
   addImageListCommand(table);
   addImageNameCommands(table);
   addHistoryCommand(table);

@@ -6,6 +6,7 @@ namespace img::cli {
 class CommandTable;
 
 void addBuildCommand(CommandTable& table);       // build.cc
+void addDebugCommand(CommandTable& table);       // debug.cc
 void addImageListCommand(CommandTable& table);   // images.cc
 void addImageNameCommands(CommandTable& table);  // image_names.cc
 void addHistoryCommand(CommandTable& table);     // history.cc

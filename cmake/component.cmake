@@ -28,7 +28,7 @@ function(img_program)
     target_link_options(img PRIVATE -static)
   endif()
   set_target_properties(img PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
-  set(links build run create commit exec ps ls images pull push tag rm rmi inspect history save load import
+  set(links build debug run create commit exec ps ls images pull push tag rm rmi inspect history save load import
     export prune stop kill start wait logs top cp diff port info volume verify login logout version)
   foreach(link ${links})
     add_custom_command(TARGET img POST_BUILD
