@@ -86,6 +86,7 @@ void addRunInputs(InputList& list, RunSettings& settings, const StageState& stag
   list.add("workdir", "", settings.cwd);
   list.add("user", "", settings.user);
   list.add("hostname", "", settings.hostname);
+  list.add("platform", "", settings.platform);
   list.add("network", "", settings.network);
   list.add("security", "", settings.isInsecure ? "insecure" : "sandbox");
   for (const auto& [host, address] : request.addHosts) list.add("host", host, "added");

@@ -96,6 +96,9 @@ RunSettings settingsOf(Workshop& shop, const PlannedStage& planned, const parser
   settings.init = stage.init;
   settings.cwd = stage.config.workingDir.empty() ? "/" : stage.config.workingDir;
   settings.user = stage.config.user;
+  const store::Platform& platform = stage.config.platform;
+  settings.platform = platform.os + "/" + platform.architecture;
+  if (!platform.variant.empty()) settings.platform += "/" + platform.variant;
   const std::string* hostname = shop.scope.findBuildArg("BUILDKIT_SANDBOX_HOSTNAME");
   settings.hostname = hostname != nullptr ? *hostname : "buildkitsandbox";
   settings.network = networkOf(shop.scope, step.syntax, run);
@@ -119,7 +122,7 @@ Digest keyOf(const Workshop& shop, const RunSettings& settings, RunMounts::KeyKi
   hasher.field(settings.command.script);
   addList(hasher, settings.env);
   for (const std::string* text :
-       {&settings.cwd, &settings.user, &settings.hostname, &settings.network})
+       {&settings.cwd, &settings.user, &settings.hostname, &settings.network, &settings.platform})
     hasher.field(*text);
   hasher.field(std::uint64_t{settings.isInsecure});
   hasher.field(std::uint64_t{shop.scope.request->addHosts.size()});

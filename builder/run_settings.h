@@ -27,7 +27,7 @@ struct RunSettings {
   std::vector<std::string> env;     // what counts for the key
   std::vector<std::string> runEnv;  // with proxies
   LayerRef init;                    // see StageState
-  std::string cwd, user, hostname, network;
+  std::string cwd, user, hostname, network, platform;
   bool isInsecure = false;
   std::unique_ptr<RunMounts> mounts;
   std::vector<DeviceRequest> devices;
