@@ -123,6 +123,7 @@ void TtyProgress::tick() {
 }
 
 int TtyProgress::tickMs() const {
+  if (isSuspended_) return -1;
   return static_cast<int>(std::max<std::int64_t>(0, kFrameMs - (now() - lastFrameMs_)));
 }
 

@@ -186,6 +186,20 @@ TEST_F(TtyTest, PrintsWarningsAboveTheFrame) {
             " > [build 1/2] RUN make -j2  0.2s\n");
 }
 
+TEST_F(TtyTest, LeavesTheTerminalToOthersWhileItIsSuspended) {
+  open();
+  build.start(2);
+  frame();
+  build.hub.suspend();
+  build.taken();
+  frame();
+  EXPECT_EQ(build.taken(), "");
+  EXPECT_EQ(build.hub.tickMs(), -1);
+  build.hub.resume();
+  EXPECT_TRUE(build.taken().starts_with("[+] building")) << "below what came in between";
+  EXPECT_EQ(build.hub.tickMs(), 100);
+}
+
 TEST_F(TtyTest, SaysNothingButTheErrorWhenNoStepHasBegun) {
   open();
   build.breakDown(Error{Kind::failed, "x"});
