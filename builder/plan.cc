@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "builder/stage_names.h"
+#include "parser/fault.h"
 #include "parser/value_checks.h"
 #include "store/reference.h"
 
@@ -311,7 +312,7 @@ class Planner {
       if (!stage.name.empty()) names.push_back(stage.name);
     }
     if (const auto best = text::suggest(name, names))
-      error.hint(fmt::format("did you mean {}?", *best));
+      error.hint(parser::didYouMean(*best));
     error.hint(
         "`img images` lists what is there; `img load -i FILE` or `img import FILE NAME` brings an "
         "image in");

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "parser/fault.h"
 
 namespace img::builder {
 
@@ -25,7 +26,7 @@ int findTarget(const parser::Dockerfile& file, const std::string& target) {
   Error error{Kind::failed, fmt::format("no stage named {}", text::quote(target))};
   error.code("stage-unknown");
   if (const auto best = text::suggest(text::lower(target), names))
-    error.hint(fmt::format("did you mean {}?", *best));
+    error.hint(parser::didYouMean(*best));
   error.hint(names.empty() ? "the Dockerfile names no stage"
                            : fmt::format("the stages are: {}", text::join(names, ", ")));
   throw error;

@@ -119,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(Plan, PlanErrors, testing::ValuesIn(kErrors),
 TEST(Plan, SuggestsAStageForAMistypedTarget) {
   const Error error = planError("FROM a AS build\nFROM b AS test", "biuld");
   EXPECT_EQ(error.code(), "stage-unknown");
-  EXPECT_EQ(error.hints().front(), "did you mean build?");
+  EXPECT_EQ(error.hints().front(), "did you mean \"build\"?");
 }
 
 }  // namespace

@@ -144,7 +144,7 @@ error: ENV: VERSION: pass-a-version
     def test_a_target_that_does_not_exist(self):
         self.fails("FROM busybox AS builder\nFROM busybox AS run\n", """\
 error: no stage named "bilder"
-   = hint: did you mean builder?
+   = hint: did you mean "builder"?
    = hint: the stages are: builder, run
 """, "stage-unknown", args=("--target", "bilder"))
 
@@ -159,6 +159,46 @@ error: FROM: image name "$BASE" expands to nothing
    |
    = hint: give the variable a value with --build-arg or with an ARG before the first FROM
 """, "arg-unset-in-from")
+
+    def test_a_base_that_is_nowhere(self):
+        self.fails("FROM busybox AS tools\nFROM tolls\n", """\
+error: FROM: tolls: not found
+  --> Dockerfile:2:6
+   |
+ 1 | FROM busybox AS tools
+ 2 | FROM tolls
+   |      ^^^^^
+   |
+   = why: the store has no docker.io/library/tolls:latest, and this version pulls from no registry
+   = hint: did you mean "tools"?
+   = hint: `img images` lists what is there; `img load -i FILE` or `img import FILE NAME` brings an image in
+""", "base-not-found")
+
+    # --- secret-missing, secret-leak, oom ---
+
+    def test_a_required_secret_that_was_not_passed(self):
+        self.fails("FROM busybox\nRUN true\nRUN --mount=type=secret,id=tok,required true\n", """\
+error: RUN: secret "tok" was not passed (--secret id=tok,...)
+  --> Dockerfile:3:1   step 3/3
+   |
+ 2 | RUN true
+ 3 | RUN --mount=type=secret,id=tok,required true
+   | ^^^
+   |
+   = hint: pass it with --secret id=tok,src=FILE
+""", "secret-missing")
+
+    def test_a_layer_that_holds_a_secret(self):
+        secret = self.dir / "token"
+        secret.write_text("hunter2-hunter2-hunter2")
+        context = self.write({"Dockerfile": "FROM busybox\nRUN --mount=type=secret,id=tok cp /run/secrets/tok /leak\n"})
+        shown = self.store("build", "--error-format", "json", "--progress", "quiet", "--secret", f"id=tok,src={secret}", context,
+                           check=False)
+        self.assertEqual(shown.code, 1, str(shown))
+        told = json.loads(shown.err.splitlines()[-1])
+        self.assertEqual(told["error"], 'the new image would hold the secret "tok": found in /leak')
+        self.assertEqual((told["code"], told["line"]), ("secret-leak", 2))
+        self.assertNotIn("hunter2", shown.err)
 
     # --- several at once ---
 
