@@ -86,10 +86,15 @@ Digest MountSource::contentDigest() {
 
 bool MountSource::hasChanged() const {
   if (!isOfHost()) return false;
-  const CopySource source = resolve();
-  ContentDigester digester{true, nullptr, ContentDigester::Reads::nothing};
-  std::ignore = digester.digest(source.handle.get(), source.contextPath, filter());
-  return digester.seen() != seen_;
+  try {
+    const CopySource source = resolve();
+    ContentDigester digester{true, nullptr, ContentDigester::Reads::nothing};
+    std::ignore = digester.digest(source.handle.get(), source.contextPath, filter());
+    return digester.seen() != seen_;
+  } catch (const Error& error) {
+    if (error.kind() != Kind::notFound) throw;
+    return true;  // removed
+  }
 }
 
 Task<> MountSource::open() {

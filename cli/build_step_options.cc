@@ -205,8 +205,7 @@ void StepOptionTable::addTo(Options& options) {
   addLimitOptions(options, limits, ulimits);
 }
 
-void StepOptionTable::apply(Context& context, builder::Request& request) {
-  builder::StepOptions& step = request.step;
+void StepOptionTable::applySecrets(builder::StepOptions& step) const {
   for (const std::string& text : secrets) {
     builder::Secret secret = parseSecret(text);
     std::erase_if(step.secrets, [&](const auto& known) { return known.id == secret.id; });
@@ -224,6 +223,9 @@ void StepOptionTable::apply(Context& context, builder::Request& request) {
   step.secretGuard = secretGuard == "off"    ? Guard::off
                      : secretGuard == "warn" ? Guard::warn
                                              : Guard::error;
+}
+
+void StepOptionTable::applyLimits(builder::StepOptions& step) {
   for (const std::string& text : resources) takeResource(limits, text);
   checkLimits(limits);
   step.limits = limitsOf(limits);
@@ -237,6 +239,9 @@ void StepOptionTable::apply(Context& context, builder::Request& request) {
   if (!cgroupParent.empty()) {
     throw Error{Kind::unsupported, "--cgroup-parent is not part of this version"}.exitCode(125);
   }
+}
+
+void StepOptionTable::applyRights(builder::StepOptions& step) const {
   std::ignore = runtime::capabilitySet(0, capAdd, capDrop);  // throws for unknown names
   step.capAdd = capAdd;
   step.capDrop = capDrop;
@@ -247,6 +252,13 @@ void StepOptionTable::apply(Context& context, builder::Request& request) {
                                option == "seccomp:unconfined";
   }
   step.devices = devices;
+}
+
+void StepOptionTable::apply(Context& context, builder::Request& request) {
+  builder::StepOptions& step = request.step;
+  applySecrets(step);
+  applyLimits(step);
+  applyRights(step);
   for (const std::string& address : dns) checkAddress(address);
   for (const std::string& word : dnsSearch) checkWord(word, "--dns-search");
   for (const std::string& word : dnsOptions) checkWord(word, "--dns-option");

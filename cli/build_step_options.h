@@ -23,6 +23,11 @@ struct StepOptionTable {
   void addTo(Options& options);
   // Warnings go to the context's notices.
   void apply(Context& context, builder::Request& request);
+
+ private:
+  void applySecrets(builder::StepOptions& step) const;
+  void applyLimits(builder::StepOptions& step);
+  void applyRights(builder::StepOptions& step) const;
 };
 
 // One value of --secret: id=ID[,src=FILE|env=VAR][,type=file|env].
