@@ -20,9 +20,9 @@
 namespace img::builder {
 
 struct TreeExportOptions {
-  std::optional<std::int64_t> epoch;  // every time becomes this (dockerfile.md 7.6)
-  bool deletesOthers = false;         // what the result does not have is removed
-  bool refusesConflicts = false;      // several trees into one folder: no file twice
+  std::optional<std::int64_t> epoch = {};  // every time becomes this (dockerfile.md 7.6)
+  bool deletesOthers = false;              // what the result does not have is removed
+  bool refusesConflicts = false;           // several trees into one folder: no file twice
 };
 
 class TreeExporter {
