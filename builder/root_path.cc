@@ -56,7 +56,7 @@ class Walker {
     }
     if (!S_ISDIR(st->st_mode)) {
       throw Error::make(Kind::failed, "{} exists and is not a directory (it is a {})",
-                        text::escape(path_), typeName(st->st_mode));
+                        text::escape(below(name), 500), typeName(st->st_mode));
     }
     folders_.push_back(sys::openat(top(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
   }
@@ -65,6 +65,15 @@ class Walker {
 
  private:
   [[nodiscard]] int top() const { return folders_.back().get(); }
+  // The path of `name` in the folder reached so far, seen from the root.
+  [[nodiscard]] std::string below(const std::string& name) const {
+    const auto link = [](const Fd& fd) {
+      return sys::readlinkat(AT_FDCWD, sys::procPath(fd.get()));
+    };
+    const std::string root = link(folders_.front());
+    const std::string path = link(folders_.back()) + "/" + name;
+    return path.substr(root == "/" && !path.starts_with("//") ? 0 : root.size());
+  }
   [[nodiscard]] bool isLast() const {
     for (const std::string& name : names_) {
       if (!name.empty() && name != ".") return false;

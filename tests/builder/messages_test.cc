@@ -1,4 +1,4 @@
-// The sentences of dockerfile.md 3.2, 3.8, 3.10 and 3.13 as a build says them, with the line.
+// The sentences of dockerfile.md 3.2, 3.8, 3.10, 3.11 and 3.13 as a build says them, with the line.
 // Those that the parser says are in testdata/parser-fail.
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -66,6 +66,11 @@ constexpr MessageCase kMessages[] = {
      "ADD: --checksum needs a single HTTP or git source", 2},
     {"BadChecksum", "FROM scratch\nADD --checksum=md5:00 http://h.test/a /",
      "ADD: --checksum must be sha256:<64 hex digits>", 2},
+    // 3.11
+    {"WorkdirOnAFile", "FROM scratch\nCOPY f /a/w\nWORKDIR /a/w/x",
+     "WORKDIR: /a/w exists and is not a directory (it is a file)", 3},
+    {"WorkdirOnAFileOfTheRoot", "FROM scratch\nCOPY f /w\nWORKDIR /w/x",
+     "WORKDIR: /w exists and is not a directory (it is a file)", 3},
     // 3.13
     {"BadPort", "FROM scratch\nEXPOSE 70000", "EXPOSE: bad port \"70000\"", 2},
     {"BadProtocol", "FROM scratch\nEXPOSE 80/icmp", "EXPOSE: bad protocol \"icmp\"", 2},
