@@ -24,6 +24,7 @@ A case is a folder testdata/build/NAME with
 CONTEXT in options is the copy of the folder. docs/conformance.md says which rule is covered by which case.
 """
 import concurrent.futures
+import fnmatch
 import hashlib
 import json
 import os
@@ -34,7 +35,7 @@ import time
 import unittest
 
 from lib import cases, harness, peers, tree
-from lib.harness import Img, run
+from lib.harness import ROOT, TESTDATA, Img, run
 
 # The first build of a case: a layer of another case, equal but for its times, must not be taken.
 UNSHARED = ("--no-cache",)
@@ -272,8 +273,53 @@ class Differential(unittest.TestCase):
         except AssertionError as error:  # the frames of the other thread say nothing about the case
             raise AssertionError(str(error)) from None
 
+
+class Coverage(unittest.TestCase):
+    """docs/conformance.md tells the truth about what the cases cover."""
+
+    @classmethod
+    def setUpClass(cls):
+        text = (ROOT / "docs/conformance.md").read_text()
+        # A row: its first cell, and the names in backquotes of its last one.
+        cls.rows = [(row[0].strip(), re.findall("`([^`]+)`", row[-1]))
+                    for row in (line.strip("|").split("|") for line in text.splitlines() if line.startswith("| "))]
+        cls.names = cases.names()
+        cls.units = "".join(path.read_text() for path in (ROOT / "tests").glob("*/*_test.cc"))
+
+    def found(self, name):
+        """The cases that a name of the page stands for; for anything else a list that is not empty if it exists."""
+        if name.startswith("parser-fail/"):
+            return [name] if (TESTDATA / name / "Dockerfile").exists() else []
+        if re.fullmatch(r"\w+\.\w+", name):
+            return re.findall(r"TEST\w*\({}, {}\)".format(*name.split(".")), self.units)
+        return fnmatch.filter(self.names, name)
+
     def test_there_are_at_least_250_cases(self):
-        self.assertGreaterEqual(len(cases.names()), 250)
+        self.assertGreaterEqual(len(self.names), 250)
+
+    def test_every_name_exists(self):
+        self.assertEqual([name for _, names in self.rows for name in names if not self.found(name)], [])
+
+    def test_every_case_has_a_row(self):
+        named = {case for _, names in self.rows for name in names for case in self.found(name)}
+        self.assertEqual(sorted(set(self.names) - named), [])
+
+    def test_every_decision_has_a_case(self):
+        covered = {first for first, names in self.rows if names}
+        self.assertEqual([f"Q{n}" for n in range(1, 31) if f"Q{n}" not in covered], [])
+
+    def test_every_flag_has_a_case_that_uses_it(self):
+        keywords = {"From": "FROM", "Run": "RUN", "Copy": "COPY", "Add": "ADD", "Health": "HEALTHCHECK"}
+        tables = re.findall(r"k(\w+)Flags\{\{(.*?)\}\};", (ROOT / "parser/typed.cc").read_text(), re.S)
+        flags = [f"{keywords[name]} --{flag}" for name, table in tables for flag in re.findall(r'\{"([\w-]+)"', table)]
+        self.assertGreater(len(flags), 20)
+        rows = dict(self.rows)
+        self.assertEqual([flag for flag in flags if not any(
+            self.uses(case, *flag.split(" ")) for name in rows.get(flag, ()) for case in self.found(name))], [])
+
+    def uses(self, case, keyword, flag):
+        return any(re.match(rf"\s*{keyword}\s.*{flag}\b", line, re.I)
+                   for path in (cases.CASES / case).glob("*ockerfile") for line in path.read_text().splitlines())
 
 
 def method_name(name):
@@ -286,6 +332,6 @@ for _name in cases.names():
 
 def load_tests(loader, tests, pattern):
     """Only the cases asked for (run.py -k) are started."""
-    asked = {test._testMethodName for group in tests for test in group}
+    asked = {test._testMethodName for group in tests for test in group}  # of both classes
     Differential.selected = [name for name in cases.names() if method_name(name) in asked]
     return tests
