@@ -322,7 +322,8 @@ class OnATerminal(harness.TestCase):
         return Terminal([os.fspath(a) for a in argv], **kwargs)
 
     def test_a_build_is_drawn_and_its_final_state_stays(self):
-        terminal = self.start(TWO_STAGES)
+        # Long enough for several frames, also on a busy machine.
+        terminal = self.start(TWO_STAGES.replace("left $i; sleep 0.1; done", "left $i; done; sleep 2"))
         self.assertEqual(terminal.finish(), 0)
         lines = terminal.screen()
         self.assertRegex(lines[0], r"^\[\+\] built app:latest   \d+\.\ds   \d/\d done   2 cached$")
