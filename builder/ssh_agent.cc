@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <csignal>
 #include <cstring>
 #include <thread>
 
@@ -125,6 +126,10 @@ OwnAgent::OwnAgent(const std::vector<std::string>& keyFiles) : alive_(Pipe::make
   // ssh-agent runs a command and ends with it; the command ends when our end of the pipe is closed.
   process_ = Child::fork([this]() -> std::string {
     alive_.write.reset();
+    // The builder blocks the signals that end an agent, and a mask survives execve(2).
+    sigset_t none;
+    sigemptyset(&none);
+    ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
     if (::dup2(alive_.read.get(), 0) < 0) ::_exit(126);
     const std::string path = socket();
     std::array<const char*, 7> argv{"ssh-agent", "-a", path.c_str(),
@@ -136,16 +141,25 @@ OwnAgent::OwnAgent(const std::vector<std::string>& keyFiles) : alive_(Pipe::make
         "install the package openssh-client, or pass the socket of an agent");
   });
   alive_.read.reset();
-  waitForSocket(socket(), process_);
-  for (const std::string& path : keyFiles) addKey(path);
+  try {
+    waitForSocket(socket(), process_);
+    for (const std::string& path : keyFiles) addKey(path);
+  } catch (...) {
+    stop();
+    throw;
+  }
 }
 
 // The command ends the agent, which a killed command would leave to notice by itself some seconds
 // later.
-OwnAgent::~OwnAgent() {
+void OwnAgent::stop() {
   alive_.write.reset();
   pollfd poll{process_.pidfd(), POLLIN, 0};
   ::poll(&poll, 1, kStartMs);
+}
+
+OwnAgent::~OwnAgent() {
+  stop();
 }
 
 // On standard input ssh-add does not mind who else may read the file.

@@ -38,6 +38,7 @@ class OwnAgent {
 
  private:
   void addKey(const std::string& path) const;
+  void stop();
 
   fs::TempDir folder_;
   Pipe alive_;

@@ -104,10 +104,9 @@ class Secrets(harness.TestCase):
         folder = self.secret.parent
         key = folder / "key"
         harness.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "the comment", "-f", key])
-        # One request by hand, as busybox has no ssh: list the keys; and one that must not pass: remove all.
-        dockerfile = ("FROM busybox\nRUN --mount=type=ssh,uid=7,mode=0666 stat -c '%a %u' $SSH_AUTH_SOCK && "
-                      "printf '\\0\\0\\0\\1\\13' | timeout 2 nc local:$SSH_AUTH_SOCK | grep -c 'the comment'\n")
-        shown = self.build(dockerfile, "--ssh", f"default={key}", "--progress=plain", check=False)
+        # What passes the relay is tested in tests/builder/ssh_agent_test.cc: busybox has no client.
+        dockerfile = "FROM busybox\nRUN --mount=type=ssh,uid=7,mode=0666 test -S $SSH_AUTH_SOCK && stat -c '%a %u' $SSH_AUTH_SOCK\n"
+        shown = self.build(dockerfile, "--ssh", f"default={key}", "--progress=plain")
         self.assertIn("666 7", shown.err, str(shown))
         leftovers = [line for line in harness.processes().values() if "ssh-agent" in line]
         self.assertEqual(leftovers, [])
@@ -165,3 +164,12 @@ class CacheMounts(harness.TestCase):
         before = shutil.disk_usage(store.store).used
         store.build(context, "x", timeout=120)
         self.assertLess(shutil.disk_usage(store.store).used - before, 128 << 20)
+
+    def test_a_store_in_the_context_is_no_part_of_a_bind(self):
+        context = self.write({"Dockerfile": "FROM busybox\nRUN --mount=target=/c ls -A /c > /list\n"
+                                            "RUN --mount=target=/c,rw echo changed > /c/f\n", "f": "as it was"})
+        store = self.img(store=context / "store")
+        store.build(context, "x")
+        shown = store("run", "--rm", "--net", "none", "x", "cat", "/list")
+        self.assertEqual(shown.out.split(), ["Dockerfile", "f"])
+        self.assertEqual((context / "f").read_text(), "as it was")
