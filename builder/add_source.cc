@@ -34,9 +34,9 @@ void RemoteSource::checkGit(const Flags& flags) {
   checkout_.submodules = git_->submodules.value_or(true);
 }
 
-std::string RemoteSource::look(const store::Layout& layout, const RemoteAccess& access) const {
-  if (git_) return resolveGit(layout, *git_, access);
-  return toJson(fetchHttp(layout, text_, access, expected_));
+std::string RemoteSource::look(const RemotePlace& place, const RemoteAccess& access) const {
+  if (git_) return resolveGit(place, *git_, access);
+  return toJson(fetchHttp(place, text_, access, expected_));
 }
 
 void RemoteSource::take(const std::string& seen) {
@@ -66,19 +66,17 @@ std::string RemoteSource::shown() const {
   return git_ ? "commit " + checkout_.commit : file_.digest.str();
 }
 
-CopySource RemoteSource::open(const store::Layout& layout, const RemoteAccess& access,
-                              const store::IngestDir& work) const {
-  if (git_) return openGit(layout, access, work);
+CopySource RemoteSource::open(const RemotePlace& place, const RemoteAccess& access) const {
+  if (git_) return openGit(place, access);
   CopySource source;
-  source.handle = openHttpFile(layout, text_, access, file_);
+  source.handle = openHttpFile(place, text_, access, file_);
   source.name = name_;
   return source;
 }
 
-CopySource RemoteSource::openGit(const store::Layout& layout, const RemoteAccess& access,
-                                 const store::IngestDir& work) const {
-  checkOutGit(layout, *git_, access, checkout_, work);
-  const Fd tree = sys::openDirectory(work.fd(), kGitTree);
+CopySource RemoteSource::openGit(const RemotePlace& place, const RemoteAccess& access) const {
+  checkOutGit(place, *git_, access, checkout_);
+  const Fd tree = sys::openDirectory(place.work.fd(), kGitTree);
   // A link in the repository leads nowhere but into it (CVE-2026-33748).
   auto folder = sys::tryOpenInRoot(tree.get(), git_->subdir.empty() ? "." : git_->subdir,
                                    O_PATH | O_DIRECTORY);

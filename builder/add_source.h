@@ -24,22 +24,19 @@ class RemoteSource {
   RemoteSource(const std::string& text, const Flags& flags);
 
   // In a worker: what is there now, as text for take().
-  [[nodiscard]] std::string look(const store::Layout& layout, const RemoteAccess& access) const;
+  [[nodiscard]] std::string look(const RemotePlace& place, const RemoteAccess& access) const;
   void take(const std::string& seen);
   void addToKey(Hasher& hasher) const;
   [[nodiscard]] std::string shown() const;  // what was there, in few words
 
-  // In a worker, once taken: a file, or the folder whose contents are meant. `work` is private to
-  // the caller and outlives the result.
-  [[nodiscard]] CopySource open(const store::Layout& layout, const RemoteAccess& access,
-                                const store::IngestDir& work) const;
+  // In a worker, once taken: a file, or the folder whose contents are meant, in `place.work`.
+  [[nodiscard]] CopySource open(const RemotePlace& place, const RemoteAccess& access) const;
   [[nodiscard]] bool isGit() const { return git_.has_value(); }
   [[nodiscard]] std::int64_t time() const { return time_; }  // of the content, once taken
 
  private:
   void checkGit(const Flags& flags);
-  [[nodiscard]] CopySource openGit(const store::Layout& layout, const RemoteAccess& access,
-                                   const store::IngestDir& work) const;
+  [[nodiscard]] CopySource openGit(const RemotePlace& place, const RemoteAccess& access) const;
 
   std::string text_, name_;
   std::optional<Digest> expected_;  // http

@@ -172,8 +172,9 @@ class CopyPreparation {
   Task<Digest> keyByLooking(CopyJob& job, SeenSources& seen) const {
     for (auto& [index, source] : job.remote) {
       const RemoteSource& remote = source;
-      const std::string answer = co_await runWorker(shop_.events, [this, &job, &remote] {
-        return keyworded(job, [&] { return remote.look(shop_.layout, shop_.access); });
+      const store::IngestDir work{shop_.layout};
+      const std::string answer = co_await runWorker(shop_.events, [this, &job, &remote, &work] {
+        return keyworded(job, [&] { return remote.look({shop_.layout, work}, shop_.access); });
       });
       source.take(answer);
     }
@@ -354,7 +355,7 @@ Task<> CopyPreparation::execute(const CopyJob& job, const std::vector<SeenFile>&
     std::map<size_t, CopySource> opened;
     for (const auto& [index, source] : job.remote) {
       keyworded(job, [&, &from = source, i = index] {
-        opened.emplace(i, from.open(shop_.layout, shop_.access, work.at(i)));
+        opened.emplace(i, from.open({shop_.layout, work.at(i)}, shop_.access));
       });
     }
     const Fd root = mountForWriting(shop_.layout, layer, base);

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <map>
+#include <tuple>
 
 #include "base/fs.h"
 #include "base/lock.h"
@@ -21,12 +22,12 @@ std::string shownUrl(const GitUrl& url) {
 
 class Repository {
  public:
-  Repository(const store::Layout& layout, const GitUrl& url, const RemoteAccess& access)
-      : layout_(layout),
+  Repository(const RemotePlace& place, const GitUrl& url, const RemoteAccess& access)
+      : layout_(place.layout),
+        work_(place.work),
         url_(url),
         shown_(shownUrl(url)),
-        home_(layout),
-        git_(url, access, layout.root() + "/" + home_.path()) {}
+        git_(url, access, makeHome(place)) {}
 
   std::string resolve() {
     const std::string commit = find();
@@ -37,12 +38,12 @@ class Repository {
     return commit;
   }
 
-  std::int64_t checkOut(const GitCheckout& checkout, const store::IngestDir& work) {
+  std::int64_t checkOut(const GitCheckout& checkout) {
     const Fd folder = fs::makeDirs(layout_.fd(), kFolder, 0700);
     const std::string key = Digest::of(url_.remote).hex();
     const FileLock lock = FileLock::acquire(folder.get(), key + ".lock", FileLock::Mode::exclusive);
     mirror_ = layout_.root() + "/" + kFolder + "/" + key;
-    tree_ = layout_.root() + "/" + work.path() + "/" + kGitTree;
+    tree_ = layout_.root() + "/" + work_.path() + "/" + kGitTree;
     const bool wasThere = fetch(checkout.commit);
     try {
       return fill(checkout);
@@ -51,7 +52,7 @@ class Repository {
     }
     // A mirror that a crash has damaged is no reason to fail.
     fs::removeTree(folder.get(), key);
-    fs::removeTree(work.fd(), kGitTree);
+    fs::removeTree(work_.fd(), kGitTree);
     fetch(checkout.commit);
     return fill(checkout);
   }
@@ -167,10 +168,15 @@ class Repository {
     git_.run(words, cause + " with its submodules");
   }
 
+  static std::string makeHome(const RemotePlace& place) {
+    std::ignore = sys::tryMkdirat(place.work.fd(), "home", 0700);
+    return place.layout.root() + "/" + place.work.path() + "/home";
+  }
+
   const store::Layout& layout_;
+  const store::IngestDir& work_;
   const GitUrl& url_;
   std::string shown_;
-  store::IngestDir home_;
   GitProgram git_;
   std::string mirror_, tree_;
 };
@@ -204,16 +210,16 @@ class Finish {
 
 }  // namespace
 
-std::string resolveGit(const store::Layout& layout, const GitUrl& url, const RemoteAccess& access) {
-  return Repository{layout, url, access}.resolve();
+std::string resolveGit(const RemotePlace& place, const GitUrl& url, const RemoteAccess& access) {
+  return Repository{place, url, access}.resolve();
 }
 
-std::int64_t checkOutGit(const store::Layout& layout, const GitUrl& url, const RemoteAccess& access,
-                         const GitCheckout& checkout, const store::IngestDir& work) {
+std::int64_t checkOutGit(const RemotePlace& place, const GitUrl& url, const RemoteAccess& access,
+                         const GitCheckout& checkout) {
   ::umask(022);  // the modes of what git writes
-  Repository repository{layout, url, access};
-  const std::int64_t time = repository.checkOut(checkout, work);
-  const Fd tree = sys::openDirectory(work.fd(), kGitTree);
+  Repository repository{place, url, access};
+  const std::int64_t time = repository.checkOut(checkout);
+  const Fd tree = sys::openDirectory(place.work.fd(), kGitTree);
   const bool isKept = checkout.keepGitDir;
   Finish{isKept, url.hasCommitTimes ? std::optional{time} : std::nullopt}.folder(tree.get());
   if (url.hasCommitTimes) sys::futimens(tree.get(), {time, 0}, {time, 0});

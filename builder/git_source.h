@@ -19,15 +19,15 @@ namespace img::builder {
 
 // The commit that `url` names now, its whole hash. Throws Kind::failed "{url}: expected {a}, got
 // {b}" when the URL says which one it must be.
-std::string resolveGit(const store::Layout& layout, const GitUrl& url, const RemoteAccess& access);
+std::string resolveGit(const RemotePlace& place, const GitUrl& url, const RemoteAccess& access);
 
 struct GitCheckout {
   bool keepGitDir = false, submodules = true;
   std::string commit;  // from resolveGit
 };
-// Fills `work`/tree: files 0644 or 0755, folders 0755. Returns the time of the commit.
-std::int64_t checkOutGit(const store::Layout& layout, const GitUrl& url, const RemoteAccess& access,
-                         const GitCheckout& checkout, const store::IngestDir& work);
+// Fills `place.work`/tree: files 0644 or 0755, folders 0755. Returns the time of the commit.
+std::int64_t checkOutGit(const RemotePlace& place, const GitUrl& url, const RemoteAccess& access,
+                         const GitCheckout& checkout);
 inline constexpr char kGitTree[] = "tree";
 
 }  // namespace img::builder

@@ -17,6 +17,7 @@ namespace img::builder {
 namespace {
 
 constexpr char kFolder[] = "cache/http";
+constexpr char kBody[] = "body";
 constexpr std::uint64_t kMaxBytes = std::uint64_t{64} << 30;  // as a layer, security.md L1
 
 struct Record {
@@ -66,12 +67,13 @@ std::optional<Record> readRecord(int folder, const std::string& key) {
 
 class Download {
  public:
-  Download(const store::Layout& layout, const std::string& url, const RemoteAccess& access)
-      : layout_(layout),
+  Download(const RemotePlace& place, const std::string& url, const RemoteAccess& access)
+      : layout_(place.layout),
+        work_(place.work),
         url_(url),
         shown_(text::escape(withoutCredentials(url), 500)),
         access_(access),
-        folder_(fs::makeDirs(layout.fd(), kFolder, 0700)),
+        folder_(fs::makeDirs(place.layout.fd(), kFolder, 0700)),
         key_(keyOf(url)),
         lock_(FileLock::acquire(folder_.get(), key_ + ".lock", FileLock::Mode::exclusive)) {}
 
@@ -79,8 +81,7 @@ class Download {
     std::optional<Record> known = readRecord(folder_.get(), key_);
     if (known && !openChecked(layout_, known->file)) known.reset();
     if (known && expected && known->file.digest == *expected) return known->file;
-    const store::IngestDir work{layout_};
-    const Fd body = sys::openat(work.fd(), "body", O_RDWR | O_CREAT | O_EXCL, 0600);
+    const Fd body = sys::openat(work_.fd(), kBody, O_RDWR | O_CREAT | O_TRUNC, 0600);
     const Json answer = callRemote("fetch", request(known ? known->etag : ""), body.get());
     const int status = answer.value("status", 0);
     if (status == 304 && known) {
@@ -88,7 +89,7 @@ class Download {
       return known->file;
     }
     if (status < 200 || status > 299) throw refused(status);
-    return keep(answer, work, body, expected, known);
+    return keep(answer, body, expected, known);
   }
 
  private:
@@ -135,8 +136,8 @@ class Download {
         .code("digest-mismatch");
   }
 
-  HttpFile keep(const Json& answer, const store::IngestDir& work, const Fd& body,
-                const std::optional<Digest>& expected, const std::optional<Record>& known) const {
+  HttpFile keep(const Json& answer, const Fd& body, const std::optional<Digest>& expected,
+                const std::optional<Record>& known) const {
     HttpFile file;
     const auto digest = Digest::tryParseHex(answer.value("sha256", ""));
     if (!digest) throw Error{Kind::internal, "img-remote gave no digest"};
@@ -149,7 +150,7 @@ class Download {
     file.path = std::string{kFolder} + "/" + name;
     const timespec mtime{file.modified, 0};
     sys::futimens(body.get(), mtime, mtime);
-    sys::renameat(work.fd(), "body", folder_.get(), name);
+    sys::renameat(work_.fd(), kBody, folder_.get(), name);
     Json record = parseJson(toJson(file), "record");
     record["etag"] = answer.value("etag", "");
     fs::replaceFile(folder_.get(), key_ + ".json", dumpJson(record), 0600, fs::Sync::none);
@@ -158,6 +159,7 @@ class Download {
   }
 
   const store::Layout& layout_;
+  const store::IngestDir& work_;
   const std::string& url_;
   std::string shown_;
   const RemoteAccess& access_;
@@ -188,16 +190,16 @@ HttpFile parseHttpFile(const std::string& text) {
   return file;
 }
 
-HttpFile fetchHttp(const store::Layout& layout, const std::string& url, const RemoteAccess& access,
+HttpFile fetchHttp(const RemotePlace& place, const std::string& url, const RemoteAccess& access,
                    const std::optional<Digest>& expected) {
-  return Download{layout, url, access}.run(expected);
+  return Download{place, url, access}.run(expected);
 }
 
-Fd openHttpFile(const store::Layout& layout, const std::string& url, const RemoteAccess& access,
+Fd openHttpFile(const RemotePlace& place, const std::string& url, const RemoteAccess& access,
                 const HttpFile& file) {
-  if (auto fd = openChecked(layout, file)) return std::move(*fd);
-  const HttpFile again = fetchHttp(layout, url, access, file.digest);
-  if (auto fd = openChecked(layout, again)) return std::move(*fd);
+  if (auto fd = openChecked(place.layout, file)) return std::move(*fd);
+  const HttpFile again = fetchHttp(place, url, access, file.digest);
+  if (auto fd = openChecked(place.layout, again)) return std::move(*fd);
   throw Error::make(Kind::busy, "{}: the downloaded file is gone",
                     text::quote(withoutCredentials(url)));
 }

@@ -32,13 +32,20 @@ struct HttpFile {
 std::string toJson(const HttpFile& file);
 HttpFile parseHttpFile(const std::string& json);
 
+// Where a worker works. `work` belongs to whoever started the worker, so that nothing is left when
+// it is killed.
+struct RemotePlace {
+  const store::Layout& layout;
+  const store::IngestDir& work;
+};
+
 // With `expected`, a cached file of that digest is taken without a request. Throws Kind::failed
 // "{url}: expected {a}, got {b}" for other content.
-HttpFile fetchHttp(const store::Layout& layout, const std::string& url, const RemoteAccess& access,
+HttpFile fetchHttp(const RemotePlace& place, const std::string& url, const RemoteAccess& access,
                    const std::optional<Digest>& expected = {});
 // The file of an earlier fetchHttp with its bytes checked; fetched once more if another build has
 // replaced it.
-Fd openHttpFile(const store::Layout& layout, const std::string& url, const RemoteAccess& access,
+Fd openHttpFile(const RemotePlace& place, const std::string& url, const RemoteAccess& access,
                 const HttpFile& file);
 
 }  // namespace img::builder

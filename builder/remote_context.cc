@@ -91,27 +91,26 @@ void noteIgnoreFile(const std::string& path, const std::string& name) {
 }
 
 // In a worker. The answer for the parent, as JSON.
-std::string fetchUrl(const store::Layout& layout, const std::string& url,
-                     const RemoteAccess& access, const store::IngestDir& work) {
+std::string fetchUrl(const RemotePlace& place, const std::string& url, const RemoteAccess& access) {
   ::umask(022);
-  const HttpFile file = fetchHttp(layout, url, access);
-  FdSource body{openHttpFile(layout, url, access, file), withoutCredentials(url)};
-  const Fd tree = makeTree(work);
+  const HttpFile file = fetchHttp(place, url, access);
+  FdSource body{openHttpFile(place, url, access, file), withoutCredentials(url)};
+  const Fd tree = makeTree(place.work);
   const bool isArchive = unpackOrKeep(body, tree.get(), withoutCredentials(url), kNoLimit);
   const std::int64_t time =
       file.modified > 0 ? file.modified : (isArchive ? newestFile(tree.get()) : 0);
   return dumpJson(Json{{"file", !isArchive}, {"time", time}, {"path", pathOf(tree)}});
 }
 
-std::string fetchGit(const store::Layout& layout, const std::string& url,
-                     const RemoteAccess& access, bool keepGitDir, const store::IngestDir& work) {
+std::string fetchGit(const RemotePlace& place, const std::string& url, const RemoteAccess& access,
+                     bool keepGitDir) {
   const GitUrl git = parseGitUrl(url);
   GitCheckout checkout;
-  checkout.commit = resolveGit(layout, git, access);
+  checkout.commit = resolveGit(place, git, access);
   checkout.keepGitDir = git.keepGitDir.value_or(keepGitDir);
   checkout.submodules = git.submodules.value_or(true);
-  const std::int64_t time = checkOutGit(layout, git, access, checkout, work);
-  const Fd tree = sys::openDirectory(work.fd(), kGitTree);
+  const std::int64_t time = checkOutGit(place, git, access, checkout);
+  const Fd tree = sys::openDirectory(place.work.fd(), kGitTree);
   const auto folder =
       sys::tryOpenInRoot(tree.get(), git.subdir.empty() ? "." : git.subdir, O_RDONLY | O_DIRECTORY);
   if (!folder) {
@@ -161,12 +160,13 @@ RemoteTree openRemote(const store::Layout& layout, const std::string& url,
                       const RemoteAccess& access, const RemoteOptions& options) {
   RemoteTree tree{store::IngestDir{layout}, {}, false, {}};
   const bool isGit = classifyContext(url) == SourceKind::git;
-  const std::string answer =
-      finish(Child::fork([&] {
-               return isGit ? fetchGit(layout, url, access, options.keepGitDir, tree.work)
-                            : fetchUrl(layout, url, access, tree.work);
-             }),
-             options.pulse);
+  const RemotePlace place{layout, tree.work};
+  const std::string answer = finish(Child::fork([&] {
+                                      return isGit
+                                                 ? fetchGit(place, url, access, options.keepGitDir)
+                                                 : fetchUrl(place, url, access);
+                                    }),
+                                    options.pulse);
   const Json json = parseJson(answer, "the answer of a worker");
   tree.path = json.at("path").get<std::string>();
   tree.isFile = json.at("file").get<bool>();
