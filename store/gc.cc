@@ -3,15 +3,19 @@
 #include <dirent.h>
 
 #include <algorithm>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "store/cache_records.h"
 #include "store/json_reader.h"
 
 namespace img::store {
 namespace {
+
+constexpr long long kRecordLifetime = 30LL * 24 * 60 * 60;
 
 struct Marks {
   std::set<Digest> blobs;
@@ -151,6 +155,7 @@ Images::Freed collectGarbage(const Layout& layout) {
     }
     freed = bury(layout, markAll(layout), grave);
   }
+  sweepCacheRecords(layout, ::time(nullptr) - kRecordLifetime);
   // From here on nobody can find the dead any more; unlinking them may take its time.
   fs::removeTree(layout.fd(), grave);
   return freed;
