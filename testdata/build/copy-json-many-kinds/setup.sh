@@ -1,0 +1,1 @@
+printf x > "$(printf 'c\td')"
