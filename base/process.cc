@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -145,6 +146,23 @@ struct Streams {
   ::_exit(errno == ENOENT ? 127 : 126);
 }
 
+[[noreturn]] void relayEnd(pid_t pid) {
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+// pid_namespaces(7): when the first process of a namespace ends, the kernel kills the others. We
+// wait for it outside, because it is our child that the caller waits for.
+void enterPidNamespace() {
+  if (::unshare(CLONE_NEWPID) != 0) return;
+  const pid_t pid = ::fork();
+  if (pid < 0) ::_exit(126);
+  if (pid > 0) relayEnd(pid);
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 [[noreturn]] void execProgram(const Program& program, const Streams& streams, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(1);
@@ -152,6 +170,7 @@ struct Streams {
   if (::dup2(streams.in, 0) < 0 || ::dup2(streams.out, 1) < 0 || ::dup2(streams.err, 2) < 0 ||
       !placeDescriptors(program.fds))
     ::_exit(126);
+  if (program.endsWhatItStarts) enterPidNamespace();
   const std::vector<char*> argv = rawWords(program.argv);
   const std::vector<char*> environment = rawWords(program.environment);
   ::execvpe(argv[0], argv.data(), environment.data());

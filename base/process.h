@@ -70,6 +70,8 @@ struct Program {
   std::vector<std::string> environment;  // "K=V", all of it
   std::string input;
   std::vector<int> fds;  // become 3, 4, ...
+  // What it starts ends with it (a pid namespace, where that is allowed).
+  bool endsWhatItStarts = false;
 };
 Output runProgram(const Program& program);
 

@@ -145,7 +145,8 @@ std::vector<std::string> GitProgram::environment(const std::string& protocols) c
 void GitProgram::start(const std::vector<std::string>& words, const std::string& protocols) {
   std::vector<std::string> argv{"git"};
   argv.insert(argv.end(), words.begin(), words.end());
-  output_ = runProgram(Program{std::move(argv), environment(protocols), "", {}});
+  // git leaves the talking to others, which do not notice that it was killed.
+  output_ = runProgram(Program{std::move(argv), environment(protocols), "", {}, true});
   if (output_.status.code != 127) return;
   throw Error{Kind::unsupported, "the program git is not installed"}.code("no-git").hint(
       "git sources need it: apt-get install git");

@@ -47,7 +47,7 @@ Json callRemote(const std::string& command, const Json& request, int body) {
         .hint("install img-remote beside img, or name it with IMG_REMOTE");
   }
   const Output output =
-      runProgram(Program{{path, command}, networkEnvironment(), dumpJson(request), {body}});
+      runProgram(Program{{path, command}, networkEnvironment(), dumpJson(request), {body}, false});
   if (output.out.empty()) {
     throw Error::make(Kind::failed, "img-remote ended with status {}", output.status.code)
         .why(text::escape(text::trim(output.err), 500));

@@ -182,7 +182,7 @@ TEST(RunProgram, SurvivesAProgramThatDoesNotReadItsInput) {
 }
 
 TEST(RunProgram, GivesAProgramItsEnvironmentAndNoOther) {
-  const Output output = runProgram(Program{{"/usr/bin/env"}, {"ONLY=this"}, "", {}});
+  const Output output = runProgram(Program{{"/usr/bin/env"}, {"ONLY=this"}, "", {}, false});
   EXPECT_EQ(output.out, "ONLY=this\n");
 }
 
@@ -194,7 +194,8 @@ TEST(RunProgram, GivesAProgramItsDescriptorsAndNoOther) {
   const Program program{{"sh", "-c", "echo a >&3; echo b >&4; ls /proc/self/fd | tr '\\n' ' '"},
                         {"PATH=/usr/bin:/bin"},
                         "",
-                        {second.get(), first.get()}};
+                        {second.get(), first.get()},
+                        false};
   const Output output = runProgram(program);
   EXPECT_EQ(fs::readFile(temp.fd(), "second"), "a\n");
   EXPECT_EQ(fs::readFile(temp.fd(), "first"), "b\n");
@@ -202,7 +203,14 @@ TEST(RunProgram, GivesAProgramItsDescriptorsAndNoOther) {
 }
 
 TEST(RunProgram, FeedsAProgramOfTheListedKind) {
-  EXPECT_EQ(runProgram(Program{{"cat"}, {}, "some input", {}}).out, "some input");
+  EXPECT_EQ(runProgram(Program{{"cat"}, {}, "some input", {}, false}).out, "some input");
+}
+
+TEST(RunProgram, EndsWhatAProgramHasStartedWhenAsked) {
+  if (::geteuid() != 0) GTEST_SKIP() << "a pid namespace needs root";
+  // The sleeper would hold the pipe of our stdout for 100 s.
+  const Program program{{"sh", "-c", "sleep 100 & exit 7"}, {"PATH=/usr/bin:/bin"}, "", {}, true};
+  EXPECT_EQ(runProgram(program).status.code, 7);
 }
 
 }  // namespace

@@ -5,10 +5,12 @@ import io
 import json
 import os
 import pathlib
+import signal
 import ssl
 import subprocess
 import tarfile
 import tempfile
+import time
 
 from lib import harness, servers
 from lib.harness import TestCase, run
@@ -470,6 +472,26 @@ class AddGit(RemoteCase):
             pack.chmod(0o600)
             pack.write_bytes(pack.read_bytes()[:-30])
         self.assertIn("in/f", self.add(self.url, flags="--exclude=none"))
+
+class Interrupted(RemoteCase):
+    def test_nothing_is_left(self):
+        harness.require("git")
+        program = self.img(busybox=False)
+        for source, worker in (("/stalls/a.txt", "img-remote"), ("/stalls/r.git", "git")):
+            with self.subTest(worker):
+                server = self.serve()
+                context = self.write({"Dockerfile": f"FROM scratch\nADD {server.url}{source} /a\n"})
+                process = program.start("build", context)
+                while not server.seen:
+                    self.assertIsNone(process.poll())
+                    time.sleep(0.01)
+                process.send_signal(signal.SIGINT)
+                _, err = process.communicate(timeout=10)
+                self.assertEqual(process.returncode, 130, err)
+                self.assertEqual(list((program.store / "ingest").iterdir()), [])
+                left = [line for line in harness.processes().values() if worker in line]
+                self.assertEqual(left, [])
+
 
 class Contexts(RemoteCase):
     """CONTEXT that is no folder."""
