@@ -59,8 +59,8 @@ class Dockerd:
     def build(self, context, tag, *args, **kwargs):
         return self("build", "--progress", "plain", "--network", "host", "-t", tag, *args, context, **kwargs)
 
-    def config(self, tag):
-        return json.loads(self("image", "inspect", tag).out)[0]["Config"]
+    def inspect(self, tag):
+        return json.loads(self("image", "inspect", tag).out)[0]
 
     def history(self, tag):
         """Oldest first, with the names that the image config has for the fields."""
@@ -68,9 +68,9 @@ class Dockerd:
         entries = [json.loads(line) for line in reversed(lines)]
         return [{"created_by": entry["CreatedBy"], "comment": entry["Comment"]} for entry in entries]
 
-    def mount(self, tag, where):
+    def mount(self, inspected, where):
         """Mounts the image's layers read-only at `where`, without the init layer that a container would add."""
-        data = json.loads(self("image", "inspect", tag).out)[0]["GraphDriver"]["Data"] or {}
+        data = inspected["GraphDriver"]["Data"] or {}
         layers = [data["UpperDir"]] if data.get("UpperDir") else []
         layers += [layer for layer in data.get("LowerDir", "").split(":") if layer]
         os.makedirs(where, exist_ok=True)

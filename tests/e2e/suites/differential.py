@@ -177,11 +177,12 @@ class Differ:
         if not ours:
             return
         found, image = ours
-        theirs = self._scan_peer(case.name, work / "theirs")
+        inspected = self.docker.inspect(case.name)
+        theirs = self._scan_peer(inspected, work / "theirs")
         lines = Lines(tree.differences(found, without_stubs(theirs, found), theirs_name="buildkit", old=self.began,
                                        ignore=case.settings.get("ignore", {}).get("paths", ()),
                                        skip=case.settings.get("skip", {}).get("fields")))
-        a, b = comparable(image.config), comparable(self.docker.config(case.name))
+        a, b = comparable(image.config), comparable(inspected["Config"])
         for field in sorted((set(a) | set(b)) - set(case.settings.get("skip", {}).get("config", ()))):
             lines.unless(a.get(field) == b.get(field), f"config {field}: img {a.get(field)!r}, buildkit {b.get(field)!r}")
         if case.settings.get("history", True) and not case.peer_dockerfile:
@@ -205,8 +206,8 @@ class Differ:
         if fails and result.code == 0:
             raise AssertionError(f"buildkit builds what img refuses\n{result}")
 
-    def _scan_peer(self, name, where):
-        self.docker.mount(name, where)
+    def _scan_peer(self, inspected, where):
+        self.docker.mount(inspected, where)
         try:
             return tree.scan(where)
         finally:

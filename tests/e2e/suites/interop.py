@@ -89,7 +89,7 @@ class Engines(harness.TestCase):
         self.assertIn("app:latest", self.docker("load", "-i", self.archive).out)
         shown = self.docker("run", "--rm", "--network", "none", "app")
         self.assertEqual(shown.out, "hello from a layer\n")
-        self.assertEqual(self.docker.config("app")["Labels"], {"app": "demo"})
+        self.assertEqual(self.docker.inspect("app")["Config"]["Labels"], {"app": "demo"})
 
     def test_podman_loads_and_runs_what_img_saved(self):
         for form in ("docker-archive", "oci-archive"):
