@@ -291,6 +291,9 @@ class Coverage(unittest.TestCase):
         """The cases that a name of the page stands for; for anything else a list that is not empty if it exists."""
         if name.startswith("parser-fail/"):
             return [name] if (TESTDATA / name / "Dockerfile").exists() else []
+        if match := re.fullmatch(r"(\w+)\.(test_\w+)", name):
+            suite = ROOT / "tests/e2e/suites" / (match[1] + ".py")
+            return re.findall(rf"def {match[2]}\(", suite.read_text()) if suite.exists() else []
         if re.fullmatch(r"\w+\.\w+", name):
             return re.findall(r"TEST\w*\({}, {}\)".format(*name.split(".")), self.units)
         return fnmatch.filter(self.names, name)
