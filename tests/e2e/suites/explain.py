@@ -3,7 +3,7 @@ import json
 import os
 import re
 
-from lib import harness
+from lib import harness, servers
 
 DOCKERFILE = """FROM busybox AS make
 ARG VERSION=1
@@ -92,6 +92,17 @@ class Explain(harness.TestCase):
     def test_old_records_do_not_count(self):
         self.assertIn("5 of 5 cached", self.build("--cache-ttl", "1h").err)
         self.assertIn("reason: older than --cache-ttl", self.build("--cache-ttl", "0s").err)
+
+    def test_a_url_whose_content_changed_is_named(self):
+        server = servers.Http({"/f": b"one"})
+        self.addCleanup(server.close)
+        url = server.url + "/f"
+        (self.context / "Dockerfile").write_text(f"FROM busybox\nADD {url} /f\n")
+        self.build()
+        server.files["/f"] = b"two"
+        shown = self.build("--explain").err
+        self.assertIn(f"   miss: url {url} changed since build ", shown)
+        self.assertRegex(shown, rf"     ~ url {re.escape(url)}  sha256:[0-9a-f]{{12}} → sha256:[0-9a-f]{{12}}\n")
 
     def test_words_that_mean_nothing_are_refused(self):
         for option in ("--explain=yaml", "--context-perms=hg", "--cache-ttl=soon", "--print=graph"):
