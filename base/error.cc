@@ -60,6 +60,7 @@ Error Error::fromErrno(int errnum, std::string_view action) {
     error.code("no-space");
     error.hint("free some space, or put the store elsewhere with --root DIR");
   }
+  if (errnum == EMFILE) error.hint("raise the limit of open files: ulimit -n");
   return error;
 }
 

@@ -150,16 +150,22 @@ int Events::pollTimeout() const {
 }
 
 void Events::poll() {
+  // Only what is open: poll(2) refuses more entries than RLIMIT_NOFILE.
   std::vector<pollfd> polls{{signals_.get(), POLLIN, 0}};
-  for (const Wait* wait : waits_) {
-    polls.push_back({wait->reason_.first, POLLIN, 0});
-    polls.push_back({wait->reason_.second, POLLIN, 0});
+  std::vector<std::pair<Wait*, unsigned>> owners;  // of the entries from 1 on
+  const auto watch = [&](Wait* wait, int fd, unsigned bit) {
+    if (fd < 0) return;
+    polls.push_back({fd, POLLIN, 0});
+    owners.emplace_back(wait, bit);
+  };
+  for (Wait* wait : waits_) {
+    watch(wait, wait->reason_.first, kFirst);
+    watch(wait, wait->reason_.second, kSecond);
   }
   for (const int fd : sealer_.fds()) polls.push_back({fd, POLLIN, 0});
   sys::check([&] { return ::poll(polls.data(), polls.size(), pollTimeout()); }, "wait for events");
-  for (size_t i = 0; i < waits_.size(); ++i) {
-    if (polls[2 * i + 1].revents != 0) waits_[i]->ready_ |= kFirst;
-    if (polls[2 * i + 2].revents != 0) waits_[i]->ready_ |= kSecond;
+  for (size_t i = 0; i < owners.size(); ++i) {
+    if (polls[i + 1].revents != 0) owners[i].first->ready_ |= owners[i].second;
   }
   if (polls[0].revents != 0) {
     if (const auto error = takeSignal()) fail(std::make_exception_ptr(*error));

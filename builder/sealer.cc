@@ -53,11 +53,11 @@ Sealer::Sealer(const store::Layout& layout, const StepCache& cache, Progress& pr
       options_(options) {}
 
 void Sealer::add(Work work, const Snapshot& below) {
-  waiting_.push_back({std::move(work), openFolders(layout_, below), {}});
+  waiting_.push_back({std::move(work), below, openFolders(layout_, below), {}});
   startNext();
 }
 
-void Sealer::startNext() {
+void Sealer::startNext() try {
   while (!waiting_.empty() && running_.size() < maxJobs()) {
     Job job = std::move(waiting_.front());
     waiting_.erase(waiting_.begin());
@@ -74,6 +74,10 @@ void Sealer::startNext() {
     job.span.arg("line", job.work.step.line);
     running_.push_back(std::move(job));
   }
+} catch (...) {
+  // No child would ever wake the owner up again.
+  if (running_.empty()) waiting_.clear();
+  throw;
 }
 
 void Sealer::finish(Job& job) const try {
@@ -102,10 +106,8 @@ void Sealer::finish(Job& job) const try {
   progress_.layerSealed(work.step, *layer.diffId, layer.bytes);
 } catch (Error& error) {
   const StepLabel& step = job.work.step;
-  Position position;
-  position.file = step.fileName;
-  position.line = position.endLine = step.line;
-  error.at(position);
+  error.at(job.work.place);
+  if (error.stage().empty()) error.stage(job.work.stage);
   error.during("sealing the layer of step {}: {} (line {})", step.number, step.text, step.line);
   throw;
 }
@@ -117,6 +119,7 @@ std::vector<int> Sealer::fds() const {
 }
 
 void Sealer::reap() {
+  std::exception_ptr error;
   for (size_t i = 0; i < running_.size();) {
     pollfd poll{running_[i].child.pidfd(), POLLIN, 0};
     if (::poll(&poll, 1, 0) <= 0) {
@@ -125,9 +128,14 @@ void Sealer::reap() {
     }
     Job job = std::move(running_[i]);
     running_.erase(running_.begin() + static_cast<std::ptrdiff_t>(i));
-    finish(job);
+    try {
+      finish(job);
+    } catch (...) {
+      if (!error) error = std::current_exception();
+    }
   }
-  startNext();
+  startNext();  // one that failed must not keep the others waiting
+  if (error) std::rethrow_exception(error);
 }
 
 }  // namespace img::builder

@@ -34,6 +34,8 @@ class Sealer {
     StepLabel step;
     StepLock lock;  // freed when the records are there
     std::shared_ptr<const InputRecord> inputs;
+    Position place = {};     // of the instruction, for errors
+    std::string stage = {};  // `stage "build", step 4/9`
   };
   void setTrace(Trace* trace) { trace_ = trace; }
   // What the step copied up from `below` and did not change is left out of the tar.
@@ -41,11 +43,12 @@ class Sealer {
 
   [[nodiscard]] bool isIdle() const { return running_.empty() && waiting_.empty(); }
   [[nodiscard]] std::vector<int> fds() const;
-  void reap();  // takes what has ended; throws what a child threw, with its step
+  void reap();  // takes what has ended; throws what the first child threw, with its step
 
  private:
   struct Job {
     Work work;
+    Snapshot below;  // keeps `lowers` open: the stage may have ended before its layers are sealed
     std::vector<int> lowers;
     Child child;
     Trace::Span span = {};

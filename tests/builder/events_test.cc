@@ -1,6 +1,7 @@
 #include "builder/events.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -114,6 +115,24 @@ TEST_F(EventsTest, TellsWhichDescriptorIsReady) {
   };
   run(reader());
   EXPECT_EQ(ready, Events::kSecond);
+}
+
+TEST_F(EventsTest, MoreTasksMayWaitThanDescriptorsMayBeOpen) {
+  Child child = Child::fork([&] {
+    const rlimit few{16, 16};
+    ::setrlimit(RLIMIT_NOFILE, &few);
+    bool isOver = false;
+    std::vector<Task<>> tasks;
+    for (int i = 0; i < 100; ++i) tasks.push_back(noteWhen(isOver, "."));
+    const auto end = [&]() -> Task<> {
+      co_await events_.pause(milliseconds{1});
+      isOver = true;
+    };
+    tasks.push_back(end());
+    events_.run(std::move(tasks));
+    return log_;
+  });
+  EXPECT_EQ(child.finish(), std::string(100, '.'));
 }
 
 TEST_F(EventsTest, AConditionThatAnotherTaskMakesTrueEndsTheWait) {
