@@ -38,8 +38,10 @@ std::uint64_t addXattrs(Hasher& hasher, int fd) {
   return number;
 }
 
+// Another file may have got the name between a look at it and the open.
 bool isUnchanged(const struct stat& before, const struct stat& after) {
-  return before.st_size == after.st_size && before.st_mtim.tv_sec == after.st_mtim.tv_sec &&
+  return before.st_dev == after.st_dev && before.st_ino == after.st_ino &&
+         before.st_size == after.st_size && before.st_mtim.tv_sec == after.st_mtim.tv_sec &&
          before.st_mtim.tv_nsec == after.st_mtim.tv_nsec;
 }
 

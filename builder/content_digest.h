@@ -36,6 +36,7 @@ struct SeenOther {
   mode_t mode = 0;
   std::uint64_t xattrs = 0;  // of a folder, as in FileDigest
   std::string link;          // a link's target; "major:minor" of a device
+  bool operator==(const SeenOther&) const = default;
 };
 
 struct Seen {

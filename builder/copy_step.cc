@@ -29,6 +29,16 @@ auto keyworded(const CopyJob& job, Work&& work) {
   }
 }
 
+// The path of the first one that is not as it was.
+template <class Entry>
+std::optional<std::string> firstChange(const std::vector<Entry>& before,
+                                       const std::vector<Entry>& now) {
+  const auto [old, other] = std::mismatch(before.begin(), before.end(), now.begin(), now.end());
+  if (old != before.end()) return old->path;
+  if (other != now.end()) return other->path;
+  return std::nullopt;
+}
+
 // What the sources were when the key was made.
 struct SeenSources {
   Seen tree;
@@ -70,7 +80,7 @@ class CopyPreparation {
       };
     }
     result.execute = [self = *this, job, seen](Layer& layer, const Snapshot& below) {
-      return self.execute(*job, seen->tree.files, layer, below);
+      return self.execute(*job, seen->tree, layer, below);
     };
     result.inputs = [self = *this, job, seen](InputList& list) {
       self.addInputs(list, *job, *seen);
@@ -276,18 +286,18 @@ class CopyPreparation {
 
   // The key was made before the files were copied: if somebody has written to them in between, the
   // layer is not what the key says, and no later build may get it (security.md B1).
-  void checkUnchanged(const CopyJob& job, const std::vector<SeenFile>& seen) const {
+  void checkUnchanged(const CopyJob& job, const Seen& seen) const {
     ContentDigester digester{true, nullptr, ContentDigester::Reads::nothing};
+    if (job.hasGitPermissions) digester.useGitPermissions();
     Hasher ignored;
     for (size_t i = 0; i < job.sources.size(); ++i) {
       if (job.remote.count(i) == 0) addSource(ignored, digester, job, job.sources[i]);
     }
-    const std::vector<SeenFile>& now = digester.seen();
-    const auto [before, after] = std::mismatch(seen.begin(), seen.end(), now.begin(), now.end());
-    if (before == seen.end() && after == now.end()) return;
-    const std::string& path = before != seen.end() ? before->path : after->path;
+    auto path = firstChange(seen.files, digester.seen());
+    if (!path) path = firstChange(seen.others, digester.seenOthers());
+    if (!path) return;
     Error error = Error::make(Kind::failed, "{}: file {} changed while it was read", job.keyword,
-                              text::quote(path));
+                              text::quote(*path));
     error.hint("build again when nothing writes to the context, or list the file in .dockerignore");
     throw error;
   }
@@ -321,18 +331,16 @@ class CopyPreparation {
       kept = parser::IgnorePatterns::compile({pivot.kept});
       if (!pivot.kept.empty() && pivot.kept != ".") filter.include = &kept;
     }
-    const std::vector<CopySource> sources = resolveSources(job.root, base, job.keyword);
-    hasher.field(std::uint64_t{sources.size()});
-    for (const CopySource& source : sources) {
+    const auto add = [&](const CopySource& source) {
       hasher.field(source.matched);
       hasher.field(source.name);
       const auto digest = digester.digest(source.handle.get(), source.contextPath, filter);
       hasher.field(digest ? digest->hex() : "");
-    }
+    };
+    hasher.field(std::uint64_t{forEachSource(job.root, base, job.keyword, add)});
   }
 
-  Task<> execute(const CopyJob& job, const std::vector<SeenFile>& seen, Layer& layer,
-                 const Snapshot& below) const;
+  Task<> execute(const CopyJob& job, const Seen& seen, Layer& layer, const Snapshot& below) const;
 
   Workshop& shop_;
   const PlannedStage& planned_;
@@ -342,7 +350,7 @@ class CopyPreparation {
   WordExpander expand_;
 };
 
-Task<> CopyPreparation::execute(const CopyJob& job, const std::vector<SeenFile>& seen, Layer& layer,
+Task<> CopyPreparation::execute(const CopyJob& job, const Seen& seen, Layer& layer,
                                 const Snapshot& below) const {
   const Snapshot nothing;
   const Snapshot& base = job.link ? nothing : below;

@@ -35,7 +35,9 @@ MountSource::MountSource(Workshop& shop, const PlannedStage& planned, const std:
     : shop_(shop), path_(std::move(path)) {
   if (from.empty()) {
     context_ = &shop.context;
-    statCache_ = shop.statCache;
+    // A mount shows the modes as they are, so they count as they are; with --context-perms=git the
+    // digests that are kept are of other modes.
+    if (!shop.scope.request->hasGitPermissions) statCache_ = shop.statCache;
     label_ = "the build context";
     return;
   }
@@ -90,7 +92,7 @@ bool MountSource::hasChanged() const {
     const CopySource source = resolve();
     ContentDigester digester{true, nullptr, ContentDigester::Reads::nothing};
     std::ignore = digester.digest(source.handle.get(), source.contextPath, filter());
-    return digester.seen() != seen_;
+    return digester.seen() != seen_ || digester.seenOthers() != others_;
   } catch (const Error& error) {
     if (error.kind() != Kind::notFound) throw;
     return true;  // removed

@@ -38,7 +38,10 @@ void RunMounts::add(const parser::Step& step, const std::string& text,
   planned.mount =
       parser::parseRunMount(text, [&](std::string_view value) { return expand.word(value); });
   planned.target = targetOf(planned.mount);
-  if (planned.target == "/") throw Error{Kind::failed, "cannot mount over /"};
+  // What only links make one of these is found when it is mounted.
+  for (const char* taken : {"/", "/proc", "/sys", "/dev"}) {
+    if (planned.target == taken) throw Error::make(Kind::failed, "cannot mount over {}", taken);
+  }
   const bool hasFiles = planned.mount.type == Type::bind ||
                         (planned.mount.type == Type::cache && !planned.mount.from.empty());
   if (hasFiles) {
@@ -108,11 +111,20 @@ void addOptions(Hasher& hasher, const PlannedMount& planned) {
 
 }  // namespace
 
+size_t RunMounts::sshMountsBefore(const PlannedMount& planned) const {
+  return static_cast<size_t>(
+      std::count_if(mounts_.begin(), mounts_.end(), [&](const PlannedMount& other) {
+        return other.mount.type == Type::ssh && other.number < planned.number;
+      }));
+}
+
 // dockerfile.md 6.2: never values of secrets, contents, ids or sharing of caches.
 void RunMounts::addToKey(Hasher& hasher, KeyKind kind) {
   hasher.field(std::uint64_t{mounts_.size()});
   for (PlannedMount& planned : mounts_) {
     addOptions(hasher, planned);
+    // SSH_AUTH_SOCK is the first one that is written, not the first by target.
+    if (planned.mount.type == Type::ssh) hasher.field(std::uint64_t{sshMountsBefore(planned)});
     if (!planned.source) continue;
     if (!planned.source->isOfHost() && kind == KeyKind::definition) {
       planned.source->addDefinition(hasher);

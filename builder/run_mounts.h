@@ -47,6 +47,7 @@ class RunMounts {
   void add(const parser::Step& step, const std::string& text, const WordExpander& expand);
   [[nodiscard]] std::string targetOf(const parser::RunMount& mount);
   void checkTargets(const parser::Step& step) const;
+  [[nodiscard]] size_t sshMountsBefore(const PlannedMount& planned) const;  // as written
 
   Workshop& shop_;
   const PlannedStage& plannedStage_;

@@ -31,8 +31,14 @@ void copyTo(std::uint8_t (&raw)[32], const Digest& digest) {
   std::memcpy(raw, digest.bytes().data(), sizeof raw);
 }
 
-// File times come from the kernel's coarse clock: a tick of up to 10 ms (CONFIG_HZ=100).
-constexpr std::int64_t kTick = 20'000'000;
+// File times come from the kernel's coarse clock: a tick of up to 10 ms (CONFIG_HZ=100). Some file
+// systems keep whole seconds only (ext4 with inodes of 128 bytes), FAT two of them.
+constexpr std::int64_t kTick = 20'000'000, kCoarseTick = 2'000'000'000;
+
+// The time in which two changes of a file may get the same times.
+std::int64_t tickOf(const struct stat& st) {
+  return st.st_ctim.tv_nsec == 0 ? kCoarseTick + kTick : kTick;
+}
 
 }  // namespace
 
@@ -98,7 +104,7 @@ const FileDigest* StatCache::find(std::string_view path, const struct stat& st) 
 
 void StatCache::remember(std::string_view path, const struct stat& st, const FileDigest& digest,
                          std::int64_t readAt) {
-  if (std::max(nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)) + kTick >= readAt) return;
+  if (std::max(nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)) + tickOf(st) >= readAt) return;
   owned_.push_back(std::make_unique<std::string>(path));
   added_.push_back({*owned_.back(), st.st_dev, st.st_ino, static_cast<std::uint64_t>(st.st_size),
                     st.st_mode, nanoseconds(st.st_mtim), nanoseconds(st.st_ctim), digest, true});

@@ -143,6 +143,20 @@ TEST_F(StatCacheTest, DoesNotTrustAFileThatWasReadInTheTickOfItsChange) {
   EXPECT_EQ((StatCache{layout_, "/context"}.find("f", st)), nullptr);
 }
 
+TEST_F(StatCacheTest, DoesNotTrustAFileOfAFileSystemWithWholeSecondsForSomeOfThem) {
+  struct stat st = oldStat();
+  st.st_mtim.tv_nsec = st.st_ctim.tv_nsec = 0;
+  const auto isKeptWhenRead = [&](std::int64_t later) {
+    StatCache cache{layout_, "/context"};
+    cache.remember("f", st, kDigest, nanoseconds(st.st_ctim) + later);
+    cache.save();
+    return StatCache{layout_, "/context"}.find("f", st) != nullptr;
+  };
+  EXPECT_FALSE(isKeptWhenRead(900'000'000));
+  EXPECT_FALSE(isKeptWhenRead(1'900'000'000)) << "FAT counts in twos";
+  EXPECT_TRUE(isKeptWhenRead(3'000'000'000));
+}
+
 TEST_F(StatCacheTest, TakesADamagedFileForNoCache) {
   StatCache first{layout_, "/context"};
   first.remember("f", oldStat(), kDigest, currentNanoseconds());

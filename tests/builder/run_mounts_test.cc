@@ -312,6 +312,25 @@ TEST_F(MountTest, CountsMountsAndTheirSourcesInTheKey) {
   EXPECT_TRUE(isCached("RUN --mount=type=cache,target=/c,id=other true\n"));
 }
 
+TEST_F(MountTest, CountsTheModesThatABindShowsAlsoWithGitPermissions) {
+  fixture_.request.hasGitPermissions = true;
+  writeFile(context(), "f", "1", 0664);
+  const std::string copy = "COPY f /f\n", bind = "RUN --mount=target=/c,source=f stat -c %a /c\n";
+  // Until the file is old enough to be remembered.
+  const Fd remembered = sys::openDirectory(fixture_.layout.fd(), "cache/stat");
+  while (fs::list(sys::openDirectory(remembered.get(), ".").get()).empty()) output(copy);
+  EXPECT_EQ(output(bind), "664\n");
+  sys::fchmodat(context(), "f", 0644);
+  EXPECT_EQ(output(bind), "644\n");
+}
+
+TEST_F(MountTest, CountsWhichAgentIsTheFirst) {
+  const std::string a = "--mount=type=ssh,target=/a ", b = "--mount=type=ssh,id=b,target=/b ";
+  EXPECT_FALSE(isCached("RUN " + a + b + "true\n"));
+  EXPECT_FALSE(isCached("RUN " + b + a + "true\n"));
+  EXPECT_TRUE(isCached("RUN " + b + a + "true\n"));
+}
+
 TEST_F(MountTest, TakesAStageThatRanAgainWithTheSameFilesForTheSameSource) {
   const auto file = [](const std::string& comment) {
     return kWithShell + "RUN true " + comment + "; echo same > /f\n" + "FROM scratch\n" +
@@ -356,8 +375,10 @@ constexpr BadMount kBad[] = {
      "RUN: mount source \"nothing\" not found in the build context"},
     {"EqualTargets", "--mount=type=tmpfs,target=/x --mount=type=cache,target=/y/../x",
      "RUN: two mounts have the target \"/x\""},
-    {"OnProc", "--mount=type=tmpfs,target=/proc",
-     "RUN: cannot mount on /proc: it is part of /proc or /sys"},
+    {"OnProc", "--mount=type=tmpfs,target=/proc", "RUN: cannot mount over /proc"},
+    {"OnDev", "--mount=type=tmpfs,target=/x/../dev", "RUN: cannot mount over /dev"},
+    {"BelowProc", "--mount=type=tmpfs,target=/proc/bus",
+     "RUN: cannot mount on /proc/bus: it is part of /proc or /sys"},
     {"LaterStage", "--mount=from=later,target=/x",
      "RUN: stage \"later\" must be defined before it is mounted"},
     {"InsecureWithoutAllow", "--security=insecure",
@@ -420,6 +441,19 @@ TEST_F(MountTest, DoesNotKeepAStepWhoseSourceChangedMeanwhile) {
   fixture_.progress.onStart = nullptr;
   writeFile(context(), "f", "1");
   EXPECT_FALSE(isCached(step));
+}
+
+TEST_F(MountTest, DoesNotKeepAStepWhenALinkOfItsSourceChangedMeanwhile) {
+  writeFile(context(), "d/f", "1");
+  sys::symlinkat("f", context(), "d/l");
+  fixture_.progress.onStart = [&] {
+    if (!fixture_.progress.started.back().starts_with("RUN --mount")) return;
+    sys::unlinkat(context(), "d/l", 0);
+    sys::symlinkat("g", context(), "d/l");
+  };
+  output("RUN --mount=target=/c,source=d readlink /c/l\n");
+  ASSERT_EQ(warnings().size(), 1U);
+  EXPECT_NE(warnings().front().find("changed while the step ran"), std::string::npos);
 }
 
 }  // namespace
