@@ -22,10 +22,30 @@ void addBelow(InputList& list, const StageState& state) {
   if (state.isOnBase) list.add("base", state.baseName, state.snapshot.key.hex(), state.baseDigest);
 }
 
+// The user may have written a secret into the Dockerfile or into an argument: a record keeps it as
+// little as a layer does, but still tells that it changed (security.md S1).
+void hideSecrets(InputRecord& record, const SecretGuard& guard) {
+  const auto hide = [&](std::string& text) {
+    if (guard.find(text)) text = Digest::of(text).str();
+  };
+  hide(record.place.text);
+  for (Input& input : record.list.inputs) {
+    for (std::string* text : {&input.name, &input.value, &input.detail}) hide(*text);
+  }
+  for (FileInput& file : record.list.files) {
+    hide(file.path);
+    hide(file.link);
+  }
+}
+
 }  // namespace
 
 Provenance::Provenance(const store::Layout& layout, const StepCache& cache, const Request& request)
-    : layout_(layout), cache_(cache), request_(request), inputs_(layout) {}
+    : layout_(layout),
+      cache_(cache),
+      request_(request),
+      secrets_(request.step.secrets),
+      inputs_(layout) {}
 
 InputRecord Provenance::describe(const PlannedStage& planned, const parser::Step& step,
                                  const StageState& state, const StepLabel& label,
@@ -44,6 +64,7 @@ InputRecord Provenance::describe(const PlannedStage& planned, const parser::Step
   if (job.inputs) job.inputs(record.list);
   if (request_.sourceDateEpoch)
     record.list.add("epoch", "", std::to_string(*request_.sourceDateEpoch));
+  if (!secrets_.isEmpty()) hideSecrets(record, secrets_);
   record.list.sortFiles();
   return record;
 }

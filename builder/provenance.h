@@ -9,6 +9,7 @@
 #include "builder/explain.h"
 #include "builder/inputs.h"
 #include "builder/layer_step.h"
+#include "builder/secret_guard.h"
 
 namespace img::builder {
 
@@ -32,6 +33,7 @@ class Provenance {
   const store::Layout& layout_;
   const StepCache& cache_;
   const Request& request_;
+  SecretGuard secrets_;
   InputStore inputs_;
   std::string buildId_;
 };
