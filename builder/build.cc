@@ -193,8 +193,6 @@ class Build {
     }
     if (!request_.keepsFailedStep) return;
     try {
-      step.exitCode = error.exitCode().value_or(1);
-      step.error = error.cause();
       step.base = writeStageImage(layout_, failure_->below, request_, progress_);
       keepFailedStep(layout_, step);
       error.hint(fmt::format("look around in the failed step: img debug {}", step.buildId));
@@ -275,6 +273,12 @@ class Build {
     return report.step.label.number;
   }
 
+  // `stage "build", step 4/9`
+  [[nodiscard]] std::string placeIn(const PlannedStage& planned, const StepLabel& label) const {
+    const int number = label.number - firstNumber_.at(planned.index) + 1;
+    return stepPlace(planned, number, countSteps(planned));
+  }
+
   Task<> runStep(const PlannedStage& planned, const parser::Step& step, StageState& state,
                  const StepLabel& label) {
     Report& report = reports_[label.number];
@@ -288,10 +292,7 @@ class Build {
     } catch (Error& error) {
       progress_.stepFailed(label, error.cause());
       error.at(positionOf(file_, step.syntax));
-      if (error.stage().empty()) {
-        const int number = label.number - firstNumber_.at(planned.index) + 1;
-        error.stage(stepPlace(planned, number, countSteps(planned)));
-      }
+      if (error.stage().empty()) error.stage(placeIn(planned, label));
       throw;
     }
     report.step.seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
@@ -303,6 +304,8 @@ class Build {
     std::optional<Digest> contentKey;  // once computed
     StepLock lock;                     // ours to execute the step
     bool isLookedUp = true;            // false: --no-cache
+    Position place;                    // of the instruction
+    std::string stage;                 // `stage "build", step 4/9`
     // Of a step that is not found.
     std::shared_ptr<InputRecord> record;
     Explanation why;
@@ -321,6 +324,8 @@ class Build {
     if (job->lateKey && areInputsKnown(planned, step)) job->key = co_await job->lateKey();
     co_await stopAt(request_.debug.beforeLine, step, *job, state, "before");
     Attempt attempt;
+    attempt.place = positionOf(file_, step.syntax);
+    attempt.stage = placeIn(planned, label);
     attempt.isLookedUp = isCacheUsed(planned);
     if (request_.isDryRun) {
       co_await lookUpOnly(planned, step, *job, attempt, state, label);
@@ -498,7 +503,7 @@ class Build {
       key = Digest::of(fs::randomHex(64));
     }
     sealer_.add({attempt.layer, std::move(keys), key, label, std::move(attempt.lock),
-                 std::move(attempt.record)},
+                 std::move(attempt.record), std::move(attempt.place), std::move(attempt.stage)},
                 state.snapshot);
     state.snapshot.key = stateAfter(job, key, state.snapshot.key);
   }
@@ -513,14 +518,17 @@ class Build {
         co_return;
       } catch (const Error& error) {
         failure = error;
+        store::addSpaceHint(*failure, layout_);
       }
       auto answer = DebugRequest::Answer::abort;
-      if (request_.debug.onFailure && job.openShell) {
+      // Where the shell itself cannot run, or a mount not be made, a second attempt tells nothing.
+      const bool hasRoom = attempt.layer->isStarted || failure->code().empty();
+      if (request_.debug.onFailure && job.openShell && hasRoom) {
         co_await openShell(job, *attempt.layer, state, failure->cause());
         answer = request_.debug.ask();
       }
       if (answer == DebugRequest::Answer::abort) {
-        noteFailure(job, attempt.layer, state, label);
+        noteFailure(job, *failure, attempt.layer, state, label);
         throw *failure;
       }
       if (answer == DebugRequest::Answer::keep) {
@@ -548,9 +556,11 @@ class Build {
     co_await openShell(job, *scratch, state, fmt::format("{} line {}", place, line));
   }
 
-  void noteFailure(const LayerStep& job, const LayerRef& layer, const StageState& state,
-                   const StepLabel& label) {
-    if (!job.command || failure_) return;
+  void noteFailure(const LayerStep& job, const Error& error, const LayerRef& layer,
+                   const StageState& state, const StepLabel& label) {
+    // Without its shell or its mounts a step has no room to look around in.
+    if (!job.command || failure_ || !layer->isStarted) return;
+    if (error.code() == "no-space") return;  // the room is wanted back
     if (const SecretGuard guard = guardOf(request_.step);
         !guard.isEmpty() && guard.findInTree(layer->folder.get()))
       return;  // what holds a secret is not kept
@@ -559,6 +569,8 @@ class Build {
     step.label = label;
     step.origin = stepOrigin(request_.contextDir, label);
     step.command = *job.command;
+    step.exitCode = error.exitCode().value_or(1);
+    step.error = error.cause();
     step.layer = layer;
     failure_.emplace(Failure{std::move(step), state});
   }

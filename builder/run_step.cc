@@ -16,6 +16,7 @@
 #include "builder/layer_step.h"
 #include "builder/trace.h"
 #include "builder/open_mounts.h"
+#include "builder/run_failure.h"
 #include "builder/run_inputs.h"
 #include "builder/run_settings.h"
 #include "builder/step_output.h"
@@ -37,22 +38,6 @@ bool catchesTerm(pid_t pid) {
   if (at == std::string::npos) return false;
   const unsigned long long caught = std::strtoull(status->c_str() + at + 7, nullptr, 16);
   return ((caught >> (SIGTERM - 1)) & 1) != 0;
-}
-
-// Whether the output speaks of a network that was not there.
-bool missesNetwork(const std::vector<std::string>& lines) {
-  static constexpr std::string_view kSigns[] = {"resolve",
-                                                "resolving",
-                                                "Network is unreachable",
-                                                "Name or service not known",
-                                                "bad address",
-                                                "getaddrinfo",
-                                                "EAI_AGAIN",
-                                                "no such host"};
-  return std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
-    return std::any_of(std::begin(kSigns), std::end(kSigns),
-                       [&](std::string_view sign) { return line.find(sign) != std::string::npos; });
-  });
 }
 
 std::string hostsFile(const Scope& scope, const std::string& hostname) {
@@ -77,12 +62,6 @@ std::string resolvConf(const Scope& scope, const std::string& network) {
   if (!options.dnsOptions.empty())
     text += fmt::format("options {}\n", text::join(options.dnsOptions, " "));
   return text;
-}
-
-// "512m" for people.
-std::string inMegabytes(std::int64_t bytes) {
-  constexpr std::int64_t kMega = std::int64_t{1} << 20;
-  return bytes % kMega == 0 ? fmt::format("{}m", bytes / kMega) : fmt::format("{} bytes", bytes);
 }
 
 // What mounts keep on disk goes away with the step, not with the build.
@@ -123,6 +102,7 @@ class RunExecution {
     Trace::Span starting = Trace::beginStep(shop_.scope.request->trace, label_.number, label_.line,
                                             "mount", "mount and start");
     runtime::Container container = start(spec);
+    layer.isStarted = true;
     starting.end();
     output.write.reset();
     std::exception_ptr trouble;
@@ -137,7 +117,7 @@ class RunExecution {
     }
     const ExitStatus status = container.wait();
     output_.finish();
-    if (status.code != 0) throw failure(status, container.outOfMemory());
+    if (status.code != 0) throw failure(container, status);
     layer.isRepeatable = !settings_.mounts->hasChangedSource();
     if (!layer.isRepeatable) warnAboutChange();
   }
@@ -343,30 +323,17 @@ class RunExecution {
     }
   }
 
-  Error failure(const ExitStatus& status, bool isOutOfMemory) {
-    const std::string argv = text::escape(text::join(settings_.command.argv, " "));
-    Error error =
-        status.signal == 0
-            ? Error::make(Kind::failed, "RUN failed with exit code {}", status.code)
-            : Error::make(Kind::failed, "RUN was killed by SIG{}", sigabbrev_np(status.signal));
-    error.exitCode(status.code);
-    if (isOutOfMemory) {
-      error.code("oom");
-      const auto& limit = options_.limits.memory;
-      error.why("killed by the kernel for memory" +
-                (limit ? ": limit " + inMegabytes(*limit) : std::string{}));
-      if (limit) error.hint("give the steps more memory with --memory");
-    } else if (status.signal == 0) {
-      error.why(fmt::format("the command \"{}\" returned {}", argv, status.code));
-    }
-    const std::vector<std::string> lines = output_.lastLines();
-    error.logTail(lines);
-    const bool isWithoutNetwork =
+  Error failure(const runtime::Container& container, const ExitStatus& status) {
+    RunOutcome outcome;
+    outcome.command = text::escape(text::join(settings_.command.argv, " "));
+    outcome.status = status;
+    outcome.lastLines = output_.lastLines();
+    outcome.isOutOfMemory = container.outOfMemory();
+    outcome.memoryLimit = options_.limits.memory;
+    outcome.memoryPeak = container.peakMemory();
+    outcome.isWithoutNetwork =
         settings_.network == "none" && shop_.scope.request->network == "default";
-    if (isWithoutNetwork && missesNetwork(lines)) {
-      error.hint("a step has no network unless it is asked for: pass --network host");
-    }
-    return error;
+    return runFailure(outcome, shop_.layout);
   }
 
   Workshop& shop_;

@@ -23,6 +23,7 @@ struct Layer {
   std::string created;       // RFC 3339
   bool isNew = false;        // made by this build
   bool isRepeatable = true;  // false: not what its key says, so no later build may get it
+  bool isStarted = false;    // RUN: the command was executed, whatever came of it
   // The lower folder. Opened at first use for stored layers (they may not be unpacked yet).
   Fd folder;
   std::unique_ptr<store::IngestDir> work;  // new layers: ingest/<x>/{fs,work,init}

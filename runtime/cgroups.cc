@@ -212,6 +212,16 @@ bool Cgroup::outOfMemory() const {
   });
 }
 
+std::optional<std::uint64_t> Cgroup::peakMemory() const {
+  // Version 2 (memory.peak is of Linux 5.19), then version 1.
+  for (const char* file : {"/memory.peak", "/memory.max_usage_in_bytes"}) {
+    for (const std::string& folder : folders) {
+      if (const auto peak = text::parseUnsigned(text::trim(readText(folder + file)))) return peak;
+    }
+  }
+  return std::nullopt;
+}
+
 void Cgroup::remove() {
   const std::int64_t deadline = sys::monotonicMs() + kPatienceMs;
   for (const std::string& folder : folders) {

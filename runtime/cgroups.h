@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,6 +25,8 @@ class Cgroup {
   bool isUnified = false;  // version 2 alone, as on current distributions
 
   [[nodiscard]] bool outOfMemory() const;
+  // The most memory that was in use at a time, in bytes; nullopt: nobody has counted.
+  [[nodiscard]] std::optional<std::uint64_t> peakMemory() const;
   // Kills what is left in them. Throws Kind::busy when they do not become empty.
   void remove();
 };

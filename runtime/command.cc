@@ -10,6 +10,7 @@
 
 #include "base/sys.h"
 #include "base/text.h"
+#include "runtime/architecture.h"
 
 namespace img::runtime {
 namespace {
@@ -54,6 +55,8 @@ std::string interpreterOf(const std::string& path) {
     const std::string_view line = text::trim(bytes.substr(2, bytes.find('\n') - 2));
     return std::string{line.substr(0, line.find_first_of(" \t"))};
   }
+  // Whoever runs the programs of another machine has their loaders as well.
+  if (elfArchitecture(bytes) != hostArchitecture()) return {};
   Elf64_Ehdr elf;
   if (bytes.size() < sizeof elf || bytes.substr(0, 4) != ELFMAG) return {};
   std::memcpy(&elf, head, sizeof elf);
@@ -137,7 +140,6 @@ Error explainExecFailure(int errnum, const std::string& path) {
   error.exitCode(errnum == ENOENT ? kNotFound : kNotExecutable);
   if (errnum == ENOEXEC) {
     error.why("the file is neither a program of this architecture nor a script with a #! line");
-    error.code("arch");
   }
   return error;
 }

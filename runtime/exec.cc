@@ -10,6 +10,7 @@
 
 #include "base/sys.h"
 #include "base/text.h"
+#include "runtime/architecture.h"
 #include "runtime/init.h"
 #include "runtime/launched.h"
 #include "runtime/own_binary.h"
@@ -44,6 +45,13 @@ constexpr int kSetupFailed = 125;
     reportAndExit(side.errors.get(), "entering the container");
   }
   becomeCommand(spec, std::move(side), std::move(stage));
+}
+
+// The container's root is in reach as long as its first process lives (proc_pid_root(5)).
+Error explained(const Error& error, pid_t pid, const Spec& spec) {
+  const auto root =
+      sys::tryOpenat(AT_FDCWD, fmt::format("/proc/{}/root", pid), O_PATH | O_DIRECTORY);
+  return root ? explainForeign(error, root->get(), spec) : error;
 }
 
 }  // namespace
@@ -85,7 +93,7 @@ Container execute(int pidfd, pid_t pid, const Spec& spec) {
   auto held = std::make_unique<Container::Impl>(Launched{report.pid, sys::pidfdOpen(report.pid)});
   Container::Impl& impl = *held;
   Container container{std::move(held)};
-  if (report.error) throw Error{*report.error};
+  if (report.error) throw explained(*report.error, pid, spec);
   if (spec.tty) impl.terminal = sys::receiveFd(terminal.first.get());
   return container;
 }

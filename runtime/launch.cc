@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "runtime/architecture.h"
 #include "runtime/command.h"
 #include "runtime/init.h"
 #include "runtime/launched.h"
@@ -58,6 +59,9 @@ void Container::kill(int signal) const {
 bool Container::outOfMemory() const {
   return impl_->outOfMemory;
 }
+std::optional<std::uint64_t> Container::peakMemory() const {
+  return impl_->peakMemory;
+}
 
 ExitStatus Container::wait() {
   if (impl_->isReaped) return impl_->status;
@@ -71,6 +75,7 @@ ExitStatus Container::wait() {
   impl_->isReaped = true;
   if (impl_->cgroup) {
     impl_->outOfMemory = impl_->cgroup->outOfMemory();
+    if (impl_->outOfMemory) impl_->peakMemory = impl_->cgroup->peakMemory();
     removeQuietly(*impl_->cgroup);
   }
   impl_->status = info.si_code == CLD_EXITED ? ExitStatus{info.si_status, 0}
@@ -144,8 +149,10 @@ Launched cloneChild(clone_args args, const std::function<void()>& child) {
       return sys::clone3(args);
     } catch (Error& error) {
       if (error.errnum() == EPERM) error.hint("new namespaces need root (CAP_SYS_ADMIN) here");
+      // Without the code and the hint of ENOSPC, which are about a disk.
       if (error.errnum() == ENOSPC)
-        error.hint("a limit of /proc/sys/user/max_*_namespaces is reached");
+        throw Error{Kind::failed, error.cause()}.hint(
+            "a limit of /proc/sys/user/max_*_namespaces is reached");
       throw;
     }
   }();
@@ -220,11 +227,12 @@ Container start(const Spec& spec) {
   held->cgroup = std::exchange(cgroup.group, std::nullopt);
   Container::Impl& impl = *held;
   Container container{std::move(held)};
-  // The child holds its own copies; the end of the pipe and the end of the mounts depend on it
-  // alone.
+  // The child holds its own copies; the end of the pipe and, once this function is left, the end of
+  // the mounts depend on it alone.
+  const Fd rootfs = std::move(side.rootfs);
   side = {};
   const ExecReport report = readReport(errors.read, spec.argv.front());
-  if (report.error) throw Error{*report.error};
+  if (report.error) throw explainForeign(*report.error, rootfs.get(), spec);
   if (spec.tty) impl.terminal = sys::receiveFd(terminal.first.get());
   return container;
 }

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 
@@ -29,8 +30,9 @@ class [[nodiscard]] Container {
   void kill(int signal) const;
   // Waits for PID 1 to end and for the pid namespace to be empty; removes the cgroup.
   ExitStatus wait();
-  [[nodiscard]] bool outOfMemory()
-      const;  // the kernel's OOM killer struck in its cgroup (after wait())
+  // After wait(): the kernel's OOM killer struck in its cgroup; the most memory in use until then.
+  [[nodiscard]] bool outOfMemory() const;
+  [[nodiscard]] std::optional<std::uint64_t> peakMemory() const;
 
  private:
   std::unique_ptr<Impl> impl_;

@@ -28,6 +28,7 @@ struct Container::Impl {
   std::optional<Cgroup> cgroup;  // ours to remove
   bool isReaped = false;
   bool outOfMemory = false;
+  std::optional<std::uint64_t> peakMemory;
   ExitStatus status;
 };
 

@@ -1,10 +1,12 @@
 #include "store/layout.h"
 
 #include <dirent.h>
+#include <linux/magic.h>
 #include <sys/statfs.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <tuple>
@@ -195,16 +197,43 @@ const std::string& bootId() {
   return id;
 }
 
-void addSpaceHint(Error& error, const Layout& layout) {
-  if (error.errnum() != ENOSPC && error.errnum() != EDQUOT) return;
+namespace {
+
+// By the f_type of statfs(2).
+std::string_view fileSystemName(std::uint64_t type) {
+  switch (type) {
+    case EXT4_SUPER_MAGIC: return "ext4";  // ext2 and ext3 have the same number
+    case XFS_SUPER_MAGIC: return "xfs";
+    case BTRFS_SUPER_MAGIC: return "btrfs";
+    case TMPFS_MAGIC: return "tmpfs";
+    case OVERLAYFS_SUPER_MAGIC: return "overlay";
+    case F2FS_SUPER_MAGIC: return "f2fs";
+    case NFS_SUPER_MAGIC: return "nfs";
+    case FUSE_SUPER_MAGIC: return "fuse";
+    default: return "";
+  }
+}
+
+}  // namespace
+
+Room roomOf(const Layout& layout) {
   const struct statfs info = sys::fstatfs(layout.fd(), layout.root());
-  error.code("no-space")
-      .hint(fmt::format(
-          "the file system of {} has {} MiB and {} inodes free; remove images you do not need",
-          layout.root(),
-          static_cast<std::uint64_t>(info.f_bavail) * static_cast<std::uint64_t>(info.f_bsize) /
-              (1U << 20),
-          info.f_ffree));
+  Room room;
+  room.bytes = static_cast<std::uint64_t>(info.f_bavail) * static_cast<std::uint64_t>(info.f_bsize);
+  if (info.f_files > 0) room.inodes = info.f_ffree;
+  room.fileSystem = fileSystemName(static_cast<std::uint64_t>(info.f_type) & 0xFFFFFFFFU);
+  return room;
+}
+
+void addSpaceHint(Error& error, const Layout& layout) {
+  if (error.code() != "no-space" || !error.why().empty()) return;
+  const Room room = roomOf(layout);
+  const std::uint64_t mega = room.bytes >> 20;
+  error.why(
+      fmt::format("the file system of {}{} has {} and {} free", text::escape(layout.root()),
+                  room.fileSystem.empty() ? "" : " (" + room.fileSystem + ")",
+                  mega > 0 ? fmt::format("{} MiB", mega) : fmt::format("{} bytes", room.bytes),
+                  room.inodes ? fmt::format("{} inodes", *room.inodes) : "as many inodes as fit"));
 }
 
 StoreUse::StoreUse(const Layout& layout) {

@@ -50,7 +50,15 @@ bool isDurable();
 fs::Sync fullSync();
 // Identifies this boot: what was written without fsync under another one is not trusted.
 const std::string& bootId();
-// Adds how much room is left to an error that says the disk is full.
+// What is left on the file system of the store.
+struct Room {
+  std::uint64_t bytes = 0;
+  std::optional<std::uint64_t> inodes;  // nullopt: the file system makes them as they are needed
+  std::string fileSystem;               // "ext4"; "" when it is none of the usual ones
+};
+Room roomOf(const Layout& layout);
+// Adds how much room is left to an error that says the disk is full (code "no-space"); to be called
+// while what has filled it is still there.
 void addSpaceHint(Error& error, const Layout& layout);
 
 // Held for its whole run by every process that makes objects or relies on objects it has found:

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/process.h"
+#include "builder/failed_step.h"
 #include "store/blobs.h"
 #include "store/layers.h"
 #include "tests/builder/support.h"
@@ -268,6 +269,18 @@ TEST_F(BuildTest, NamesTheMissingShellButNotForTheExecForm) {
             (std::vector<std::string>{"the stage has no shell /bin/sh; use the JSON form, RUN "
                                       "[\"program\", \"argument\"], or SHELL"}));
   EXPECT_TRUE(fixture_.failure("FROM scratch\nRUN [\"/true\"]\n").hints().empty());
+  EXPECT_TRUE(listFailedSteps(fixture_.layout).empty()) << "nobody could look around in it";
+}
+
+TEST_F(BuildTest, KeepsAStepOnlyWhenItsCommandWasExecuted) {
+  EXPECT_TRUE(fixture_.failure(kWithShell + "RUN [\"/bin/nothing\"]\n").hints().empty());
+  EXPECT_TRUE(listFailedSteps(fixture_.layout).empty());
+  const Error error = fixture_.failure(kWithShell + "RUN nothing-of-that-name\n");
+  EXPECT_EQ(error.exitCode(), 127);
+  ASSERT_EQ(error.hints().size(), 1u);
+  EXPECT_EQ(error.hints()[0], "look around in the failed step: img debug " +
+                                  fixture_.progress.outline.buildId);
+  EXPECT_EQ(listFailedSteps(fixture_.layout).size(), 1u);
 }
 
 TEST_F(BuildTest, TellsThatASourceIsALinkToNowhereOfTheContext) {
@@ -290,6 +303,17 @@ TEST_F(BuildTest, RefusesAFileThatChangesBetweenKeyAndCopy) {
   writeFile(fixture_.context.get(), "a", "other");
   fixture_.build("FROM scratch\nCOPY a /a\n");
   EXPECT_EQ(fixture_.progress.started.size(), 1u) << "the wrong layer is not in the cache";
+}
+
+TEST_F(BuildTest, RefusesALinkThatChangesBetweenKeyAndCopy) {
+  sys::mkdirat(fixture_.context.get(), "d", 0755);
+  sys::symlinkat("old", fixture_.context.get(), "d/l");
+  fixture_.progress.onStart = [&] {
+    sys::unlinkat(fixture_.context.get(), "d/l", 0);
+    sys::symlinkat("new", fixture_.context.get(), "d/l");
+  };
+  const Error error = fixture_.failure("FROM scratch\nCOPY d /d\n");
+  EXPECT_EQ(error.cause(), "COPY: file \"d/l\" changed while it was read");
 }
 
 TEST_F(BuildTest, LeavesAStoreInTheContextOut) {

@@ -200,6 +200,32 @@ error: RUN: secret "tok" was not passed (--secret id=tok,...)
         self.assertEqual((told["code"], told["line"]), ("secret-leak", 2))
         self.assertNotIn("hunter2", shown.err)
 
+    def test_a_layer_that_holds_a_secret_has_a_place(self):
+        secret = self.dir / "token"
+        secret.write_text("hunter2-hunter2-hunter2")
+        self.fails("FROM busybox AS tools\nFROM busybox\nRUN --mount=type=secret,id=tok \\\n  cp /run/secrets/tok /leak\nRUN true\n", """\
+error: the new image would hold the secret "tok": found in /leak
+  --> Dockerfile:3:1   step 2/3
+   |
+ 2 | FROM busybox
+ 3 | RUN --mount=type=secret,id=tok \\
+   | ^^^
+ 4 |   cp /run/secrets/tok /leak
+   |
+   = hint: use the secret where it is mounted and do not copy it; --secret-guard=warn or off builds anyway
+""", "secret-leak", args=("--secret", f"id=tok,src={secret}"))
+
+    def test_a_step_out_of_memory(self):
+        context = self.write({"Dockerfile": "FROM busybox\nRUN head -c 200000000 /dev/zero | tail -c 190000000 > /dev/null\n"})
+        shown = self.store("build", "--memory", "32m", "--progress", "quiet", context, check=False)
+        self.assertIn("   = why: killed by the kernel for memory: limit 32m, peak use ", shown.err)
+        peak = float(re.search(r"peak use ([0-9.]+)m\n", shown.err).group(1))
+        self.assertTrue(24 < peak <= 32, str(shown))
+        self.assertIn("   = hint: give the steps more memory with --memory\n", shown.err)
+        self.assertIn("--> Dockerfile:2:1   step 2/2\n", shown.err.replace(str(context) + "/", ""))
+        told = self.store("build", "--memory", "32m", "--error-format", "json", "--progress", "quiet", context, check=False)
+        self.assertEqual(json.loads(told.err.splitlines()[-1])["code"], "oom")
+
     # --- several at once ---
 
     def test_everything_that_is_wrong_is_told_at_once(self):
@@ -249,5 +275,145 @@ error: RUN: "/bin/sh" not found in the image
    | ^^^
    |
    = hint: the stage has no shell /bin/sh; use the JSON form, RUN ["program", "argument"], or SHELL
-   = hint: look around in the failed step: img debug ID
 """, "shell-missing", exit_code=127)
+
+    # --- arch ---
+
+    # s390x: a header is enough, the kernel looks no further.
+    FOREIGN = bytes([0x7f, 0x45, 0x4c, 0x46, 2, 2, 1, *[0] * 9, 0, 2, 0, 22, *[0] * 44])
+    MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+
+    def foreign(self, dockerfile, text, exit_code=126):
+        if os.path.exists("/proc/sys/fs/binfmt_misc/qemu-s390x"):
+            self.skipTest("this machine runs programs of s390x")
+        context = self.write({"Dockerfile": dockerfile})
+        (context / "foreign").write_bytes(self.FOREIGN)
+        (context / "script").write_text("#! /bin/foreign\n")
+        for name in ("foreign", "script"):
+            (context / name).chmod(0o755)
+        self.compare(context, text.replace("MACHINE", self.MACHINE), "arch", exit_code=exit_code)
+        self.assertEqual(self.store("debug", "--list").out.splitlines()[1:], [])
+
+    def test_a_program_of_another_architecture(self):
+        self.foreign("FROM busybox\nCOPY foreign /bin/\nRUN [\"foreign\"]\n", """\
+error: RUN: "/bin/foreign" is a program for linux/s390x, this machine is linux/MACHINE
+  --> Dockerfile:3:1   step 3/3
+   |
+ 2 | COPY foreign /bin/
+ 3 | RUN ["foreign"]
+   | ^^^
+   |
+   = why: binfmt_misc has no handler for s390x
+   = hint: install a handler (on Debian the packages qemu-user-static and binfmt-support)
+""")
+
+    def test_an_interpreter_of_another_architecture(self):
+        self.foreign("FROM busybox\nCOPY foreign script /bin/\nSHELL [\"/bin/script\"]\nRUN echo\n", """\
+error: RUN: "/bin/foreign" is a program for linux/s390x, this machine is linux/MACHINE
+  --> Dockerfile:4:1   step 3/3
+   |
+ 3 | SHELL ["/bin/script"]
+ 4 | RUN echo
+   | ^^^
+   |
+   = why: binfmt_misc has no handler for s390x
+   = hint: install a handler (on Debian the packages qemu-user-static and binfmt-support)
+""")
+
+    def test_an_image_of_another_architecture(self):
+        context = self.write({"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+        self.store("build", "-t", "other", "--platform", "linux/s390x", context)
+        context = self.write({"Dockerfile": "FROM --platform=linux/s390x other\nRUN true\n"})
+        if os.path.exists("/proc/sys/fs/binfmt_misc/qemu-s390x"):
+            self.skipTest("this machine runs programs of s390x")
+        self.compare(context, f"""\
+error: the image is linux/s390x, this machine is linux/{self.MACHINE}
+  --> Dockerfile:2:1   step 2/2
+   |
+ 1 | FROM --platform=linux/s390x other
+ 2 | RUN true
+   | ^^^
+   |
+   = why: binfmt_misc has no handler for s390x
+   = hint: install a handler (on Debian the packages qemu-user-static and binfmt-support)
+   = hint: or run the step in a stage FROM --platform=$BUILDPLATFORM
+""", "arch")
+
+    def test_a_script_without_a_first_line(self):
+        context = self.write({"Dockerfile": "FROM busybox\nCOPY text /bin/\nRUN [\"text\"]\n", "text": "echo hi\n"})
+        (context / "text").chmod(0o755)
+        self.compare(context, """\
+error: RUN: execute "text": Exec format error (ENOEXEC)
+  --> Dockerfile:3:1   step 3/3
+   |
+ 2 | COPY text /bin/
+ 3 | RUN ["text"]
+   | ^^^
+   |
+   = why: the file is neither a program of this architecture nor a script with a #! line
+""", None, exit_code=126)
+
+
+class FullDisk(harness.TestCase):
+    """no-space: what is told, and that the store is as before, usable and as empty, when the build is over."""
+
+    def small_disk(self, options):
+        where = self.dir / "small"
+        where.mkdir()
+        harness.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", where])
+        self.addCleanup(harness.run, ["umount", where])
+        self.store = harness.Img(where / "store").with_busybox()
+        self.store.build(self.write({"Dockerfile": "FROM busybox\nRUN true\n"}), "small")
+
+    def free(self):
+        info = os.statvfs(self.store.store)
+        return info.f_bavail * info.f_bsize, info.f_ffree
+
+    def fails(self, dockerfile, sentence, position, exit_code=1, files=None):
+        context = self.write({**(files or {}), "Dockerfile": dockerfile})
+        before = self.free()
+        shown = self.store("build", "-t", "bad", "--progress", "quiet", context, check=False)
+        self.assertEqual(shown.code, exit_code, str(shown))
+        text = shown.err.replace(str(context) + "/", "")
+        lines = text[text.index("error: "):].splitlines()  # before it: the log of the step is not kept
+        self.assertRegex(lines[0], sentence)
+        self.assertEqual(lines[1], f"  --> {position}", str(shown))
+        why = [line for line in lines if line.startswith("   = why: ")]
+        self.assertEqual(len(why), 1, str(shown))
+        self.assertRegex(why[0], rf"^   = why: the file system of {self.store.store} \(tmpfs\) has \d+ (bytes|MiB) and \d+ inodes free$")
+        self.assertEqual([line for line in lines if "= hint: " in line],
+                         ["   = hint: free some space, or put the store elsewhere with --root DIR"], str(shown))
+        told = self.store("build", "--error-format", "json", "--progress", "quiet", context, check=False)
+        self.assertEqual(json.loads(told.err.splitlines()[-1])["code"], "no-space", str(told))
+        after = self.free()
+        self.assertLess(before[0] - after[0], 1 << 20, "the space is back")
+        self.assertLess(before[1] - after[1], 20, "the inodes are back")
+        self.store.build(self.write({"Dockerfile": "FROM busybox\nRUN echo usable > /x\n"}), "small")
+        return why[0]
+
+    def test_in_a_run_step(self):
+        self.small_disk("size=24m")
+        self.fails("FROM busybox\nRUN dd if=/dev/urandom of=/big bs=1M count=40\n", "^error: RUN failed with exit code 1$",
+                   "Dockerfile:2:1   step 2/2")
+
+    def test_in_a_copy(self):
+        self.small_disk("size=24m")
+        self.fails("FROM busybox AS all\nCOPY big /big\n", r"^error: COPY: .*No space left on device \(ENOSPC\)$",
+                   'Dockerfile:2:1   stage "all", step 2/2', files={"big": os.urandom(1 << 20) * 40})
+
+    def test_while_a_layer_is_sealed(self):
+        self.small_disk("size=24m")
+        self.fails("FROM busybox\nRUN dd if=/dev/urandom of=/big bs=1M count=12\n",
+                   r"^error: .*No space left on device \(ENOSPC\)$", "Dockerfile:2:1   step 2/2")
+
+    def test_without_inodes(self):
+        self.small_disk("size=64m,nr_inodes=1k")
+        self.fails("FROM busybox\nRUN for i in $(seq 2000); do : > /tmp/$i || exit 9; done\n",
+                   "^error: RUN failed with exit code 1$", "Dockerfile:2:1   step 2/2")
+
+    def test_of_another_file_system_is_not_the_stores(self):
+        self.store = self.img()
+        context = self.write({"Dockerfile": "FROM busybox\nRUN --mount=type=tmpfs,target=/t,size=1m dd if=/dev/zero of=/t/big bs=1M "
+                                            "count=2\n"})
+        told = self.store("build", "--error-format", "json", "--progress", "quiet", context, check=False)
+        self.assertNotIn("code", json.loads(told.err.splitlines()[-1]), str(told))
