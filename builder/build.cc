@@ -229,7 +229,8 @@ class Build {
         continue;
       }
       StepLabel label = nextLabel();
-      label.text = displayText(scope_, step.syntax, state.variables);
+      label.text = withoutSecrets(displayText(scope_, step.syntax, state.variables),
+                                  request_.step.secrets);
       label.line = step.syntax.line;
       for (const int needed : stagesOf(planned, step)) co_await waitForStage(needed);
       co_await runStep(planned, step, state, label);
@@ -562,7 +563,8 @@ class Build {
     if (!job.command || failure_ || !layer->isStarted) return;
     if (error.code() == "no-space") return;  // the room is wanted back
     if (const SecretGuard guard = guardOf(request_.step);
-        !guard.isEmpty() && guard.findInTree(layer->folder.get()))
+        !guard.isEmpty() && (holdsSecret(guard, *job.command) ||
+                             guard.findInTree(layer->folder.get())))
       return;  // what holds a secret is not kept
     FailedStep step;
     step.buildId = result_.buildId;

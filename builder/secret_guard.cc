@@ -8,6 +8,7 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "builder/failed_step.h"
 
 namespace img::builder {
 namespace {
@@ -283,6 +284,18 @@ std::string SecretMask::add(std::string_view bytes) {
 
 std::string SecretMask::finish() {
   return maskUpTo(pending_.size());
+}
+
+std::string withoutSecrets(const std::string& text, const std::vector<Secret>& secrets) {
+  SecretMask mask{secrets};
+  const std::string begin = mask.add(text);
+  return begin + mask.finish();
+}
+
+bool holdsSecret(const SecretGuard& guard, const StepCommand& command) {
+  const auto holds = [&](const std::string& text) { return guard.find(text).has_value(); };
+  return std::any_of(command.argv.begin(), command.argv.end(), holds) ||
+         std::any_of(command.env.begin(), command.env.end(), holds);
 }
 
 SecretGuard guardOf(const StepOptions& options) {

@@ -21,6 +21,8 @@
 
 namespace img::builder {
 
+struct StepCommand;
+
 // Finds any of several strings in one pass over a text.
 class PatternSearch {
  public:
@@ -102,6 +104,11 @@ class SecretMask {
   std::vector<std::string> values_;  // longest first
   std::string pending_;
 };
+
+// The text with `***` for each secret.
+std::string withoutSecrets(const std::string& text, const std::vector<Secret>& secrets);
+// Whether the user wrote a secret into the command, or into a variable that it gets.
+bool holdsSecret(const SecretGuard& guard, const StepCommand& command);
 
 // The guard that a build asked for; one that finds nothing when it is off or there are no secrets.
 SecretGuard guardOf(const StepOptions& options);

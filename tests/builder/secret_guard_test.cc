@@ -7,6 +7,7 @@
 #include "base/fs.h"
 #include "base/process.h"
 #include "base/sys.h"
+#include "builder/failed_step.h"
 #include "tests/builder/support.h"
 
 namespace img::builder {
@@ -138,6 +139,23 @@ TEST(SecretMask, HidesTheLongerOfTwoThatBeginAlike) {
   SecretMask mask{{{"a", "hunter"}, {"b", "hunter22"}}};
   EXPECT_EQ(mask.add("hunter"), "");
   EXPECT_EQ(mask.add("22 hunter2 "), "*** ***2 ");
+}
+
+TEST(SecretMask, HidesSecretsInAWholeText) {
+  const std::vector<Secret> secrets{{"a", "hidden-value\n"}};
+  EXPECT_EQ(withoutSecrets("RUN login hidden-value now", secrets), "RUN login *** now");
+  EXPECT_EQ(withoutSecrets("RUN login hidden-val", secrets), "RUN login hidden-val");
+}
+
+TEST(SecretGuard, LooksAtTheWordsAndTheVariablesOfACommand) {
+  const SecretGuard guard{{{"a", "hidden-value"}}};
+  StepCommand command{{"sh", "-c", "true"}, {"A=1"}, "/", "", "h", "none"};
+  EXPECT_FALSE(holdsSecret(guard, command));
+  command.env.push_back("B=hidden-value");
+  EXPECT_TRUE(holdsSecret(guard, command));
+  command.env.clear();
+  command.argv.back() = "login hidden-value";
+  EXPECT_TRUE(holdsSecret(guard, command));
 }
 
 TEST(SecretNames, FollowTheRuleOfTheCheck) {

@@ -68,6 +68,17 @@ class Secrets(harness.TestCase):
                 self.assertNotIn(SECRET.decode(), shown.err + shown.out)
                 self.assert_clean()
 
+    def test_records_hide_what_the_dockerfile_or_an_argument_gives_away(self):
+        for dockerfile, args in (("ARG A\nRUN true\n", ("--build-arg", "A=" + SECRET.decode())),
+                                 ("RUN : " + SECRET.decode() + "\n", ()),
+                                 ("ARG A\nRUN false\n", ("--build-arg", "A=" + SECRET.decode())),
+                                 ("RUN false " + SECRET.decode() + "\n", ())):
+            shown = self.build("FROM busybox\n" + dockerfile, *args, "--secret", f"id=token,src={self.secret}",
+                               f"--trace={self.dir / 'trace'}", check=False)
+            self.assertEqual(shown.code, 1, str(shown))
+            self.assert_clean()
+            self.assertNotIn(SECRET, (self.dir / "trace").read_bytes(), str(shown))
+
     def test_no_process_has_it_in_its_arguments(self):
         seen = []
         done = threading.Event()
