@@ -1,5 +1,6 @@
 #include "builder/build.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -191,7 +192,10 @@ class Build {
     } catch (const Error& trouble) {
       progress_.warning(trouble);
     }
-    if (!request_.keepsFailedStep) return;
+    const std::vector<LayerRef>& below = failure_->below.snapshot.layers;
+    const bool isSealed = std::all_of(below.begin(), below.end(),
+                                      [](const LayerRef& layer) { return layer->descriptor; });
+    if (!request_.keepsFailedStep || !isSealed) return;
     try {
       step.base = writeStageImage(layout_, failure_->below, request_, progress_);
       keepFailedStep(layout_, step);
@@ -499,10 +503,10 @@ class Build {
     keepInit(state, attempt.layer);
     std::vector<Digest> keys = keysOf(job, attempt);
     Digest key = keys.back();
-    if (!attempt.layer->isRepeatable) {
-      keys.clear();
-      key = Digest::of(fs::randomHex(64));
-    }
+    if (!attempt.layer->isRepeatable) keys.clear();
+    // A command may make other files each time: what is made on top belongs to this execution, and
+    // is found through its record only.
+    if (job.command || !attempt.layer->isRepeatable) key = Digest::of(fs::randomHex(64));
     sealer_.add({attempt.layer, std::move(keys), key, label, std::move(attempt.lock),
                  std::move(attempt.record), std::move(attempt.place), std::move(attempt.stage)},
                 state.snapshot);
@@ -735,7 +739,21 @@ std::int64_t parseEpoch(const std::string& text) {
   return static_cast<std::int64_t>(*seconds);
 }
 
+namespace {
+
+// Each new layer keeps its folders open until the build ends; the usual soft limit of 1024 is there
+// for select(2) only. Containers get limits of their own.
+void allowManyFiles() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) < 0) return;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
+}  // namespace
+
 Result build(const Request& request, const store::Layout& layout, Progress& progress) {
+  allowManyFiles();
   Trace::Span parsing = Trace::begin(request.trace, "scheduler", "parse", request.dockerfileName);
   const parser::Dockerfile file =
       parser::parseDockerfile(request.dockerfileText, request.dockerfileName);

@@ -134,6 +134,36 @@ TEST_F(ParallelTest, NoCacheFilterExecutesTheNamedStageOnly) {
   EXPECT_EQ(text::join(fixture_.progress.started, "; "), "RUN sleep 0.2; echo b > /b");
 }
 
+// A layer made over what an earlier execution left must not come to lie over another one.
+TEST_F(ParallelTest, WhatStandsOnACommandThatRanAgainRunsAgain) {
+  const std::string file =
+      "FROM shell AS a\nRUN cat /proc/sys/kernel/random/uuid > /a\n"
+      "FROM a AS b\nRUN cp /a /b\nRUN cmp /a /b && cat /b\n";
+  fixture_.build(file);
+  const std::string first = std::exchange(fixture_.progress.output, {});
+  fixture_.request.noCacheStages = {"a"};
+  fixture_.build(file);
+  const std::string second = std::exchange(fixture_.progress.output, {});
+  EXPECT_EQ(second.size(), first.size());
+  EXPECT_NE(second, first);
+  fixture_.request.noCacheStages = {};
+  fixture_.build(file);
+  EXPECT_TRUE(fixture_.progress.started.empty()) << "the newest result of each step is found";
+}
+
+TEST_F(ParallelTest, ALostRecordBelowIsAMissForWhatStandsOnIt) {
+  const std::string file =
+      "FROM shell\nRUN cat /proc/sys/kernel/random/uuid > /a\nRUN cp /a /b\nRUN cmp /a /b\n";
+  fixture_.build(file);
+  const Fd records = sys::openDirectory(fixture_.layout.fd(), "cache/steps");
+  for (const fs::Entry& entry : fs::list(records.get())) {
+    if (fs::readFile(records.get(), entry.name).find("random/uuid") != std::string::npos)
+      sys::unlinkat(records.get(), entry.name, 0);
+  }
+  fixture_.build(file);
+  EXPECT_EQ(fixture_.progress.started.size(), 3u);
+}
+
 TEST_F(ParallelTest, TheTimeoutEndsTheBuildWithItsOwnExitCode) {
   fixture_.request.timeoutSeconds = 1;
   const Error error = fixture_.failure("FROM shell\nRUN sleep 60\n");
