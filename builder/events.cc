@@ -55,7 +55,7 @@ void Events::Wait::await_suspend(std::coroutine_handle<> task) {
   events_.waits_.push_back(this);
 }
 
-unsigned Events::Wait::await_resume() const {
+unsigned Events::Wait::await_resume() {
   if (events_.error_ && !reason_.isCleanUp) throw Cancelled{};
   return ready_;
 }

@@ -45,8 +45,8 @@ class Events {
     ~Wait();
     [[nodiscard]] bool await_ready() const;
     void await_suspend(std::coroutine_handle<> task);
-    // Bit 0: the first descriptor is ready, bit 1: the second.
-    [[nodiscard]] unsigned await_resume() const;
+    // Bit 0: the first descriptor is ready, bit 1: the second. Who only waits drops it.
+    unsigned await_resume();
 
    private:
     friend class Events;

@@ -26,7 +26,7 @@ class NamedContexts {
  private:
   [[nodiscard]] const std::string* valueOf(const std::string& name) const;
   NamedContext open(const std::string& name, const std::string& value);
-  NamedContext openFolder(const std::string& path) const;
+  [[nodiscard]] NamedContext openFolder(const std::string& path) const;
   [[nodiscard]] NamedContext openImage(const std::string& name, const std::string& reference) const;
   [[nodiscard]] NamedContext openLayout(const std::string& place) const;
 

@@ -21,7 +21,8 @@ namespace detail {
 struct FinalAwaiter {
   [[nodiscard]] bool await_ready() const noexcept { return false; }
   template <class Promise>
-  std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> task) const noexcept {
+  [[nodiscard]] std::coroutine_handle<> await_suspend(
+      std::coroutine_handle<Promise> task) const noexcept {
     const std::coroutine_handle<> next = task.promise().continuation;
     return next ? next : std::noop_coroutine();
   }
@@ -79,17 +80,19 @@ class [[nodiscard]] Task {
   // For the one who drives it (Events::run).
   void start() const { handle_.resume(); }
   [[nodiscard]] bool isDone() const { return handle_.done(); }
-  T take() const { return handle_.promise().take(); }  // once done
+  // Once it is done.
+  T take() const { return handle_.promise().take(); }  // NOLINT(modernize-use-nodiscard): void
 
   auto operator co_await() const noexcept {
     struct Awaiter {
       Handle task;
       [[nodiscard]] bool await_ready() const noexcept { return false; }
-      std::coroutine_handle<> await_suspend(std::coroutine_handle<> caller) const noexcept {
+      [[nodiscard]] std::coroutine_handle<> await_suspend(
+          std::coroutine_handle<> caller) const noexcept {
         task.promise().continuation = caller;
         return task;
       }
-      T await_resume() const { return task.promise().take(); }
+      T await_resume() { return task.promise().take(); }
     };
     return Awaiter{handle_};
   }

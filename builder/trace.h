@@ -56,6 +56,7 @@ class Trace {
   explicit Trace(std::function<std::int64_t()> nowUs = {});
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
+  ~Trace() = default;
 
   // Lanes: scheduler, sealer, network, lock. Categories: parse context pull unpack mount run
   // diff seal compress cache export gc lock.
