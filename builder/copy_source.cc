@@ -166,27 +166,27 @@ CopySource resolveSource(const SourceRoot& root, const std::string& path,
   return resolveOne(root, joinPath("/", path).substr(1), keyword);
 }
 
-std::vector<CopySource> resolveSources(const SourceRoot& root, const std::string& path,
-                                       const std::string& keyword) {
+size_t forEachSource(const SourceRoot& root, const std::string& path, const std::string& keyword,
+                     const std::function<void(const CopySource&)>& use) {
   const std::string clean = joinPath("/", path).substr(1);
-  std::vector<CopySource> sources;
   if (!parser::hasWildcard(clean)) {
-    sources.push_back(resolveOne(root, clean, keyword));
-    return sources;
+    use(resolveOne(root, clean, keyword));
+    return 1;
   }
   const parser::Glob pattern = compileWildcard(clean, keyword);
   const std::string front = fixedPart(clean);
   const auto folder =
       sys::tryOpenInRoot(root.fd, front.empty() ? "." : front, O_RDONLY | O_DIRECTORY);
-  if (!folder) return sources;
+  if (!folder) return 0;
   WildcardWalk walk{root, pattern};
   walk.walk(folder->get(), front.empty() ? "" : front + "/");
   std::sort(walk.matches.begin(), walk.matches.end());
   for (const std::string& match : walk.matches) {
-    sources.push_back(resolveOne(root, match, keyword));
-    sources.back().matched = match.substr(front.empty() ? 0 : front.size() + 1);
+    CopySource source = resolveOne(root, match, keyword);
+    source.matched = match.substr(front.empty() ? 0 : front.size() + 1);
+    use(source);
   }
-  return sources;
+  return walk.matches.size();
 }
 
 }  // namespace img::builder

@@ -33,9 +33,10 @@ struct CopySource {
 };
 
 // `path` as written, already expanded. A pattern that matches nothing yields nothing; a missing
-// plain path throws.
-std::vector<CopySource> resolveSources(const SourceRoot& root, const std::string& path,
-                                       const std::string& keyword);
+// plain path throws. Only the source in use is open: a pattern may match more names than a process
+// may open files. Returns how many there were.
+size_t forEachSource(const SourceRoot& root, const std::string& path, const std::string& keyword,
+                     const std::function<void(const CopySource&)>& use);
 
 // One source by its plain name, wildcards meaning nothing: what RUN --mount takes.
 CopySource resolveSource(const SourceRoot& root, const std::string& path,

@@ -210,7 +210,7 @@ std::optional<Fd> TreeCopier::openInUpper(int fd, int flags) const {
 // filled there. Nobody looks at it through the union before that is mounted anew, so nothing stale
 // is seen.
 void TreeCopier::goDirect(Fd& folder) const {
-  if (upper_ < 0 || sys::fstat(folder.get()).st_dev == sys::fstat(upper_).st_dev) return;
+  if (upper_ < 0 || isInUpper(folder.get())) return;
   auto direct = openInUpper(folder.get(), O_RDONLY | O_DIRECTORY);
   if (!direct || sys::fstat(direct->get()).st_ino != sys::fstat(folder.get()).st_ino) return;
   folder = std::move(*direct);
@@ -252,21 +252,34 @@ bool TreeCopier::linkIfKnown(const struct stat& st, int toDir, const std::string
   const auto known = links_.find({st.st_dev, st.st_ino});
   if (known == links_.end()) return false;
   makeRoom(toDir, toName);
-  const std::string first = sys::procPath(known->second.get());
-  if (::linkat(AT_FDCWD, first.c_str(), toDir, toName.c_str(), AT_SYMLINK_FOLLOW) == 0) return true;
+  const FirstCopy& copy = known->second;
+  const Fd first = sys::openInRoot(copy.isInUpper ? upper_ : root_, copy.path, O_PATH | O_NOFOLLOW);
+  const std::string path = sys::procPath(first.get());
+  if (::linkat(AT_FDCWD, path.c_str(), toDir, toName.c_str(), AT_SYMLINK_FOLLOW) == 0) return true;
   if (errno != EXDEV)
     throw Error::fromErrno(errno, fmt::format("create hard link {}", text::quote(toName)));
-  linkInUpper(known->second.get(), toDir, toName);
+  linkInUpper(first.get(), toDir, toName);
   return true;
+}
+
+bool TreeCopier::isInUpper(int fd) const {
+  return upper_ >= 0 && sys::fstat(fd).st_dev == sys::fstat(upper_).st_dev;
+}
+
+TreeCopier::FirstCopy TreeCopier::firstCopy(int file, int folder) const {
+  FirstCopy copy{isInUpper(folder), sys::readlinkat(AT_FDCWD, sys::procPath(file))};
+  // The root of a union is a mount of its own, where paths begin; a folder has one above it.
+  const std::string base =
+      sys::readlinkat(AT_FDCWD, sys::procPath(copy.isInUpper ? upper_ : root_));
+  if (base != "/" && copy.path.starts_with(base + "/")) copy.path.erase(0, base.size());
+  return copy;
 }
 
 // One name was made through the union, the other goes into the upper directly: both are in the
 // upper.
 void TreeCopier::linkInUpper(int file, int toDir, const std::string& toName) const {
-  const dev_t upperDevice = sys::fstat(upper_).st_dev;
   const auto inUpper = [&](int fd, int flags) {
-    std::optional<Fd> found =
-        sys::fstat(fd).st_dev == upperDevice ? sys::reopen(fd, flags) : openInUpper(fd, flags);
+    std::optional<Fd> found = isInUpper(fd) ? sys::reopen(fd, flags) : openInUpper(fd, flags);
     if (!found)
       throw Error::make(Kind::internal, "{} is not in the upper folder", text::quote(toName));
     return std::move(*found);
@@ -348,7 +361,7 @@ void TreeCopier::copyRegular(int from, const std::string& name, const struct sta
   setOwnerAndMode(out.get(), st);
   copyXattrs(in.get(), out.get());
   setTimes(out.get(), st);
-  if (st.st_nlink > 1) links_.emplace(std::pair{st.st_dev, st.st_ino}, std::move(out));
+  if (st.st_nlink > 1) links_.emplace(std::pair{st.st_dev, st.st_ino}, firstCopy(out.get(), toDir));
 }
 
 }  // namespace img::builder

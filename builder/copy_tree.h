@@ -70,6 +70,15 @@ class TreeCopier {
   void claim(int dir, const std::string& name);
   [[nodiscard]] std::string shownPath(int dir, const std::string& name) const;
 
+  // Where the first copy of a file with several names lies: below the upper, when it was made
+  // there, else below the root. A path and no descriptor: there may be more of them than a process
+  // may open files.
+  struct FirstCopy {
+    bool isInUpper;
+    std::string path;
+  };
+  [[nodiscard]] FirstCopy firstCopy(int file, int folder) const;
+  [[nodiscard]] bool isInUpper(int fd) const;
   std::optional<Fd> openInUpper(int fd, int flags) const;
   void linkInUpper(int file, int toDir, const std::string& toName) const;
   void goDirect(Fd& folder) const;
@@ -78,7 +87,7 @@ class TreeCopier {
   int upper_;
   const CopyOptions& options_;
   // Hard links inside one source: (device, inode) -> the first copy.
-  std::map<std::pair<dev_t, ino_t>, Fd> links_;
+  std::map<std::pair<dev_t, ino_t>, FirstCopy> links_;
   // Non-folders that this instruction wrote (device, inode of the folder, name): two onto one name
   // is an error (Q18).
   std::set<std::tuple<dev_t, ino_t, std::string>> written_;

@@ -113,8 +113,8 @@ class CopyWorker {
     SourceFilter filter;
     filter.ignore = job_.root.ignore();
     if (job_.parents) return copyWithParents(path, filter);
-    for (const CopySource& source : resolveSources(job_.root, path, job_.keyword))
-      copyOne(source, index, filter);
+    forEachSource(job_.root, path, job_.keyword,
+                  [&](const CopySource& source) { copyOne(source, index, filter); });
   }
 
   void copyOne(const CopySource& source, size_t index, SourceFilter filter) {
@@ -140,13 +140,13 @@ class CopyWorker {
     const parser::IgnorePatterns kept = parser::IgnorePatterns::compile({pivot.kept});
     if (!pivot.kept.empty() && pivot.kept != ".") filter.include = &kept;
     if (!parser::hasWildcard(path))
-      std::ignore = resolveSources(job_.root, path, job_.keyword);  // must exist
-    for (const CopySource& base : resolveSources(job_.root, pivot.base, job_.keyword)) {
+      std::ignore = resolveSource(job_.root, path, job_.keyword);  // must exist
+    forEachSource(job_.root, pivot.base, job_.keyword, [&](const CopySource& base) {
       keyworded([&] {
         copier_.copyWithParents({base.handle.get(), base.name, base.contextPath, path},
                                 job_.destination, filter);
       });
-    }
+    });
   }
 
   void extract(const CopySource& source) const {
@@ -174,9 +174,7 @@ class CopyWorker {
 
 ParentsSource splitPivot(const std::string& path) {
   const size_t pivot = path.find("/./");
-  if (pivot == std::string::npos) {
-    return {"", path.starts_with("./") ? path.substr(2) : joinPath("/", path).substr(1)};
-  }
+  if (pivot == std::string::npos) return {"", joinPath("/", path).substr(1)};
   return {path.substr(0, pivot), joinPath("/", path.substr(pivot + 3)).substr(1)};
 }
 

@@ -85,8 +85,9 @@ void copyFromFailedStep(const store::Layout& layout, const Snapshot& below, cons
   for (const auto& [from, to] : copies) {
     TreeCopier copier{host.get(), options};
     const SourceRoot source{root.get(), false, nullptr, "the failed step"};
-    for (const CopySource& one : resolveSources(source, from, "--on-fail-copy"))
-      copier.copy({one.handle.get(), one.name, one.contextPath, from}, to, SourceFilter{});
+    forEachSource(source, from, "--on-fail-copy", [&, &shown = from, &into = to](const auto& one) {
+      copier.copy({one.handle.get(), one.name, one.contextPath, shown}, into, SourceFilter{});
+    });
   }
 }
 

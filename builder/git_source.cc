@@ -39,21 +39,23 @@ class Repository {
   }
 
   std::int64_t checkOut(const GitCheckout& checkout) {
-    const Fd folder = fs::makeDirs(layout_.fd(), kFolder, 0700);
-    const std::string key = Digest::of(url_.remote).hex();
-    const FileLock lock = FileLock::acquire(folder.get(), key + ".lock", FileLock::Mode::exclusive);
-    mirror_ = layout_.root() + "/" + kFolder + "/" + key;
+    folder_ = fs::makeDirs(layout_.fd(), kFolder, 0700);
+    key_ = Digest::of(url_.remote).hex();
+    const FileLock lock =
+        FileLock::acquire(folder_.get(), key_ + ".lock", FileLock::Mode::exclusive);
+    mirror_ = layout_.root() + "/" + kFolder + "/" + key_;
     tree_ = layout_.root() + "/" + work_.path() + "/" + kGitTree;
-    const bool wasThere = fetch(checkout.commit);
+    const bool wasThere = hasCommit(checkout.commit);
+    if (!wasThere) renew(checkout.commit);
     try {
       return fill(checkout);
     } catch (const Error&) {
       if (!wasThere) throw;
     }
     // A mirror that a crash has damaged is no reason to fail.
-    fs::removeTree(folder.get(), key);
+    fs::removeTree(folder_.get(), key_);
     fs::removeTree(work_.fd(), kGitTree);
-    fetch(checkout.commit);
+    renew(checkout.commit);
     return fill(checkout);
   }
 
@@ -111,13 +113,27 @@ class Repository {
     return git_.tryRun({"--git-dir=" + mirror_, "cat-file", "-e", commit + "^{commit}"});
   }
 
+  // A git that was killed while it wrote has left locks and half packs, which would stop the next
+  // one for ever: the mark says so.
+  void renew(const std::string& commit) {
+    const std::string mark = key_ + ".writing";
+    if (sys::tryFstatat(folder_.get(), mark)) fs::removeTree(folder_.get(), key_);
+    std::ignore = sys::openat(folder_.get(), mark, O_WRONLY | O_CREAT, 0600);
+    try {
+      fetch(commit);
+    } catch (const Error&) {  // it came to an end of its own
+      sys::tryUnlinkat(folder_.get(), mark, 0);
+      throw;
+    }
+    sys::tryUnlinkat(folder_.get(), mark, 0);
+  }
+
   // One commit without its history, if the server can do that (protocol version 2 can); else all
-  // branches and tags. True: it was there already.
-  bool fetch(const std::string& commit) {
+  // branches and tags.
+  void fetch(const std::string& commit) {
     const std::string cause = fmt::format("{}: git cannot fetch the commit {}", shown_, commit);
     git_.run({"init", "--quiet", "--bare", "--template=", "--", mirror_},
              fmt::format("{}: git cannot make a mirror", shown_));
-    if (hasCommit(commit)) return true;
     std::vector<std::string> words{"--git-dir=" + mirror_,
                                    "fetch",
                                    "--quiet",
@@ -128,13 +144,12 @@ class Repository {
                                    "--no-auto-maintenance"};
     std::vector<std::string> one = words;
     one.insert(one.end(), {"--depth=1", "--", url_.remote, commit + ":refs/img/" + commit});
-    if (git_.tryRun(one)) return false;
+    if (git_.tryRun(one)) return;
     const Error error = git_.failure(cause);
     if (!error.code().empty()) throw error;
     words.insert(words.end(), {"--", url_.remote, "+refs/heads/*:refs/img/heads/*",
                                "+refs/tags/*:refs/img/tags/*"});
     if (!git_.tryRun(words) || !hasCommit(commit)) throw error;
-    return false;
   }
 
   std::int64_t fill(const GitCheckout& checkout) {
@@ -178,7 +193,8 @@ class Repository {
   const GitUrl& url_;
   std::string shown_;
   GitProgram git_;
-  std::string mirror_, tree_;
+  Fd folder_;  // of the mirrors
+  std::string key_, mirror_, tree_;
 };
 
 // What git leaves beside the files, and the times of the files.

@@ -25,8 +25,10 @@ struct Record {
   std::string etag;
 };
 
-std::string keyOf(const std::string& url) {
-  return Digest::of(url).hex();
+// What was fetched with a secret is not for a build without one: not even by its checksum, for
+// which nobody asks the server.
+std::string keyOf(const std::string& url, bool hasCredentials) {
+  return Digest::of(hasCredentials ? "private " + url : url).hex();
 }
 
 Digest hashOf(const Fd& fd) {
@@ -74,7 +76,7 @@ class Download {
         shown_(text::escape(withoutCredentials(url), 500)),
         access_(access),
         folder_(fs::makeDirs(place.layout.fd(), kFolder, 0700)),
-        key_(keyOf(url)),
+        key_(keyOf(url, !credentials().empty())),
         lock_(FileLock::acquire(folder_.get(), key_ + ".lock", FileLock::Mode::exclusive)) {}
 
   HttpFile run(const std::optional<Digest>& expected) {
@@ -88,7 +90,8 @@ class Download {
       checkDigest(known->file.digest, expected);
       return known->file;
     }
-    if (status < 200 || status > 299) throw refused(status);
+    // 206 is a part of something, and nobody has asked for a part.
+    if (status < 200 || status > 299 || status == 206) throw refused(status);
     return keep(answer, body, expected, known);
   }
 

@@ -160,14 +160,14 @@ class StageWalk {
       throw instructionError(scope_, step_->syntax, "there is no build context to copy from");
     }
     if (copy.isAdd || !copy.parents) {
-      std::ignore = resolveSources(contextRoot(), source, step_->syntax.keyword);
+      std::ignore = resolveSource(contextRoot(), source, step_->syntax.keyword);
       return;
     }
     // Of `A/./B` the base A is looked up first, as the step does it (3.8).
     const size_t pivot = source.find("/./");
     if (pivot != std::string::npos)
-      std::ignore = resolveSources(contextRoot(), source.substr(0, pivot), step_->syntax.keyword);
-    std::ignore = resolveSources(contextRoot(), source, step_->syntax.keyword);
+      std::ignore = resolveSource(contextRoot(), source.substr(0, pivot), step_->syntax.keyword);
+    std::ignore = resolveSource(contextRoot(), source, step_->syntax.keyword);
   }
 
   [[nodiscard]] SourceRoot contextRoot() const {

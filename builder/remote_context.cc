@@ -51,6 +51,7 @@ bool unpackOrKeep(Source& stream, int folder, const std::string& name, std::uint
     store::ArchiveOptions options;  // files of a context belong to nobody
     options.uid = ::geteuid();
     options.gid = ::getegid();
+    options.isTree = true;
     store::unpackArchive(peeked, folder, "/", options, name);
     return true;
   }

@@ -159,11 +159,13 @@ void unpackArchiveEntry(TreeWriter& tree, const TarEntry& entry, TarReader& read
     if (entry.type != TarEntry::Type::directory) refuse(name, entry, "the root must be a folder");
     return;  // "." says nothing about the folder that is already there
   }
-  if (path.starts_with(kWhiteoutPrefix) || path.find("/.wh.") != std::string::npos) {
+  const bool isMark = path.starts_with(kWhiteoutPrefix) || path.find("/.wh.") != std::string::npos;
+  if (isMark && !options.isTree) {
     // T5: in the layer that this becomes it would delete something.
     refuse(name, entry, "a name that begins with \".wh.\"");
   }
-  if (entry.type == TarEntry::Type::symlink && leavesFolder(path, entry.linkTarget)) {
+  const bool isLink = entry.type == TarEntry::Type::symlink && !options.isTree;
+  if (isLink && leavesFolder(path, entry.linkTarget)) {
     refuse(name, entry, "symbolic link out of the destination");
   }
   putEntry(tree, path, entry, metaOf(entry, options, name), reader, name);

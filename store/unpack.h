@@ -24,6 +24,9 @@ UnpackStats unpackLayer(Source& tar, int folder, const std::string& name);
 struct ArchiveOptions {
   std::optional<std::uint32_t> uid, gid;  // --chown
   std::optional<std::int64_t> clampMtime;
+  // A tree of its own, which is no root file system yet: links may lead out of it, because whoever
+  // follows them stays inside, and no name deletes anything.
+  bool isTree = false;
 };
 // ADD: merges the archive into `folder` of a rootfs whose root is `root` (symlinked parents are
 // followed inside it); dockerfile.md 3.10 "Extraction rules".

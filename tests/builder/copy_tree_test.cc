@@ -1,9 +1,11 @@
 #include "builder/copy_tree.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "builder/copy_source.h"
 #include "tests/builder/support.h"
 
 namespace img::builder {
@@ -89,6 +91,47 @@ TEST_F(CopyTree, KeepsHardLinks) {
   sys::linkat(from_.get(), "d/a", from_.get(), "d/b", 0);
   copy("d", "/dst");
   EXPECT_EQ(at("dst/a").st_ino, at("dst/b").st_ino);
+}
+
+// As few open files as a process can be given.
+class FewFiles {
+ public:
+  FewFiles() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit few{64, before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &few);
+  }
+  FewFiles(const FewFiles&) = delete;
+  FewFiles& operator=(const FewFiles&) = delete;
+  ~FewFiles() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(CopyTree, KeepsMoreHardLinksThanItMayOpenFiles) {
+  for (int i = 0; i < 100; ++i) {
+    const std::string name = std::to_string(i);
+    writeFile(from_.get(), "d/a" + name, "1");
+    sys::linkat(from_.get(), "d/a" + name, from_.get(), "d/b" + name, 0);
+  }
+  const FewFiles limit;
+  copy("d", "/dst");
+  EXPECT_EQ(at("dst/a0").st_ino, at("dst/b0").st_ino);
+  EXPECT_EQ(at("dst/a99").st_ino, at("dst/b99").st_ino);
+}
+
+TEST_F(CopyTree, FindsMoreSourcesThanItMayOpenFiles) {
+  for (int i = 0; i < 100; ++i) writeFile(from_.get(), "d/" + std::to_string(i), "1");
+  const FewFiles limit;
+  const SourceRoot root{from_.get(), true, nullptr, "the build context"};
+  TreeCopier copier{to_.get(), options_};
+  const size_t count = forEachSource(root, "d/*", "COPY", [&](const CopySource& source) {
+    copier.copy({source.handle.get(), source.name, source.contextPath, "d/*"}, "/x/",
+                SourceFilter{});
+  });
+  EXPECT_EQ(count, 100U);
+  EXPECT_TRUE(exists("x/99"));
 }
 
 TEST_F(CopyTree, KeepsHoles) {

@@ -340,5 +340,13 @@ TEST_F(UnpackTest, AddAcceptsLinksThatStayInside) {
   EXPECT_EQ(sys::readlinkat(AT_FDCWD, at("dest/abs")), "/etc/passwd");
 }
 
+TEST_F(UnpackTest, ATreeOfItsOwnMayHoldLinksOutOfItAndNamesThatMeanDeletion) {
+  ArchiveOptions options;
+  options.isTree = true;
+  add(RawTar{}.symlink("up", "../../x").file(".wh.kept", "1").end(), options, "/");
+  EXPECT_EQ(sys::readlinkat(dir_.fd(), "up"), "../../x");
+  EXPECT_EQ(fs::readFile(dir_.fd(), ".wh.kept"), "1");
+}
+
 }  // namespace
 }  // namespace img::store

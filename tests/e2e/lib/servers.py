@@ -115,6 +115,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "flaky":  # /flaky/2: two failures, then the file
             state.failures += 1
             return self.answer(503) if state.failures <= int(rest) else self.answer(200, b"at last\n")
+        if kind == "part":
+            return self.answer(206, b"half", Content_Range="bytes 0-3/8")
         if kind == "weak":
             return self.answer(200, b"weak\n", ETag='W/"1"')
         return self.answer(404, b"no such thing")

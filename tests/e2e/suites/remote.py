@@ -295,6 +295,7 @@ class AddHttp(RemoteCase):
         shown = self.fails(program, f"FROM scratch\nADD {server.url}/private/x /a\n")
         self.assertIn("the server answered 401", shown)
         self.assertIn(f"HTTP_AUTH_TOKEN_{server.host}", shown)
+        self.assertIn("the server answered 206", self.fails(program, f"FROM scratch\nADD {server.url}/part /a\n"))
         shown = self.fails(program, f"FROM scratch\nADD {server.url}/a%2Fb /a\n")
         self.assertIn("cannot be the name of a file", shown)
         shown = self.fails(program, f"FROM scratch\nCOPY {server.url}/a /a\n")
@@ -315,6 +316,18 @@ class AddHttp(RemoteCase):
         basic = self.write({"header": "Basic c29tZWJvZHk6cGFzcw==\n"}, under="secrets") / "header"
         server.authorization = "Basic c29tZWJvZHk6cGFzcw=="
         self.build(program, f"FROM scratch\nADD {server.url}/private /a\n", "--secret", f"id=HTTP_AUTH_HEADER_127.0.0.1,src={basic}")
+
+    def test_what_a_secret_opened_is_not_for_a_build_without_it(self):
+        server = self.serve()
+        program = self.img(busybox=False)
+        token = self.write({"token": "s3cret-token\n"}, under="secrets") / "token"
+        secret = ["--secret", f"id=HTTP_AUTH_TOKEN_{server.host},src={token}"]
+        server.authorization = "Bearer s3cret-token"
+        dockerfile = f"FROM scratch\nADD --checksum=sha256:{sha256(b'private' + bytes([10]))} {server.url}/private /a\n"
+        self.build(program, dockerfile, *secret)
+        self.build(program, dockerfile, *secret)
+        self.assertEqual(len(server.seen), 1)
+        self.assertIn("the server answered 401", self.fails(program, dockerfile))
 
     def test_without_img_remote_the_error_says_so(self):
         program = self.img(busybox=False, env={"IMG_REMOTE": "/nonexistent/img-remote"})
@@ -466,6 +479,16 @@ class AddGit(RemoteCase):
         self.add(self.url)
         self.assertFalse(mark.exists())
 
+    def test_a_mirror_whose_git_was_killed_is_made_anew(self):
+        self.add(self.url)
+        for mirror in (self.program.store / "cache/git").glob("*/"):
+            for name in ("config.lock", "shallow.lock"):
+                (mirror / name).touch()
+            mirror.with_name(mirror.name + ".writing").touch()
+        self.repository.commit({"later": "later\n"})
+        self.assertIn("in/later", self.add(self.url))
+        self.assertEqual(list((self.program.store / "cache/git").glob("*.writing")), [])
+
     def test_a_damaged_mirror_is_made_anew(self):
         self.add(self.url)
         for pack in (self.program.store / "cache/git").glob("*/objects/pack/*.pack"):
@@ -554,6 +577,25 @@ class Contexts(RemoteCase):
         self.refused("-", stdin=out.getvalue())
         self.assertFalse((self.program.store / "ingest/escaped").exists())
         self.assertEqual(list((self.program.store / "ingest").iterdir()), [])
+
+    def test_a_link_out_of_the_tree_is_a_link_as_in_a_folder(self):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name, target in (("up", "../../shared"), ("root", "/etc")):
+                info = tarfile.TarInfo("links/" + name)
+                info.type, info.linkname = tarfile.SYMTYPE, target
+                tar.addfile(info)
+            data = b"FROM scratch\nCOPY links /in/\n"
+            info = tarfile.TarInfo("Dockerfile")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+            data = b"FROM scratch\nCOPY links/root/passwd /in/\n"
+            info = tarfile.TarInfo("Through")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        layer = self.built("-", stdin=out.getvalue())
+        self.assertEqual((layer["in/up"].linkname, layer["in/root"].linkname), ("../../shared", "/etc"))
+        self.assertIn("not found in the build context", self.refused("-", "-f", "Through", stdin=out.getvalue()))
 
     def test_archive_of_a_url(self):
         server = self.serve({"/c.tar.gz": tar_of(self.FILES, "w:gz")})
