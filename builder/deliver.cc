@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "builder/image_form.h"
 #include "builder/output_file.h"
+#include "builder/trace.h"
 #include "builder/tree_export.h"
 #include "store/archive.h"
 #include "store/layers.h"
@@ -118,6 +119,8 @@ void exportArchive(const Delivery& delivery, const Output& output, Delivered& re
 }
 
 void exportTo(const Delivery& delivery, const Output& output, Delivered& result) try {
+  const Trace::Span span = Trace::begin(delivery.request.trace, "scheduler", "export",
+                                        output.dest == "-" ? "to stdout" : "to " + output.dest);
   switch (output.type) {
     case Type::local: return exportLocal(delivery, output);
     case Type::oci:
@@ -224,10 +227,30 @@ void checkDeletion(const Request& request, const store::Layout& layout, const st
                        text::quote(path)),
            "choose a folder that holds nothing but the output");
   }
-  if (isInside(path, store)) refuse("mode=delete cannot be used inside the store");
 }
 
-void checkPlace(const Output& output) {
+// Found before the first step, not after the last one: every folder above `dest` is one, and that
+// of a file is there.
+void checkParents(const Output& output, bool wantsFolder) {
+  const size_t slash = output.dest.find_last_not_of('/');
+  std::string path = output.dest.substr(0, slash == std::string::npos ? 1 : slash + 1);
+  for (;;) {
+    const size_t end = path.rfind('/');
+    if (end == std::string::npos || path == "/") return;
+    path.resize(std::max<size_t>(end, 1));
+    struct stat st {};
+    if (::stat(path.c_str(), &st) == 0) {
+      if (!S_ISDIR(st.st_mode)) refuse(fmt::format("{} is not a folder", text::quote(path)));
+      return;
+    }
+    if (!wantsFolder) {
+      refuse(fmt::format("the folder {} of the output does not exist", text::quote(path)),
+             "make it, or name another place with dest=FILE");
+    }
+  }
+}
+
+void checkPlace(const Output& output, const store::Layout& layout) {
   struct stat st {};
   const bool isThere = ::stat(output.dest.c_str(), &st) == 0;
   const bool wantsFolder = output.type == Type::local || output.isFolder;
@@ -236,12 +259,18 @@ void checkPlace(const Output& output) {
   if (!wantsFolder && isThere && S_ISDIR(st.st_mode))
     refuse(fmt::format("{} is a folder, the output is one file", text::quote(output.dest)),
            "name a file in it");
+  checkParents(output, wantsFolder);
+  if (isInside(realPath(output.dest), realPath(layout.root()))) {
+    refuse(fmt::format("{} lies in the store, whose files only this program writes",
+                       text::quote(output.dest)),
+           "choose a place outside of " + layout.root());
+  }
 }
 
 void checkOutput(const Request& request, const store::Layout& layout, const Output& output) {
   const bool isFile = output.type == Type::tar || output.type == Type::oci ||
                       output.type == Type::docker || output.type == Type::local;
-  if (isFile && output.dest != "-") checkPlace(output);
+  if (isFile && output.dest != "-") checkPlace(output, layout);
   if (output.type == Type::docker && wantsIndex(request)) {
     refuse("a docker archive holds one platform only",
            "write an OCI archive, or one docker archive for each platform");
@@ -309,7 +338,10 @@ void checkOutputs(const Request& request, const store::Layout& layout) {
 
 Delivered deliver(const store::Layout& layout, const Request& request,
                   std::vector<BuiltImage> images, Progress& progress) {
-  for (BuiltImage& image : images) reshape(layout, request, image);
+  for (BuiltImage& image : images) {
+    const Trace::Span span = Trace::begin(request.trace, "scheduler", "compress", "reshape layers");
+    reshape(layout, request, image);
+  }
   const Delivery delivery{layout, request, images, progress};
   Delivered result;
   for (const BuiltImage& image : images) countBytes(layout, image, result);

@@ -155,6 +155,16 @@ void TreeExporter::replace(int to, const std::string& name, Make&& make) {
   }
 }
 
+void TreeExporter::fill(Fd target, int source, const struct stat& st) const {
+  if (st.st_size <= kSmallFile) {
+    copySmall(source, target.get(), static_cast<size_t>(st.st_size), path_);
+  } else {
+    store::copyFileData(source, target.get(), st.st_size);
+  }
+  finishFile(target.get(), st, source);
+  target.close(path_);  // some file systems report a full disk only here
+}
+
 void TreeExporter::file(int from, const std::string& name, int to) {
   const Fd source = store::openForReading(from, name, 0);
   const struct stat st = sys::fstat(source.get());
@@ -177,14 +187,13 @@ void TreeExporter::file(int from, const std::string& name, int to) {
         ::openat(to, made.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0 && errno == EEXIST) return false;
     if (fd < 0) throw Error::fromErrno(errno, "create " + text::quote(path_));
-    Fd target{fd};
-    if (st.st_size <= kSmallFile) {
-      copySmall(source.get(), target.get(), static_cast<size_t>(st.st_size), path_);
-    } else {
-      store::copyFileData(source.get(), target.get(), st.st_size);
+    try {
+      fill(Fd{fd}, source.get(), st);
+    } catch (...) {
+      // Half a file under its final name would look like a result.
+      ::unlinkat(to, made.c_str(), 0);
+      throw;
     }
-    finishFile(target.get(), st, source.get());
-    target.close(path_);  // some file systems report a full disk only here
     return true;
   });
 }
@@ -194,6 +203,8 @@ void TreeExporter::other(int from, const struct stat& st, const std::string& nam
     skipped_.push_back(path_);
     return;
   }
+  // Nothing listens on it any more, and no layer has it either (store/seal.cc).
+  if (S_ISSOCK(st.st_mode)) return;
   const std::string target = S_ISLNK(st.st_mode) ? sys::readlinkat(from, name) : std::string{};
   replace(to, name, [&](const std::string& made) {
     const int status = S_ISLNK(st.st_mode) ? ::symlinkat(target.c_str(), to, made.c_str())

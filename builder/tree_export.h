@@ -43,6 +43,7 @@ class TreeExporter {
   void entry(const store::ChangeFolder& from, const Item& item, int to, int depth);
   void subfolder(const store::ChangeFolder& from, const Item& item, int to, int depth);
   void file(int from, const std::string& name, int to);
+  void fill(Fd target, int source, const struct stat& st) const;
   void other(int from, const struct stat& st, const std::string& name, int to);
   Fd makeFolder(int to, const std::string& name);
   // `make` creates the entry under the name it is given.

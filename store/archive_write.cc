@@ -1,5 +1,7 @@
 // save: see archive.h. The members are collected by name first, so that the archive is sorted and a
 // blob that images share is written once.
+#include <unistd.h>
+
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -151,10 +153,15 @@ void copyBlob(const Layout& layout, const Digest& digest, int folder, const std:
   FdSource from{openBlob(layout, digest), name};
   const std::string part = "." + name + ".part";
   FdSink to{sys::openat(folder, part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644), name};
-  copyAll(from, to);
-  if (isDurable()) sys::fsync(to.fd().get(), name);
-  to.fd().close(name);
-  sys::renameat(folder, part, folder, name);
+  try {
+    copyAll(from, to);
+    if (isDurable()) sys::fsync(to.fd().get(), name);
+    to.fd().close(name);
+    sys::renameat(folder, part, folder, name);
+  } catch (...) {
+    ::unlinkat(folder, part.c_str(), 0);  // a full disk wants its room back
+    throw;
+  }
 }
 
 }  // namespace

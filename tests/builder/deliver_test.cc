@@ -1,7 +1,13 @@
 #include "builder/deliver.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
+
+#include <csignal>
+#include <cstring>
 
 #include "builder/foreign_platform.h"
 #include "builder/tree_export.h"
@@ -86,12 +92,91 @@ TEST_F(TreeExport, LeavesOutDevices) {
   EXPECT_FALSE(sys::tryFstatat(out.get(), "null"));
 }
 
+TEST_F(TreeExport, LeavesOutSockets) {
+  const Fd listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = temp.path() + "/top/socket";
+  ASSERT_LT(path.size(), sizeof address.sun_path);
+  std::memcpy(address.sun_path, path.data(), path.size());
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  run();
+  EXPECT_TRUE(fs::list(out.get()).empty());
+  EXPECT_TRUE(skipped.empty());
+}
+
+TEST_F(TreeExport, LeavesNoHalfFile) {
+  writeFile(top.get(), "big", std::string(5000, 'x'));
+  writeFile(out.get(), "old/big", "old");
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small{1000, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  EXPECT_THROW(run(), Error);
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, SIG_DFL);
+  ASSERT_EQ(fs::list(out.get()).size(), 1U);
+  EXPECT_EQ(read("old/big"), "old");
+}
+
 TEST_F(TreeExport, TwoPlatformsMustNotWriteOneFile) {
   writeFile(top.get(), "same", "1");
   writeFile(bottom.get(), "same", "2");
   TreeExporter exporter{out.get(), "out", {.refusesConflicts = true}};
   exporter.add({top.get()});
   EXPECT_THROW(exporter.add({bottom.get()}), Error);
+}
+
+// Where an output cannot go, and what the message says. "@" is the test's folder.
+struct BadPlace {
+  const char* name;
+  Output::Type type;
+  const char* dest;
+  const char* cause;
+  friend void PrintTo(const BadPlace& bad, std::ostream* out) { *out << bad.name; }
+};
+
+class BadPlaces : public testing::TestWithParam<BadPlace>, public BuildFixture {};
+
+TEST_P(BadPlaces, IsFoundBeforeTheFirstStep) {
+  const BadPlace& bad = GetParam();
+  writeFile(temp.fd(), "file", "x");
+  Output output;
+  output.type = bad.type;
+  output.dest = bad.dest;
+  output.dest.replace(0, 1, temp.path());
+  request.output.outputs = {output};
+  try {
+    checkOutputs(request, layout);
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_NE(error.cause().find(bad.cause), std::string::npos) << error.cause();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadPlaces,
+    testing::Values(
+        BadPlace{"NoFolder", Output::Type::tar, "@/none/x.tar", "does not exist"},
+        BadPlace{"FileAsFolder", Output::Type::oci, "@/file/x.tar", "is not a folder"},
+        BadPlace{"FolderBelowFile", Output::Type::local, "@/file/a/b", "is not a folder"},
+        BadPlace{"FolderIsFile", Output::Type::local, "@/file", "is not a folder"},
+        BadPlace{"TheStore", Output::Type::local, "@/store", "lies in the store"},
+        BadPlace{"InTheStore", Output::Type::docker, "@/store/x.tar", "lies in the store"}),
+    [](const auto& test) { return std::string{test.param.name}; });
+
+TEST(GoodPlaces, AreFoldersThatAreMadeAndFilesInFoldersThatAreThere) {
+  BuildFixture fixture;
+  Request request;
+  Output folder;
+  folder.type = Output::Type::local;
+  folder.dest = fixture.temp.path() + "/a/b/";
+  Output file;
+  file.type = Output::Type::tar;
+  file.dest = fixture.temp.path() + "/x.tar";
+  request.output.outputs = {folder, file};
+  EXPECT_NO_THROW(checkOutputs(request, fixture.layout));
 }
 
 TEST(ForeignPlatform, RunsWithAHandlerOnly) {
