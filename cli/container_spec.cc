@@ -15,6 +15,7 @@
 #include "runtime/command.h"
 #include "runtime/resource_limits.h"
 #include "runtime/security.h"
+#include "runtime/terminal.h"
 #include "store/images.h"
 #include "store/layers.h"
 #include "store/rootfs.h"
@@ -150,6 +151,13 @@ void shareInit(const store::Layout& layout, const store::ContainerConfig& config
   if (!own || fs::list(own->get()).empty()) return;
   sys::tryMkdirat(layout.fd(), "cache/init", 0700);
   sys::renameNoReplace(layout.fd(), ownInitPath(config), layout.fd(), sharedInitPath(config));
+}
+
+void takeWindowSize(runtime::Spec& spec) {
+  const auto size = runtime::windowSize(STDIN_FILENO);
+  if (!size) return;
+  spec.ttyRows = size->rows;
+  spec.ttyColumns = size->columns;
 }
 
 std::string hostnameOf(const store::ContainerConfig& config) {

@@ -36,6 +36,8 @@ void shareInit(const store::Layout& layout, const store::ContainerConfig& config
 void applyRights(const store::ContainerConfig& config, runtime::Spec& spec);
 // PATH and HOSTNAME where missing, TERM with a terminal.
 std::vector<std::string> environmentOf(const store::ContainerConfig& config, bool tty);
+// The window of the caller's terminal, if standard input is one.
+void takeWindowSize(runtime::Spec& spec);
 std::string hostnameOf(const store::ContainerConfig& config);
 std::string hostsFile(const store::ContainerConfig& config, const std::string& hostname,
                       const std::string& hostsOfHost);

@@ -1,7 +1,6 @@
 // `img exec`: a further command in a running container.
 #include "runtime/exec.h"
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -14,8 +13,8 @@
 #include "cli/container_spec.h"
 #include "cli/daemon.h"
 #include "cli/options.h"
-#include "cli/raw_terminal.h"
 #include "runtime/monitor.h"
+#include "runtime/terminal.h"
 #include "store/containers.h"
 
 namespace img::cli {
@@ -51,11 +50,7 @@ int runAttached(const Fd& pidfd, pid_t pid, runtime::Spec spec, const ExecReques
   if (request.tty) {
     relay.copyOut = 1;
     if (request.interactive) relay.input = 0;
-    winsize size{};
-    if (::ioctl(0, TIOCGWINSZ, &size) == 0) {
-      spec.ttyRows = size.ws_row;
-      spec.ttyColumns = size.ws_col;
-    }
+    takeWindowSize(spec);
   } else {
     spec.standardInput = request.interactive ? 0 : -1;
     spec.standardOutput = 1;
@@ -64,7 +59,7 @@ int runAttached(const Fd& pidfd, pid_t pid, runtime::Spec spec, const ExecReques
   const runtime::SignalCatcher signals;
   runtime::Container process = runtime::execute(pidfd.get(), pid, spec);
   if (request.tty) relay.terminal = process.takeTerminal();
-  std::optional<RawTerminal> raw;
+  std::optional<runtime::RawMode> raw;
   if (relay.input >= 0) raw.emplace(relay.input);
   return runtime::follow(process, signals, std::move(relay)).code;
 }

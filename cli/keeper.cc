@@ -1,6 +1,5 @@
 #include "cli/keeper.h"
 
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <ctime>
@@ -11,7 +10,7 @@
 #include "cli/container_mounts.h"
 #include "cli/container_spec.h"
 #include "cli/daemon.h"
-#include "cli/raw_terminal.h"
+#include "runtime/terminal.h"
 
 namespace img::cli {
 
@@ -30,13 +29,6 @@ namespace {
 
 void writePidFile(const std::string& path, pid_t pid) {
   if (!path.empty()) fs::replaceFile(AT_FDCWD, path, std::to_string(pid), 0644, fs::Sync::none);
-}
-
-void askWindowSize(runtime::Spec& spec) {
-  winsize size{};
-  if (::ioctl(0, TIOCGWINSZ, &size) != 0) return;
-  spec.ttyRows = size.ws_row;
-  spec.ttyColumns = size.ws_col;
 }
 
 }  // namespace
@@ -82,7 +74,7 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
     spec.standardInput = input.read.get();
     streams.heldInput = std::move(input.write);
   }
-  if (config_.tty && !streams.isDetached) askWindowSize(spec);
+  if (config_.tty && !streams.isDetached) takeWindowSize(spec);
 
   signals_.emplace();
   container_.emplace(runtime::start(spec));
@@ -95,16 +87,16 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
 
 int Keeper::runAttached(const KeepOptions& options) {
   Streams streams;
+  std::optional<runtime::RawMode> raw;
   try {
     start(options, streams);
     writePidFile(options.pidFile, container_->pid());
+    if (streams.relay.input >= 0) raw.emplace(streams.relay.input);
   } catch (Error& error) {
     container_.reset();
     recordFailure(error);
     throw;
   }
-  std::optional<RawTerminal> raw;
-  if (streams.relay.input >= 0) raw.emplace(streams.relay.input);
   const ExitStatus status = runtime::follow(*container_, *signals_, std::move(streams.relay));
   recordEnd(status);
   return status.code;
