@@ -208,6 +208,15 @@ Fd cloneDetached(const Mount& mount, int tree, int scratch, size_t index) {
   return clone;
 }
 
+// A place that would have to be made in a mount that is read-only.
+Error readOnlyPlace(std::string_view action, const std::string& path) {
+  Error error =
+      Error::make(Kind::failed, "{} {}: it is not there", action, text::escape(path, 500));
+  error.why("the mount it lies in is read-only, so it cannot be made there");
+  error.hint("make it in the source of that mount, or mount that one for writing");
+  return error;
+}
+
 void attachMounts(int root, const Spec& spec, const std::vector<Fd>& trees, int scratch) {
   for (const size_t i : mountOrder(spec)) {
     const std::string& target = spec.mounts[i].target;
@@ -219,6 +228,7 @@ void attachMounts(int root, const Spec& spec, const std::vector<Fd>& trees, int 
       const bool isFolder = S_ISDIR(sys::fstat(tree).st_mode);
       sys::moveMount(tree, openMountTarget(root, target, isFolder).get(), "");
     } catch (Error& error) {
+      if (error.errnum() == EROFS) throw readOnlyPlace("cannot mount on", target);
       error.during("mounting on {}", target);
       throw;
     }
@@ -231,7 +241,15 @@ void makeWorkingFolder(int root, const std::string& path) {
   const std::string clean = cleanPath(path);
   // The spelling first, for a message that says it; what links lead to, by the folder itself.
   const bool isBelowProc = clean == "/proc" || clean.substr(0, 6) == "/proc/";
-  if (isBelowProc || isOnProcOrSys(makeDirsInRoot(root, path).get())) {
+  const auto make = [&] {
+    try {
+      return makeDirsInRoot(root, path);
+    } catch (const Error& error) {
+      if (error.errnum() == EROFS) throw readOnlyPlace("cannot work in", path);
+      throw;
+    }
+  };
+  if (isBelowProc || isOnProcOrSys(make().get())) {
     throw Error::make(Kind::usage, "the working folder {} is part of /proc or /sys",
                       text::quote(path));
   }

@@ -144,6 +144,16 @@ TEST_F(MountTest, MountsOuterTargetsFirst) {
             "2\nb\n");
 }
 
+TEST_F(MountTest, TellsThatATargetCannotBeMadeInAReadOnlyMount) {
+  writeFile(context(), "d/f", "1");
+  Error error = failure("RUN --mount=source=d,target=/s --mount=type=cache,target=/s/c true\n");
+  EXPECT_EQ(error.cause(), "RUN: cannot mount on /s/c: it is not there");
+  EXPECT_NE(error.why().find("read-only"), std::string::npos) << error.why();
+  error = failure("WORKDIR /s/w\nRUN --mount=source=d,target=/s true\n");
+  EXPECT_EQ(error.cause(), "RUN: cannot work in /s/w: it is not there");
+  EXPECT_FALSE(sys::tryFstatat(context(), "d/c")) << "nothing is made in the user's folder";
+}
+
 TEST_F(MountTest, GivesTmpfsItsSize) {
   EXPECT_EQ(output("RUN --mount=type=tmpfs,target=/t,size=1m stat -c %a /t; "
                    "df -k /t | tail -n 1 | awk '{print $2}'; touch /t/x\n"),
