@@ -60,6 +60,8 @@ void RemoteSource::addToKey(Hasher& hasher) const {
   hasher.field(git_->subdir);
   hasher.field(
       fmt::format("{}{}{}", checkout_.keepGitDir, checkout_.submodules, git_->hasCommitTimes));
+  // .git/config names where the commit came from.
+  if (checkout_.keepGitDir) hasher.field(withoutCredentials(git_->remote));
 }
 
 std::string RemoteSource::shown() const {

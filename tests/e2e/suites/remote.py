@@ -402,6 +402,9 @@ class AddGit(RemoteCase):
         self.assertEqual(layer["in/.git/HEAD"].data.decode().strip(), self.first)
         config = layer["in/.git/config"].data.decode()
         self.assertIn(self.url, config)
+        (self.root / "fork.git").symlink_to(self.repository.bare)
+        fork = self.url.replace("r.git", "fork.git")
+        self.assertIn(fork, self.add(fork, flags="--keep-git-dir")["in/.git/config"].data.decode())
         self.assertIn("in/.git/HEAD", self.add(self.url + "?keep-git-dir=1"))
         self.assertIn("contradicts", self.refused(self.url + "?keep-git-dir=0", "--keep-git-dir"))
 
