@@ -14,6 +14,7 @@
 #include "builder/checks.h"
 #include "builder/config_step.h"
 #include "builder/deliver.h"
+#include "builder/file_times.h"
 #include "builder/foreign_platform.h"
 #include "builder/layer_step.h"
 #include "builder/named_contexts.h"
@@ -21,7 +22,7 @@
 #include "builder/provenance.h"
 #include "builder/secret_guard.h"
 #include "builder/stage_image.h"
-#include "builder/step_locks.h"
+#include "builder/step_runner.h"
 #include "builder/trace.h"
 #include "builder/unused_args.h"
 #include "parser/value_checks.h"
@@ -30,12 +31,6 @@
 
 namespace img::builder {
 namespace {
-
-std::string currentTime() {
-  timespec now{};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return text::formatTime(now.tv_sec, now.tv_nsec);
-}
 
 store::Platform targetPlatform(const Request& request) {
   const parser::Platform wanted =
@@ -60,18 +55,6 @@ std::string displayText(const Scope& scope, const parser::Instruction& syntax,
   return syntax.original;
 }
 
-constexpr std::chrono::milliseconds kFirstLockDelay{2}, kMaxLockDelay{50};
-
-// Other stages that a step copies or mounts from.
-std::vector<int> stagesOf(const PlannedStage& planned, const parser::Step& step) {
-  std::vector<int> stages;
-  for (const std::string& name : sourceNames(step)) {
-    const SourceRef& source = planned.sources.at(name);
-    if (source.stage) stages.push_back(*source.stage);
-  }
-  return stages;
-}
-
 class Build {
  public:
   Build(Request request, const parser::Dockerfile& file, const store::Layout& layout,
@@ -83,15 +66,12 @@ class Build {
         context_(request_.contextDir, {request_.ignoreName, request_.ignoreText},
                  sys::readlinkat(AT_FDCWD, sys::procPath(layout.fd()))),
         cache_(layout),
-        locks_(layout),
         provenance_(layout, cache_, request_),
         sealer_(layout, cache_, progress, request_.layerEpoch(), request_.step),
         events_(sealer_, progress) {
     scope_.request = &request_;
     scope_.file = &file;
     sealer_.setTrace(request_.trace);
-    maxJobs_ = request_.jobs > 0 ? request_.jobs
-                                 : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
     if (request_.cacheTtl) cache_.ignoreUntil(::time(nullptr) - *request_.cacheTtl);
     if (context_.root() < 0 || request_.isContextTemporary) return;
     // A digest covers the mode as it counts: the two ways to count are two contexts.
@@ -101,7 +81,8 @@ class Build {
 
   Result run() {
     Problems problems;
-    const ImageFinder findImage = ImageFinder::ByPlatform{[&](const std::string& name, const auto& platform) { return findFor(name, platform); }};
+    const ImageFinder findImage = ImageFinder::ByPlatform{
+        [&](const std::string& name, const auto& platform) { return findFor(name, platform); }};
     NamedContexts contexts{layout_, request_, findImage, [this] { events_.throwIfInterrupted(); }};
     const Plan plan = planStages(file_, scope_, findImage, &problems,
                                  [&](const std::string& name) { return contexts.find(name); });
@@ -121,6 +102,11 @@ class Build {
     if (statCache_) statCache_->save();
     target_ = plan.target;
     return finish(states_.at(plan.target));
+  }
+
+  // One of several platforms: the names of steps say which (dockerfile.md 5.5).
+  void setPlatformPrefix(const parser::Platform& platform) {
+    platformPrefix_ = platform.str() + " ";
   }
 
   // What run() came to.
@@ -173,36 +159,15 @@ class Build {
       events_.run(std::move(stages));
     } catch (Error& error) {
       events_.settle();
-      keepFailure(error);
+      steps_.rememberContents();
+      steps_.keepFailure(result_.buildId, error);
       throw;
     }
-    dropFailedSteps(layout_, succeeded_);
+    dropFailedSteps(layout_, steps_.succeeded());
     std::vector<Task<>> seals;
     seals.push_back(waitForSeals());
     events_.run(std::move(seals));
-  }
-
-  // An interrupted build has no failed step, and one whose lower layers could not be sealed none
-  // that anybody could enter.
-  void keepFailure(Error& error) {
-    if (!failure_ || !sealer_.isIdle()) return;
-    FailedStep& step = failure_->step;
-    try {
-      copyFromFailedStep(layout_, failure_->below.snapshot, step.layer, request_.failureCopies);
-    } catch (const Error& trouble) {
-      progress_.warning(trouble);
-    }
-    const std::vector<LayerRef>& below = failure_->below.snapshot.layers;
-    const bool isSealed = std::all_of(below.begin(), below.end(),
-                                      [](const LayerRef& layer) { return layer->descriptor; });
-    if (!request_.keepsFailedStep || !isSealed) return;
-    try {
-      step.base = writeStageImage(layout_, failure_->below, request_, progress_);
-      keepFailedStep(layout_, step);
-      error.hint(fmt::format("look around in the failed step: img debug {}", step.buildId));
-    } catch (const Error& trouble) {
-      progress_.warning(trouble);
-    }
+    steps_.rememberContents();
   }
 
   Task<> waitForSeals() {
@@ -226,18 +191,26 @@ class Build {
       label.fileName = file_.fileName;
       return label;
     };
-    if (planned.baseImage) state.lastStep = showBase(planned, nextLabel());
+    if (planned.baseImage) {
+      StepLabel label = nextLabel();
+      label.text = "FROM " + planned.baseName;
+      label.line = planned.syntax->from.line;
+      steps_.showBase(label);
+      state.lastStep = label.number;
+    }
     for (const parser::Step& step : planned.steps) {
       if (!isCounted(step)) {
         applyConfigStep(step, state, scope_);
         continue;
       }
       StepLabel label = nextLabel();
-      label.text = withoutSecrets(displayText(scope_, step.syntax, state.variables),
-                                  request_.step.secrets);
+      label.text =
+          withoutSecrets(displayText(scope_, step.syntax, state.variables), request_.step.secrets);
       label.line = step.syntax.line;
       for (const int needed : stagesOf(planned, step)) co_await waitForStage(needed);
-      co_await runStep(planned, step, state, label);
+      // Named: g++ 12 destroys a temporary aggregate of a co_await expression twice.
+      const StepRunner::Call call{planned, step, state, label, stepPlace(planned, number, total)};
+      co_await steps_.run(call);
     }
     workshop_.stages[planned.index] = state.snapshot;
     states_.emplace(planned.index, std::move(state));
@@ -264,341 +237,8 @@ class Build {
 
   std::string stageLabel(const Plan& plan, const PlannedStage& planned, int number,
                          int total) const {
-    if (plan.stages.size() == 1) return fmt::format("{}/{}", number, total);
-    return fmt::format("{} {}/{}", planned.label, number, total);
-  }
-
-  int showBase(const PlannedStage& planned, StepLabel label) {
-    label.text = "FROM " + planned.baseName;
-    label.line = planned.syntax->from.line;
-    progress_.stepCached(label);
-    Report& report = reports_[label.number];
-    report.step.label = std::move(label);
-    report.step.isCached = true;
-    return report.step.label.number;
-  }
-
-  // `stage "build", step 4/9`
-  [[nodiscard]] std::string placeIn(const PlannedStage& planned, const StepLabel& label) const {
-    const int number = label.number - firstNumber_.at(planned.index) + 1;
-    return stepPlace(planned, number, countSteps(planned));
-  }
-
-  Task<> runStep(const PlannedStage& planned, const parser::Step& step, StageState& state,
-                 const StepLabel& label) {
-    Report& report = reports_[label.number];
-    report.step.label = label;
-    const auto begin = Events::Clock::now();
-    try {
-      co_await makeLayer(planned, step, state, label);
-    } catch (const Cancelled&) {
-      progress_.stepFailed(label, "cancelled");
-      throw;
-    } catch (Error& error) {
-      progress_.stepFailed(label, error.cause());
-      error.at(positionOf(file_, step.syntax));
-      if (error.stage().empty()) error.stage(placeIn(planned, label));
-      throw;
-    }
-    report.step.seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
-  }
-
-  // On the way from a step to its layer.
-  struct Attempt {
-    LayerRef layer;                    // found or made
-    std::optional<Digest> contentKey;  // once computed
-    StepLock lock;                     // ours to execute the step
-    bool isLookedUp = true;            // false: --no-cache
-    Position place;                    // of the instruction
-    std::string stage;                 // `stage "build", step 4/9`
-    // Of a step that is not found.
-    std::shared_ptr<InputRecord> record;
-    Explanation why;
-  };
-
-  Task<> makeLayer(const PlannedStage& planned, const parser::Step& step, StageState& state,
-                   const StepLabel& label) {
-    std::optional<LayerStep> job = prepare(planned, step, state, label);
-    if (!job) {  // WORKDIR /
-      recordHistory(state, "WORKDIR /");
-      reports_.at(label.number).step.isCached = true;
-      progress_.stepCached(label);
-      co_return;
-    }
-    noteNeeds(planned, step, state, label);
-    if (job->lateKey && areInputsKnown(planned, step)) job->key = co_await job->lateKey();
-    co_await stopAt(request_.debug.beforeLine, step, *job, state, "before");
-    Attempt attempt;
-    attempt.place = positionOf(file_, step.syntax);
-    attempt.stage = placeIn(planned, label);
-    attempt.isLookedUp = isCacheUsed(planned);
-    if (request_.isDryRun) {
-      co_await lookUpOnly(planned, step, *job, attempt, state, label);
-    } else if (attempt.isLookedUp) {
-      co_await lookUpOrLock(*job, attempt, state, label);
-    } else if (job->contentKey) {
-      attempt.contentKey = co_await job->contentKey();
-    }
-    if (!attempt.layer) explain(planned, step, *job, attempt, state, label);
-    state.lastStep = label.number;
-    state.isOnBase = false;
-    if (request_.isDryRun && !attempt.layer) {
-      markUnknown(state, *job);
-      co_return;
-    }
-    if (!attempt.layer) co_await execute(*job, attempt, state, label);
-    reports_.at(label.number).layer = attempt.layer;
-    state.snapshot.layers.push_back(attempt.layer);
-    recordHistory(state, job->createdBy, attempt.layer);
-    co_await stopAt(request_.debug.afterLine, step, *job, state, "after");
-  }
-
-  void noteNeeds(const PlannedStage& planned, const parser::Step& step, const StageState& state,
-                 const StepLabel& label) {
-    std::vector<int>& needs = reports_.at(label.number).step.needs;
-    if (state.lastStep > 0) needs.push_back(state.lastStep);
-    for (const int stage : stagesOf(planned, step)) {
-      if (states_.at(stage).lastStep > 0) needs.push_back(states_.at(stage).lastStep);
-    }
-  }
-
-  // False only in a dry run: a stage that the step copies or mounts from would have to run first.
-  [[nodiscard]] bool areInputsKnown(const PlannedStage& planned, const parser::Step& step) const {
-    const std::vector<int> sources = stagesOf(planned, step);
-    return std::none_of(sources.begin(), sources.end(),
-                        [&](int stage) { return states_.at(stage).isUnknown; });
-  }
-
-  // A dry run takes no lock and waits for nobody. What a stage would consist of that has to run
-  // first is not known.
-  Task<> lookUpOnly(const PlannedStage& planned, const parser::Step& step, LayerStep& job,
-                    Attempt& attempt, StageState& state, const StepLabel& label) {
-    const bool isKnown = areInputsKnown(planned, step) && (!state.isUnknown || job.isIndependent);
-    if (isKnown) reports_.at(label.number).step.key = job.key;
-    if (!isKnown || !attempt.isLookedUp) co_return;
-    attempt.layer = lookUp(job, job.key, state, label);
-    if (attempt.layer || !job.contentKey) co_return;
-    attempt.contentKey = co_await job.contentKey();
-    attempt.layer = lookUp(job, *attempt.contentKey, state, label);
-  }
-
-  static void markUnknown(StageState& state, const LayerStep& job) {
-    Hasher hasher = startKey("unknown", job.key);
-    state.snapshot.key = hasher.finish();
-    state.isUnknown = true;
-  }
-
-  void explain(const PlannedStage& planned, const parser::Step& step, const LayerStep& job,
-               Attempt& attempt, const StageState& state, const StepLabel& label) {
-    attempt.record =
-        std::make_shared<InputRecord>(provenance_.describe(planned, step, state, label, job));
-    std::vector<Digest> keys;
-    if (attempt.isLookedUp) keys = keysOf(job, attempt);
-    attempt.why = provenance_.explain(*attempt.record, keys, state);
-    StepReport& report = reports_.at(label.number).step;
-    report.reason = attempt.why.miss.text;
-    report.explanation = attempt.why;
-  }
-
-  static std::vector<Digest> keysOf(const LayerStep& job, const Attempt& attempt) {
-    std::vector<Digest> keys{job.key};
-    if (attempt.contentKey) keys.push_back(*attempt.contentKey);
-    return keys;
-  }
-
-  // Finds the layer, or comes back with the lock. While another build executes the same step we
-  // wait for its result.
-  Task<> lookUpOrLock(LayerStep& job, Attempt& attempt, StageState& state, const StepLabel& label) {
-    attempt.layer = lookUp(job, job.key, state, label);
-    if (attempt.layer) co_return;
-    if (job.contentKey) attempt.contentKey = co_await job.contentKey();
-    const Digest& key = attempt.contentKey ? *attempt.contentKey : job.key;
-    Trace::Span waiting;
-    for (auto delay = kFirstLockDelay;; delay = std::min(2 * delay, kMaxLockDelay)) {
-      attempt.lock = locks_.tryLock(key);
-      // Looked up with the lock, too: whoever had it before us may have made the layer.
-      attempt.layer = lookUp(job, key, state, label);
-      if (attempt.layer || attempt.lock) co_return;
-      if (delay == kFirstLockDelay)
-        waiting = Trace::begin(request_.trace, "lock", "lock", "another build runs this step");
-      co_await events_.pause(delay);
-    }
-  }
-
-  std::optional<LayerStep> prepare(const PlannedStage& planned, const parser::Step& step,
-                                   StageState& state, const StepLabel& label) {
-    if (std::holds_alternative<parser::RunInstruction>(step.body)) {
-      return prepareRun(workshop_, planned, step, state, label);
-    }
-    if (std::holds_alternative<parser::CopyInstruction>(step.body)) {
-      return prepareCopy(workshop_, planned, step, state);
-    }
-    return prepareWorkdir(workshop_, step, state);
-  }
-
-  // The state after a step that does not depend on what is below it still does.
-  static Digest stateAfter(const LayerStep& job, const Digest& key, const Digest& below) {
-    if (!job.isIndependent) return key;
-    Hasher hasher = startKey("link", below);
-    hasher.field(key.str());
-    return hasher.finish();
-  }
-
-  [[nodiscard]] bool isCacheUsed(const PlannedStage& planned) const {
-    const auto& stages = request_.noCacheStages;
-    return !request_.noCache &&
-           std::find(stages.begin(), stages.end(), planned.label) == stages.end();
-  }
-
-  LayerRef lookUp(const LayerStep& job, const Digest& key, StageState& state,
-                  const StepLabel& label) {
-    Trace::Span span =
-        Trace::beginStep(request_.trace, label.number, label.line, "cache", "look up");
-    const auto hit = cache_.find(key);
-    span.arg("cached", hit.has_value());
-    if (!hit) return nullptr;
-    if (key != job.key) cache_.remember(job.key, *hit->layer, hit->state, label.text);
-    state.snapshot.key = stateAfter(job, hit->state, state.snapshot.key);
-    state.init = nullptr;  // what the stored layer touched is not looked at
-    StepReport& report = reports_.at(label.number).step;
-    report.isCached = true;
-    if (request_.hasExplanations || request_.isDryRun)
-      report.explanation = provenance_.explainHit(key);
-    if (request_.hasExplanations) progress_.stepExplained(label, report.explanation);
-    progress_.stepCached(label);
-    return hit->layer;
-  }
-
-  // A place among the --jobs that may work at the same time.
-  class Slot {
-   public:
-    explicit Slot(int& used) : used_(used) { ++used_; }
-    Slot(const Slot&) = delete;
-    Slot& operator=(const Slot&) = delete;
-    ~Slot() { --used_; }
-
-   private:
-    int& used_;
-  };
-
-  Task<> execute(LayerStep& job, Attempt& attempt, StageState& state, const StepLabel& label) {
-    co_await events_.until([this] { return usedSlots_ < maxJobs_; });
-    const Slot slot{usedSlots_};
-    const Trace::Span span =
-        Trace::beginStep(request_.trace, label.number, label.line,
-                         label.text.starts_with("RUN") ? "run" : "context", label.text);
-    Trace::Span unpacking = Trace::beginStep(request_.trace, label.number, label.line, "unpack",
-                                             "layers below that are not there");
-    if (job.command) requireRunnable(state.config.platform);
-    co_await unpackMissing(events_, layout_, state.snapshot);
-    unpacking.end();
-    if (request_.hasExplanations) progress_.stepExplained(label, attempt.why);
-    progress_.stepStarted(label, attempt.why.miss);
-    const auto begin = Events::Clock::now();
-    co_await fillLayer(job, attempt, state, label);
-    if (job.command) succeeded_.insert(stepOrigin(request_.contextDir, label));
-    attempt.layer->created = attempt.record->at = currentTime();
-    attempt.record->seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
-    progress_.stepDone(label);
-    keepInit(state, attempt.layer);
-    std::vector<Digest> keys = keysOf(job, attempt);
-    Digest key = keys.back();
-    if (!attempt.layer->isRepeatable) keys.clear();
-    // A command may make other files each time: what is made on top belongs to this execution, and
-    // is found through its record only.
-    if (job.command || !attempt.layer->isRepeatable) key = Digest::of(fs::randomHex(64));
-    sealer_.add({attempt.layer, std::move(keys), key, label, std::move(attempt.lock),
-                 std::move(attempt.record), std::move(attempt.place), std::move(attempt.stage)},
-                state.snapshot);
-    state.snapshot.key = stateAfter(job, key, state.snapshot.key);
-  }
-
-  // With --debug a step may be tried more than once.
-  Task<> fillLayer(LayerStep& job, Attempt& attempt, StageState& state, const StepLabel& label) {
-    for (;;) {
-      attempt.layer = newLayer(layout_);
-      std::optional<Error> failure;
-      try {
-        co_await job.execute(*attempt.layer, state.snapshot);
-        co_return;
-      } catch (const Error& error) {
-        failure = error;
-        store::addSpaceHint(*failure, layout_);
-      }
-      auto answer = DebugRequest::Answer::abort;
-      // Where the shell itself cannot run, or a mount not be made, a second attempt tells nothing.
-      const bool hasRoom = attempt.layer->isStarted || failure->code().empty();
-      if (request_.debug.onFailure && job.openShell && hasRoom) {
-        co_await openShell(job, *attempt.layer, state, failure->cause());
-        answer = request_.debug.ask();
-      }
-      if (answer == DebugRequest::Answer::abort) {
-        noteFailure(job, *failure, attempt.layer, state, label);
-        throw *failure;
-      }
-      if (answer == DebugRequest::Answer::keep) {
-        state.config.labels["img.debug"] = "true";
-        attempt.layer->isRepeatable = false;  // no later build may get it
-        co_return;
-      }
-    }
-  }
-
-  Task<> openShell(LayerStep& job, Layer& layer, const StageState& state, std::string why) {
-    progress_.suspend();
-    request_.debug.announce(why);
-    co_await job.openShell(layer, state.snapshot);
-    progress_.resume();
-  }
-
-  // before:LINE and after:LINE. What is done there is thrown away.
-  Task<> stopAt(int line, const parser::Step& step, LayerStep& job, const StageState& state,
-                const char* place) {
-    const bool isHere = line >= step.syntax.line && line <= step.syntax.endLine;
-    if (line == 0 || !isHere || !job.openShell) co_return;
-    co_await unpackMissing(events_, layout_, state.snapshot);
-    const LayerRef scratch = newLayer(layout_);
-    co_await openShell(job, *scratch, state, fmt::format("{} line {}", place, line));
-  }
-
-  void noteFailure(const LayerStep& job, const Error& error, const LayerRef& layer,
-                   const StageState& state, const StepLabel& label) {
-    // Without its shell or its mounts a step has no room to look around in.
-    if (!job.command || failure_ || !layer->isStarted) return;
-    if (error.code() == "no-space") return;  // the room is wanted back
-    if (const SecretGuard guard = guardOf(request_.step);
-        !guard.isEmpty() && (holdsSecret(guard, *job.command) ||
-                             guard.findInTree(layer->folder.get())))
-      return;  // what holds a secret is not kept
-    FailedStep step;
-    step.buildId = result_.buildId;
-    step.label = label;
-    step.origin = stepOrigin(request_.contextDir, label);
-    step.command = *job.command;
-    step.exitCode = error.exitCode().value_or(1);
-    step.error = error.cause();
-    step.layer = layer;
-    failure_.emplace(Failure{std::move(step), state});
-  }
-
-  // The mount points that the image lacks stay the same until a layer touches a folder they lie in;
-  // until then the init layer of the first RUN serves the later ones, too.
-  static void keepInit(StageState& state, const LayerRef& layer) {
-    if (!state.init && sys::tryFstatat(layer->work->fd(), "init")) state.init = layer;
-    for (const char* name : {"proc", "sys", "dev", "etc"}) {
-      if (sys::tryFstatat(layer->folder.get(), name)) state.init = nullptr;
-    }
-    if (state.init && !holdsOnlyUsualFolders(*state.init)) state.init = nullptr;
-  }
-
-  // False when a link of the image leads one of the mount points elsewhere.
-  static bool holdsOnlyUsualFolders(const Layer& owner) {
-    const Fd init = sys::openDirectory(owner.work->fd(), "init");
-    const std::vector<fs::Entry> entries = fs::list(init.get());
-    return std::all_of(entries.begin(), entries.end(), [](const fs::Entry& entry) {
-      return entry.name == "proc" || entry.name == "sys" || entry.name == "dev" ||
-             entry.name == "etc";
-    });
+    const std::string name = plan.stages.size() == 1 ? std::string{} : planned.label + " ";
+    return fmt::format("{}{}{}/{}", platformPrefix_, name, number, total);
   }
 
   // File bytes, as `img images` counts them. Of a layer of the base image that is not unpacked only
@@ -620,11 +260,12 @@ class Build {
   }
 
   // Of the target, bottom first.
-  [[nodiscard]] std::vector<WasteLayer> newLayers(const StageState& state) const {
+  [[nodiscard]] std::vector<WasteLayer> newLayers(const StageState& state) {
+    const auto& reports = steps_.reports();
     std::vector<WasteLayer> layers;
     for (const LayerRef& layer : state.snapshot.layers) {
       if (!layer->isNew) continue;
-      for (const auto& [number, report] : reports_) {
+      for (const auto& [number, report] : reports) {
         if (report.layer == layer) layers.push_back({layer->folder.get(), report.step.label});
       }
     }
@@ -632,7 +273,7 @@ class Build {
   }
 
   void report() {
-    for (auto& [number, report] : reports_) {
+    for (auto& [number, report] : steps_.reports()) {
       if (report.layer) report.step.bytes = report.layer->bytes;
       ++result_.steps;
       if (report.step.isCached) ++result_.cachedSteps;
@@ -647,27 +288,16 @@ class Build {
   Scope scope_;
   Context context_;
   StepCache cache_;
-  StepLocks locks_;
   Provenance provenance_;
   std::optional<StatCache> statCache_;
   Sealer sealer_;
   Events events_;
-  Workshop workshop_{layout_, scope_, context_, nullptr, events_, progress_,
-                     {},      {},     remoteAccess(request_.step)};
+  Workshop workshop_{
+      layout_, scope_, context_, nullptr, events_, progress_, {}, {}, remoteAccess(request_.step)};
   std::map<int, StageState> states_;  // of finished stages
   std::map<int, int> firstNumber_;    // of the steps of each needed stage
-  struct Report {
-    StepReport step;
-    LayerRef layer;  // null: none, or the base image
-  };
-  std::map<int, Report> reports_;  // by step number
-  struct Failure {
-    FailedStep step;
-    StageState below;
-  };
-  std::optional<Failure> failure_;   // the first one
-  std::set<std::string> succeeded_;  // origins of RUN steps that were executed
-  int maxJobs_ = 1, usedSlots_ = 0;
+  StepRunner steps_{{request_, workshop_, cache_, provenance_, sealer_, states_}};
+  std::string platformPrefix_;  // of step names
   int target_ = 0;
   Result result_;
 };
@@ -710,6 +340,7 @@ Result buildAll(const Request& request, const parser::Dockerfile& file, const st
   std::vector<BuiltImage> images;
   for (const Request& part : parts) {
     Build one{part, file, layout, progress};
+    if (parts.size() > 1) one.setPlatformPrefix(part.platforms.front());
     addResult(result, one.run());
     if (!request.isDryRun) images.push_back(one.image());
   }

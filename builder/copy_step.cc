@@ -133,30 +133,9 @@ class CopyPreparation {
     job.link = copy_.link;
     job.parents = copy_.parents;
     job.unpack = copy_.unpack;
-    addRemoteSources(job);
+    const std::string checksum = copy_.checksum ? expand_.word(*copy_.checksum) : std::string{};
+    job.remote = remoteSourcesOf(shop_.scope, step_.syntax, copy_, job.sources, checksum);
     return job;
-  }
-
-  void addRemoteSources(CopyJob& job) const {
-    if (copy_.from) return;
-    RemoteSource::Flags flags;
-    if (copy_.checksum) flags.checksum = expand_.word(*copy_.checksum);
-    flags.keepGitDir = copy_.keepGitDir;
-    for (size_t i = 0; i < job.sources.size(); ++i) {
-      const std::string& source = job.sources[i];
-      if (classifySource(source) == SourceKind::local) continue;
-      if (!job.isAdd) {
-        throw instructionError(shop_.scope, step_.syntax,
-                               fmt::format("{} is a remote source; use ADD", text::quote(source)),
-                               copy_.sources[i]);
-      }
-      located([&] { job.remote.emplace(i, RemoteSource{source, flags}); });
-    }
-    const bool isSingle = job.remote.size() == 1 && job.sources.size() == 1;
-    if (!flags.checksum.empty() && !isSingle) {
-      throw instructionError(shop_.scope, step_.syntax,
-                             "--checksum needs a single HTTP or git source", "--checksum");
-    }
   }
 
   [[nodiscard]] Snapshot sourceSnapshot() const {
@@ -209,7 +188,7 @@ class CopyPreparation {
   }
 
   [[nodiscard]] Hasher startCopyKey(const CopyJob& job, std::string_view kind) const {
-    Hasher hasher = startKey(kind, job.link ? Digest{} : stage_.snapshot.key);
+    Hasher hasher = startKey(kind, Digest{});
     hasher.field(job.destination);
     hasher.field(job.chown);
     hasher.field(job.chmod);

@@ -80,7 +80,12 @@ Task<> makeWorkdir(Workshop& shop, std::string path, std::string user, Layer& la
       folder.gid = owner.gid;
       std::ignore = makeFolders(root.get(), path, folder);
     } catch (const Error& error) {
-      throw stepError(error, "WORKDIR");
+      Error shown = stepError(error, "WORKDIR");
+      // dockerfile.md 3.11: the sentence ends before what it is.
+      const size_t detail = shown.cause().find(" (it is a ");
+      if (detail == std::string::npos) throw shown;
+      throw Error{shown.kind(), shown.cause().substr(0, detail)}.why(
+          shown.cause().substr(detail + 2, shown.cause().size() - detail - 3));
     }
     return std::string{};
   });
@@ -96,7 +101,7 @@ std::optional<LayerStep> prepareWorkdir(Workshop& shop, const parser::Step& step
   const std::string path = joinPath(stage.config.workingDir, written);
   stage.config.workingDir = path;
   if (path == "/") return std::nullopt;
-  Hasher hasher = startKey("workdir", stage.snapshot.key);
+  Hasher hasher = startKey("workdir", Digest{});
   hasher.field(path);
   hasher.field(stage.config.user);
   addEpoch(hasher, shop.scope);

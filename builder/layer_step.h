@@ -37,12 +37,13 @@ struct Workshop {
 };
 
 struct LayerStep {
-  Digest key;  // definition key; the key of the state after the step unless contentKey is set
+  // Of the step alone, without what lies below it; StepRunner adds that.
+  Digest key;
   // ADD of a remote source: `key` is not known before somebody has looked at the source.
   std::function<Task<Digest>()> lateKey;
   // COPY --from: the key by content, computed only when `key` finds nothing.
   std::function<Task<Digest>()> contentKey;
-  bool isIndependent = false;  // COPY --link: the key does not cover the state below
+  bool isIndependent = false;  // COPY --link: the state below does not matter
   // Fills the fresh layer over the state `below`, whose folders are there (openFolders is cheap).
   std::function<Task<>(Layer& layer, const Snapshot& below)> execute;
   // RUN: a shell on the caller's terminal in the environment of the step, over `below` and what

@@ -1,6 +1,7 @@
 #include "builder/run_settings.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/text.h"
 #include "builder/secret_guard.h"
@@ -50,6 +51,17 @@ std::string networkOf(const Scope& scope, const parser::Instruction& syntax,
   return *run.network;
 }
 
+bool isInsecure(const Scope& scope, const parser::Instruction& syntax,
+                const parser::RunInstruction& run) {
+  const bool isAsked = run.security && *run.security == "insecure";
+  if (isAsked && !isAllowed(scope, "security.insecure")) {
+    throw instructionError(scope, syntax,
+                           "--security=insecure is not allowed; pass --allow security.insecure",
+                           "--security");
+  }
+  return isAsked;
+}
+
 // `--allow device` allows all, `--allow device=NAME` one.
 std::vector<DeviceRequest> devicesOf(const Scope& scope, const parser::Instruction& syntax,
                                      const parser::RunInstruction& run) {
@@ -84,6 +96,13 @@ void addStepOptions(Hasher& hasher, const StepOptions& options) {
 
 }  // namespace
 
+void checkRights(const Scope& scope, const parser::Instruction& syntax,
+                 const parser::RunInstruction& run) {
+  std::ignore = networkOf(scope, syntax, run);
+  std::ignore = isInsecure(scope, syntax, run);
+  std::ignore = devicesOf(scope, syntax, run);
+}
+
 RunSettings settingsOf(Workshop& shop, const PlannedStage& planned, const parser::Step& step,
                        const StageState& stage) {
   const auto& run = std::get<parser::RunInstruction>(step.body);
@@ -102,22 +121,16 @@ RunSettings settingsOf(Workshop& shop, const PlannedStage& planned, const parser
   const std::string* hostname = shop.scope.findBuildArg("BUILDKIT_SANDBOX_HOSTNAME");
   settings.hostname = hostname != nullptr ? *hostname : "buildkitsandbox";
   settings.network = networkOf(shop.scope, step.syntax, run);
-  settings.isInsecure = run.security && *run.security == "insecure";
-  if (settings.isInsecure && !isAllowed(shop.scope, "security.insecure")) {
-    throw instructionError(shop.scope, step.syntax,
-                           "--security=insecure is not allowed; pass --allow security.insecure",
-                           "--security");
-  }
+  settings.isInsecure = isInsecure(shop.scope, step.syntax, run);
   settings.mounts = std::make_unique<RunMounts>(shop, planned, step, stage);
   settings.devices = devicesOf(shop.scope, step.syntax, run);
-  settings.parentKey = stage.snapshot.key;
   return settings;
 }
 
 Digest keyOf(const Workshop& shop, const RunSettings& settings, RunMounts::KeyKind kind) {
   const bool isDefinition =
       kind == RunMounts::KeyKind::definition && settings.mounts->hasForeignSource();
-  Hasher hasher = startKey(isDefinition ? "run-from" : "run", settings.parentKey);
+  Hasher hasher = startKey(isDefinition ? "run-from" : "run", Digest{});
   addList(hasher, settings.command.argv);
   hasher.field(settings.command.script);
   addList(hasher, settings.env);

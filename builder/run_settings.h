@@ -31,8 +31,11 @@ struct RunSettings {
   bool isInsecure = false;
   std::unique_ptr<RunMounts> mounts;
   std::vector<DeviceRequest> devices;
-  Digest parentKey;
 };
+
+// Throws when the step asks for what --allow has not allowed.
+void checkRights(const Scope& scope, const parser::Instruction& syntax,
+                 const parser::RunInstruction& run);
 
 RunSettings settingsOf(Workshop& shop, const PlannedStage& planned, const parser::Step& step,
                        const StageState& stage);

@@ -172,6 +172,28 @@ TEST_F(ParallelTest, TheTimeoutEndsTheBuildWithItsOwnExitCode) {
   EXPECT_EQ(log().back(), "failed RUN sleep 60: cancelled");
 }
 
+TEST_F(ParallelTest, AStepThatRanAgainAndMadeTheSameFilesInvalidatesNothing) {
+  // Two layers with the same bytes need the same file times.
+  const std::string dockerfile =
+      "FROM shell AS a\nRUN echo a > /a; touch -d @1000 /a /\n"
+      "FROM a AS b\nRUN cp /a /b; touch -d @1000 /b /\nRUN cat /b > /c\n";
+  const store::Image first = fixture_.build(dockerfile);
+  fixture_.request.noCacheStages = {"a"};
+  const store::Image second = fixture_.build(dockerfile);
+  EXPECT_EQ(text::join(fixture_.progress.started, "; "), "RUN echo a > /a; touch -d @1000 /a /");
+  EXPECT_EQ(first.config.diffIds, second.config.diffIds);
+}
+
+TEST_F(ParallelTest, AStepThatRanAgainAndMadeOtherFilesInvalidatesWhatFollows) {
+  const std::string dockerfile =
+      "FROM shell AS a\nRUN cat /proc/sys/kernel/random/uuid > /a\nFROM a AS b\nRUN cp /a /b\n";
+  const store::Image first = fixture_.build(dockerfile);
+  fixture_.request.noCacheStages = {"a"};
+  const store::Image second = fixture_.build(dockerfile);
+  EXPECT_EQ(fixture_.progress.started.size(), 2U);
+  EXPECT_NE(first.config.diffIds.back(), second.config.diffIds.back());
+}
+
 TEST_F(ParallelTest, StepNumbersFollowThePlanWhateverEndsFirst) {
   fixture_.build(kTwoStages);
   EXPECT_EQ(fixture_.progress.outline.steps, 6);
