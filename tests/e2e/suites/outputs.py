@@ -106,6 +106,15 @@ class Files(harness.TestCase):
             self.assertEqual({member.mtime for member in tar}, {1000})
         self.assertEqual(list(self.dir.glob("*.part*")), [])
 
+    def test_a_reader_that_goes_away_ends_the_build(self):
+        program, _ = self.build("-o", "files", dockerfile=FILES)
+        for kind in ("tar", "oci"):
+            with program.start("build", "-o", f"type={kind}", self.dir / "ctx") as process:
+                process.stdout.close()
+                self.assertEqual(process.wait(60), 1)
+                self.assertIn(b"EPIPE", process.stderr.read())
+        self.assertEqual(os.listdir(program.store / "ingest"), [])
+
     def test_a_terminal_gets_no_archive(self):
         program = self.img(busybox=False)
         self.write({"f": "x", "Dockerfile": SCRATCH})
@@ -215,8 +224,10 @@ class Platforms(harness.TestCase):
     def test_several_make_an_index_in_their_order(self):
         program = self.img(busybox=False)
         context = self.write({"f": "x", "Dockerfile": self.DOCKERFILE})
-        program.build(context, "multi", "--platform", "linux/arm64,linux/amd64", "--platform", "linux/arm/v7",
-                      "--annotation", "index:a=b")
+        built = program.build(context, "multi", "--platform", "linux/arm64,linux/amd64", "--platform", "linux/arm/v7",
+                              "--annotation", "index:a=b", "--progress", "plain")
+        for step in ("#1 [linux/arm64 1/1] COPY f /arch-arm64", "#2 [linux/amd64 1/1]", "#3 [linux/arm/v7 1/1]"):
+            self.assertIn(step, built.err)
         raw = json.loads(run(["skopeo", "inspect", "--raw", f"oci:{program.store}:docker.io/library/multi:latest"]).out)
         self.assertEqual([m["platform"] for m in raw["manifests"]],
                          [{"os": "linux", "architecture": "arm64"}, {"os": "linux", "architecture": "amd64"},

@@ -109,6 +109,14 @@ class Reproducible(harness.TestCase):
             img.build(self.dir / "one", "app", *options, env={"SOURCE_DATE_EPOCH": EPOCH})
             self.same(img.image("app").digest, "first")
 
+    def test_a_step_sees_the_same_file_times_on_a_fresh_layer_and_on_an_unpacked_one(self):
+        img = self.store("times")
+        context = self.dir / "times-context"
+        script = "FROM busybox\nCOPY Dockerfile /copied\nRUN touch /made\nRUN stat -c %Y /copied /made > /seen\n"
+        img.build(context, "app", dockerfile=script, env={"SOURCE_DATE_EPOCH": EPOCH})
+        img.build(context, None, "-o", self.dir / "times-out", dockerfile="FROM scratch\nCOPY --from=app /seen /\n")
+        self.assertEqual((self.dir / "times-out/seen").read_text().split(), [EPOCH, EPOCH])
+
     def test_no_file_of_the_new_layers_is_younger_than_the_epoch(self):
         image = harness.Image(self.dir / "first", "app")
         self.assertEqual(image.document["created"], "2023-11-14T22:13:20Z")
