@@ -1,6 +1,9 @@
 // Saving, loading and importing whole images. Hostile archives: archive_hostile_test.cc.
 #include "store/archive.h"
 
+#include <sys/resource.h>
+
+#include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
@@ -115,6 +118,23 @@ TEST_F(Archive, IntoAFolderThatIsALayoutKeepsOtherNames) {
   EXPECT_EQ(Images{saved}.get(kB).id, two.id);
   saveDirectory(layout, {{two, {kA}}}, folder.path() + "/saved", Existing::merge);
   EXPECT_EQ(Images{saved}.get(kA).id, two.id);
+}
+
+TEST_F(Archive, IntoAFullFolderLeavesNoHalfBlob) {
+  const Image image = makeImage("1", {kA});
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit tiny{1, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &tiny), 0);
+  const Error error = errorOf([&] {
+    saveDirectory(layout, {{image, {kA}}}, folder.path() + "/full");
+  });
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, SIG_DFL);
+  EXPECT_EQ(error.errnum(), EFBIG);
+  const Fd blobs = sys::openDirectory(folder.fd(), "full/blobs/sha256");
+  EXPECT_TRUE(fs::list(blobs.get()).empty());
 }
 
 TEST_F(Archive, IntoAFolderOfSomethingElseIsRefused) {
