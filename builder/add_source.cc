@@ -92,4 +92,35 @@ CopySource RemoteSource::openGit(const RemotePlace& place, const RemoteAccess& a
   return source;
 }
 
+std::map<size_t, RemoteSource> remoteSourcesOf(const Scope& scope,
+                                               const parser::Instruction& syntax,
+                                               const parser::CopyInstruction& copy,
+                                               const std::vector<std::string>& sources,
+                                               const std::string& checksum) {
+  std::map<size_t, RemoteSource> remote;
+  if (copy.from) return remote;
+  const RemoteSource::Flags flags{checksum, copy.keepGitDir};
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (classifySource(sources[i]) == SourceKind::local) continue;
+    if (!copy.isAdd) {
+      throw instructionError(scope, syntax,
+                             fmt::format("{} is a remote source; use ADD", text::quote(sources[i])),
+                             copy.sources[i]);
+    }
+    try {
+      remote.emplace(i, RemoteSource{sources[i], flags});
+    } catch (Error& error) {
+      const bool isFlag = error.cause().starts_with("--checksum");
+      error.prefixCause(syntax.keyword + ": ");
+      error.at(positionOf(*scope.file, syntax, isFlag ? "--checksum" : copy.sources[i]));
+      throw;
+    }
+  }
+  if (!checksum.empty() && (remote.size() != 1 || sources.size() != 1)) {
+    throw instructionError(scope, syntax, "--checksum needs a single HTTP or git source",
+                           "--checksum");
+  }
+  return remote;
+}
+
 }  // namespace img::builder

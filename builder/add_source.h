@@ -2,14 +2,17 @@
 // cache is asked, because what it holds now is in the key; opened when the step is executed.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/digest.h"
 #include "builder/copy_source.h"
 #include "builder/git_source.h"
 #include "builder/http_source.h"
 #include "builder/remote_url.h"
+#include "builder/stage.h"
 #include "store/layout.h"
 
 namespace img::builder {
@@ -45,5 +48,13 @@ class RemoteSource {
   GitCheckout checkout_;
   std::int64_t time_ = 0;
 };
+
+// Of COPY and ADD, by index in `sources`, which are expanded, as is `checksum`. Throws what is
+// wrong with them.
+std::map<size_t, RemoteSource> remoteSourcesOf(const Scope& scope,
+                                               const parser::Instruction& syntax,
+                                               const parser::CopyInstruction& copy,
+                                               const std::vector<std::string>& sources,
+                                               const std::string& checksum);
 
 }  // namespace img::builder

@@ -74,11 +74,11 @@ void TreeCopier::copy(const Source& source, const std::string& destination,
     if (place.isFolder()) {
       const Fd folder =
           sys::openat(place.parent.get(), place.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-      claim(folder.get(), source.name);
-      copyEntry(source.handle, "", st, folder.get(), source.name);
+      if (claim(folder.get(), source.name))
+        copyEntry(source.handle, "", st, folder.get(), source.name);
     } else {
-      claim(place.parent.get(), place.name);
-      copyEntry(source.handle, "", st, place.parent.get(), place.name);
+      if (claim(place.parent.get(), place.name))
+        copyEntry(source.handle, "", st, place.parent.get(), place.name);
     }
     return;
   }
@@ -114,7 +114,7 @@ void TreeCopier::writeFile(const std::string& name, std::string_view content,
     folder = sys::openat(place.parent.get(), place.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     target = name;
   }
-  claim(folder.get(), target);
+  if (!claim(folder.get(), target)) return;
   makeRoom(folder.get(), target);
   const Fd file = sys::openat(folder.get(), target, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
   writeAll(file.get(), content, target);
@@ -137,11 +137,21 @@ std::string TreeCopier::shownPath(int dir, const std::string& name) const {
   return text::escape(path.starts_with("//") ? path.substr(1) : path, 500);
 }
 
-void TreeCopier::claim(int dir, const std::string& name) {
+bool TreeCopier::claim(int dir, const std::string& name) {
   const struct stat st = sys::fstat(dir);
-  if (written_.emplace(st.st_dev, st.st_ino, name).second) return;
-  throw Error::make(Kind::failed, "several files would be written to {}; end it with \"/\"",
-                    shownPath(dir, name));
+  size_t& count = written_[{st.st_dev, st.st_ino, name}];
+  if (++count == 1) return true;
+  if (crowded_.empty()) {
+    crowded_ = shownPath(dir, name);
+    crowd_ = &count;
+  }
+  return false;
+}
+
+void TreeCopier::throwIfCrowded() const {
+  if (crowded_.empty()) return;
+  throw Error::make(Kind::failed, "{} files would be written to {}; end it with \"/\"", *crowd_,
+                    crowded_);
 }
 
 void TreeCopier::copyChildren(int from, const std::string& contextPath, const std::string& path,

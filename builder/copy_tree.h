@@ -50,6 +50,9 @@ class TreeCopier {
   // An inline file (heredoc).
   void writeFile(const std::string& name, std::string_view content, const std::string& destination);
 
+  // To be called when all sources are copied: throws when several of them had the same place (Q18).
+  void throwIfCrowded() const;
+
  private:
   struct Target;  // a folder being filled; made lazily
   void copyChildren(int from, const std::string& contextPath, const std::string& path, Target& to,
@@ -67,7 +70,7 @@ class TreeCopier {
   [[nodiscard]] std::pair<uid_t, gid_t> ownerOf(const struct stat& st) const;
   [[nodiscard]] mode_t modeOf(const struct stat& st) const;
   bool linkIfKnown(const struct stat& st, int toDir, const std::string& toName);
-  void claim(int dir, const std::string& name);
+  bool claim(int dir, const std::string& name);  // false: it is somebody's already
   [[nodiscard]] std::string shownPath(int dir, const std::string& name) const;
 
   // Where the first copy of a file with several names lies: below the upper, when it was made
@@ -88,9 +91,10 @@ class TreeCopier {
   const CopyOptions& options_;
   // Hard links inside one source: (device, inode) -> the first copy.
   std::map<std::pair<dev_t, ino_t>, FirstCopy> links_;
-  // Non-folders that this instruction wrote (device, inode of the folder, name): two onto one name
-  // is an error (Q18).
-  std::set<std::tuple<dev_t, ino_t, std::string>> written_;
+  // How many non-folders this instruction would write (device, inode of the folder, name).
+  std::map<std::tuple<dev_t, ino_t, std::string>, size_t> written_;
+  std::string crowded_;            // the first place that several would have
+  const size_t* crowd_ = nullptr;  // how many
   std::vector<std::byte> buffer_;
 };
 

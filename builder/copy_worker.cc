@@ -39,10 +39,13 @@ std::optional<std::pair<uid_t, gid_t>> resolveOwner(const CopyJob& job, int root
     return std::pair{owner.uid, owner.gid};
   } catch (const Error& error) {
     const bool isUnknown = error.kind() == Kind::notFound;
-    Error shown{Kind::failed,
-                isUnknown ? fmt::format("{}: --chown: user {} not in /etc/passwd of the stage",
-                                        job.keyword, text::quote(job.chown))
-                          : fmt::format("{}: --chown: {}", job.keyword, error.cause())};
+    const bool isGroup = error.cause().starts_with("unable to find group");
+    const std::string what = !isUnknown ? error.cause()
+                             : isGroup  ? fmt::format("group {} not in /etc/group of the stage",
+                                                      text::quote(group))
+                                        : fmt::format("user {} not in /etc/passwd of the stage",
+                                                      text::quote(user));
+    Error shown{Kind::failed, fmt::format("{}: --chown: {}", job.keyword, what)};
     if (isUnknown) shown.why(error.cause());
     throw shown;
   }
@@ -86,6 +89,7 @@ class CopyWorker {
         copier_.writeFile(fileName, text, job_.destination);
       });
     }
+    keyworded([&] { copier_.throwIfCrowded(); });
   }
 
  private:

@@ -88,6 +88,7 @@ void copyFromFailedStep(const store::Layout& layout, const Snapshot& below, cons
     forEachSource(source, from, "--on-fail-copy", [&, &shown = from, &into = to](const auto& one) {
       copier.copy({one.handle.get(), one.name, one.contextPath, shown}, into, SourceFilter{});
     });
+    copier.throwIfCrowded();
   }
 }
 

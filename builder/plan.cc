@@ -93,16 +93,16 @@ class Planner {
     const parser::Stage& syntax = *stage.syntax;
     const WordExpander expand{scope_, syntax.from, scope_.globals};
     stage.baseName = expand.word(syntax.baseName);
-    if (stage.baseName.empty()) throw emptyName(syntax);
+    if (stage.baseName.empty()) throw withoutValue("image name", syntax.baseName, syntax);
     if (syntax.platform) stage.platform = getPlatform(expand, syntax);
     resolveBase(stage);
   }
 
-  [[nodiscard]] Error emptyName(const parser::Stage& syntax) const {
-    Error error = instructionError(
-        scope_, syntax.from,
-        fmt::format("image name {} expands to nothing", text::quote(syntax.baseName)),
-        syntax.baseName);
+  [[nodiscard]] Error withoutValue(std::string_view what, const std::string& word,
+                                   const parser::Stage& syntax) const {
+    Error error =
+        instructionError(scope_, syntax.from,
+                         fmt::format("{} {} expands to nothing", what, text::quote(word)), word);
     error.code("arg-unset-in-from");
     error.hint("give the variable a value with --build-arg or with an ARG before the first FROM");
     return error;
@@ -112,9 +112,7 @@ class Planner {
                                              const parser::Stage& syntax) const {
     const std::string platform = expand.word(*syntax.platform);
     if (platform.empty()) {
-      throw instructionError(
-          scope_, syntax.from,
-          fmt::format("--platform {} expands to nothing", text::quote(*syntax.platform)));
+      throw withoutValue("--platform", *syntax.platform, syntax);
     }
     try {
       return parser::parsePlatform(platform);
@@ -268,7 +266,8 @@ class Planner {
     } else if (text::parseUnsigned(from)) {
       throw instructionError(
           scope_, syntax,
-          fmt::format("there is no stage {} (0..{})", from, file_.stages.size() - 1), from);
+          fmt::format("there is no stage {} (0..{})", from, file_.stages.size() - 1), from)
+          .code("stage-unknown");
     } else if (from != "scratch") {
       source.image = getImage(from, syntax, syntax.keyword);
     }
@@ -311,8 +310,7 @@ class Planner {
     for (const parser::Stage& stage : file_.stages) {
       if (!stage.name.empty()) names.push_back(stage.name);
     }
-    if (const auto best = text::suggest(name, names))
-      error.hint(parser::didYouMean(*best));
+    if (const auto best = text::suggest(name, names)) error.hint(parser::didYouMean(*best));
     error.hint(
         "`img images` lists what is there; `img load -i FILE` or `img import FILE NAME` brings an "
         "image in");

@@ -4,10 +4,11 @@
 #include <tuple>
 
 #include "base/text.h"
+#include "builder/add_source.h"
 #include "builder/config_step.h"
 #include "builder/copy_source.h"
 #include "builder/open_mounts.h"
-#include "builder/remote_url.h"
+#include "builder/run_settings.h"
 #include "parser/value_checks.h"
 
 namespace img::builder {
@@ -74,6 +75,7 @@ class StageWalk {
 
   void visit(const parser::Step& step) {
     if (const auto* run = std::get_if<parser::RunInstruction>(&step.body)) {
+      guarded([&] { checkRights(scope_, step.syntax, *run); });
       checkMounts(*run);
     } else if (const auto* copy = std::get_if<parser::CopyInstruction>(&step.body)) {
       checkCopy(*copy);
@@ -92,12 +94,13 @@ class StageWalk {
 
   // For value checks, which know neither keyword nor place.
   template <class Work>
-  void checked(Work&& work) {
+  void checked(std::string_view flag, Work&& work) {
     guarded([&] {
       try {
         work();
       } catch (Error& error) {
         error.prefixCause(step_->syntax.keyword + ": ");
+        error.at(positionOf(*scope_.file, step_->syntax, flag));
         throw;
       }
     });
@@ -141,33 +144,46 @@ class StageWalk {
       if (file.expand) std::ignore = expand.heredoc(file.content);
     }
     if (copy.chown) std::ignore = expand.word(*copy.chown);
-    if (copy.checksum) std::ignore = expand.word(*copy.checksum);
+    const std::string checksum = copy.checksum ? expand.word(*copy.checksum) : std::string{};
     if (copy.chmod) {
       const std::string mode = expand.word(*copy.chmod);
-      if (!mode.empty()) checked([&] { std::ignore = parser::ModeChange::parse(mode); });
+      if (!mode.empty()) checked("--chmod", [&] { std::ignore = parser::ModeChange::parse(mode); });
     }
-    checked([&] { std::ignore = parser::IgnorePatterns::compile(copy.excludes); });
+    checked("--exclude", [&] { std::ignore = parser::IgnorePatterns::compile(copy.excludes); });
+    guarded([&] { std::ignore = remoteSourcesOf(scope_, step_->syntax, copy, sources, checksum); });
+    const std::optional<SourceRoot> root = rootOf(copy);
     for (const std::string& source : sources) {
-      if (classifySource(source) != SourceKind::local) continue;
-      if (!copy.from) guarded([&] { checkSource(copy, source); });
+      const bool isLocal = copy.from || classifySource(source) == SourceKind::local;
+      if (isLocal && root) guarded([&] { checkSource(*root, copy, source); });
     }
   }
 
   // A pattern may match nothing, and to know it the tree would have to be walked.
-  void checkSource(const parser::CopyInstruction& copy, const std::string& source) {
+  void checkSource(const SourceRoot& root, const parser::CopyInstruction& copy,
+                   const std::string& source) {
     if (parser::hasWildcard(source)) return;
-    if (context_.root() < 0) {
+    if (root.fd < 0) {
       throw instructionError(scope_, step_->syntax, "there is no build context to copy from");
     }
     if (copy.isAdd || !copy.parents) {
-      std::ignore = resolveSource(contextRoot(), source, step_->syntax.keyword);
+      std::ignore = resolveSource(root, source, step_->syntax.keyword);
       return;
     }
     // Of `A/./B` the base A is looked up first, as the step does it (3.8).
     const size_t pivot = source.find("/./");
     if (pivot != std::string::npos)
-      std::ignore = resolveSource(contextRoot(), source.substr(0, pivot), step_->syntax.keyword);
-    std::ignore = resolveSource(contextRoot(), source, step_->syntax.keyword);
+      std::ignore = resolveSource(root, source.substr(0, pivot), step_->syntax.keyword);
+    std::ignore = resolveSource(root, source, step_->syntax.keyword);
+  }
+
+  // What can be looked into before the first step: the context, or a named one that is a folder.
+  [[nodiscard]] std::optional<SourceRoot> rootOf(const parser::CopyInstruction& copy) const {
+    if (!copy.from) return contextRoot();
+    const auto source = planned_.sources.find(*copy.from);
+    const Context* folder =
+        source == planned_.sources.end() ? nullptr : source->second.folder.get();
+    if (folder == nullptr) return std::nullopt;
+    return SourceRoot{folder->root(), true, folder, "the context " + text::quote(*copy.from)};
   }
 
   [[nodiscard]] SourceRoot contextRoot() const {

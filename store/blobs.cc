@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <limits>
+#include <vector>
 
 #include "base/log.h"
 #include "base/sys.h"
@@ -21,6 +22,15 @@ std::string fileName(const Digest& digest) {
 [[noreturn]] void failMismatch(const Digest& expected, const Digest& actual, std::uint64_t size) {
   throw Error::make(Kind::corrupt, "the content does not have the digest {}", expected.str())
       .why(fmt::format("its {} bytes have the digest {}", size, actual.str()))
+      .code("digest-mismatch");
+}
+
+[[noreturn]] void failDamaged(const Layout& layout, const Digest& expected, const Digest& actual,
+                              std::uint64_t size) {
+  throw Error::make(Kind::corrupt, "blob {} is damaged", expected.str())
+      .why(fmt::format("the {} bytes of the file {}/{} have the digest {}", size,
+                       text::escape(layout.root()), layout.blobPath(expected), actual.str()))
+      .hint("remove that file, then load, import or build again what it belongs to")
       .code("digest-mismatch");
 }
 
@@ -176,8 +186,18 @@ std::string readBlob(const Layout& layout, const Digest& digest, size_t limit) {
   const Fd fd = openBlob(layout, digest);
   std::string bytes = readAll(fd.get(), digest.str(), limit == 0 ? documentLimit() : limit);
   const Digest actual = Digest::of(bytes);
-  if (actual != digest) failMismatch(digest, actual, bytes.size());
+  if (actual != digest) failDamaged(layout, digest, actual, bytes.size());
   return bytes;
+}
+
+void checkBlob(const Layout& layout, const Digest& digest) {
+  FdSource bytes{openBlob(layout, digest), digest.str()};
+  HashingSource hashed{bytes};
+  std::vector<std::byte> buffer(size_t{64} << 10);
+  while (hashed.read(buffer) > 0) {
+  }
+  const Digest actual = hashed.digest();
+  if (actual != digest) failDamaged(layout, digest, actual, hashed.size());
 }
 
 std::uint64_t limitFromEnvironment(const char* name, std::uint64_t fallback) {

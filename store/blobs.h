@@ -64,6 +64,8 @@ Fd openBlob(const Layout& layout, const Digest& digest);             // throws K
 // A document: read whole and re-hashed (M4). Throws Kind::corrupt with code "digest-mismatch".
 // `limit` 0: IMG_LIMIT_JSON_BYTES, 4 MiB unless set (security.md L1).
 std::string readBlob(const Layout& layout, const Digest& digest, size_t limit = 0);
+// One of any size: throws as readBlob does when its bytes are not what its name says.
+void checkBlob(const Layout& layout, const Digest& digest);
 
 // The limit NAME of security.md L1 from the environment; 0 there means none.
 std::uint64_t limitFromEnvironment(const char* name, std::uint64_t fallback);

@@ -158,6 +158,9 @@ void Layers::ensure(const Digest& diffId, const Descriptor& blob) const try {
   }
   publishView(layout_, folder, {diffId, stats.entries, stats.bytes, bootId()});
 } catch (Error& error) {
+  // Whatever unpacking has stumbled over: when the blob is not what its name says, that is why.
+  const bool isAboutBytes = error.kind() == Kind::corrupt || error.kind() == Kind::failed;
+  if (isAboutBytes && error.code() != "no-space") checkBlob(layout_, blob.digest);
   addSpaceHint(error, layout_);
   error.during("unpacking layer {}", diffId.str());
   throw;

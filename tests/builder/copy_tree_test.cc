@@ -238,7 +238,7 @@ TEST_F(CopyTree, LeavesOutWhatIsExcludedAndMakesTheParentsOfWhatComesBack) {
   EXPECT_FALSE(exists("dst/gone"));
 }
 
-TEST_F(CopyTree, RefusesTwoFilesForOneName) {
+TEST_F(CopyTree, CountsTheFilesForOneNameAndRefusesThemInTheEnd) {
   writeFile(from_.get(), "a", "1");
   writeFile(from_.get(), "b", "2");
   TreeCopier copier{to_.get(), options_};
@@ -246,7 +246,15 @@ TEST_F(CopyTree, RefusesTwoFilesForOneName) {
   const Fd a = sys::openat(from_.get(), "a", O_PATH);
   const Fd b = sys::openat(from_.get(), "b", O_PATH);
   copier.copy({a.get(), "a", "a", "a"}, "/x", filter);
-  EXPECT_THROW(copier.copy({b.get(), "b", "b", "b"}, "/x", filter), Error);
+  EXPECT_NO_THROW(copier.throwIfCrowded());
+  copier.copy({b.get(), "b", "b", "b"}, "/x", filter);
+  copier.writeFile("c", "3", "/x");
+  try {
+    copier.throwIfCrowded();
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.cause(), "3 files would be written to /x; end it with \"/\"");
+  }
 }
 
 }  // namespace

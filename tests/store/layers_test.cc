@@ -66,6 +66,27 @@ TEST_F(LayersTest, OfAnotherDiffIdAreCorrupt) {
   EXPECT_EQ(countIn("ingest"), 0U);
 }
 
+TEST_F(LayersTest, NameTheBlobThatIsDamaged) {
+  const Descriptor blob = putBlob(layout, tar, media::kLayer);
+  std::string broken = tar;
+  // In a header, where unpacking fails, and in a file's content, where only the digest tells.
+  for (const size_t at : {size_t{10}, tar.find("content")}) {
+    broken[at] ^= 1;
+    fs::replaceFile(layout.blobs(), blob.digest.hex(), broken, 0444, fs::Sync::none);
+    const Error error = errorOf([&] { layers.ensure(diffId, blob); });
+    EXPECT_EQ(error.code(), "digest-mismatch") << at;
+    EXPECT_EQ(error.cause(), "blob " + blob.digest.str() + " is damaged") << at;
+    EXPECT_NE(error.why().find(layout.root() + "/blobs/sha256/" + blob.digest.hex()),
+              std::string::npos)
+        << error.why();
+    EXPECT_NE(error.why().find(Digest::of(broken).str()), std::string::npos) << error.why();
+  }
+  EXPECT_EQ(countIn("ingest"), 0U);
+  sys::tryUnlinkat(layout.blobs(), blob.digest.hex(), 0);
+  layers.ensure(diffId, putBlob(layout, tar, media::kLayer));
+  EXPECT_EQ(contentOf(diffId), "content");
+}
+
 TEST_F(LayersTest, MustBeCompressedAsTheirMediaTypeSays) {
   const Error plain =
       errorOf([&] { layers.ensure(diffId, putBlob(layout, tar, media::kLayerGzip)); });

@@ -2,9 +2,11 @@
 
 A case is a Dockerfile, a context and the whole text that follows `error: `; {ctx} stands for the context's folder.
 """
+import hashlib
 import json
 import os
 import re
+import shutil
 
 from lib import harness
 
@@ -225,6 +227,52 @@ error: the new image would hold the secret "tok": found in /leak
         self.assertIn("--> Dockerfile:2:1   step 2/2\n", shown.err.replace(str(context) + "/", ""))
         told = self.store("build", "--memory", "32m", "--error-format", "json", "--progress", "quiet", context, check=False)
         self.assertEqual(json.loads(told.err.splitlines()[-1])["code"], "oom")
+
+    # --- digest-mismatch ---
+
+    def damage(self, name, number):
+        """Flips a byte of a layer and takes its unpacked view away; returns the file."""
+        layer = self.store.image(name).layers[number]["digest"]
+        path = self.store.image(name).blob_path(layer)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.chmod(0o644)
+        path.write_bytes(data)
+        shutil.rmtree(self.store.store / "layers" / layer.removeprefix("sha256:"))
+        return path, layer, "sha256:" + hashlib.sha256(data).hexdigest(), len(data)
+
+    def damaged(self, excerpt, path, layer, actual, size):
+        return f"""\
+error: blob {layer} is damaged
+{excerpt}
+   |
+   = why: the {size} bytes of the file {path} have the digest {actual}
+   = hint: remove that file, then load, import or build again what it belongs to
+"""
+
+    def test_a_base_whose_layer_is_damaged(self):
+        found = self.damage("busybox", 0)
+        self.fails("FROM busybox AS app\nRUN true\n", self.damaged("""\
+  --> Dockerfile:2:1   stage "app", step 2/2
+   |
+ 1 | FROM busybox AS app
+ 2 | RUN true
+   | ^^^^""".replace("^^^^", "^^^"), *found), "digest-mismatch")
+        os.remove(found[0])
+        self.store.with_busybox().build(self.write({"Dockerfile": "FROM busybox\nRUN true\n"}), "x")
+
+    def test_a_cached_step_whose_layer_is_damaged(self):
+        context = self.write({"Dockerfile": "FROM busybox\nRUN echo one > /one\n"})
+        self.store("build", "-t", "x", context)
+        found = self.damage("x", -1)
+        self.fails("FROM busybox\nRUN echo one > /one\nRUN cat /one\n", self.damaged("""\
+  --> Dockerfile:3:1   step 3/3
+   |
+ 2 | RUN echo one > /one
+ 3 | RUN cat /one
+   | ^^^""", *found), "digest-mismatch")
+        os.remove(found[0])
+        self.store.build(self.write({"Dockerfile": "FROM busybox\nRUN echo one > /one\nRUN cat /one\n"}), "x")
 
     # --- several at once ---
 
