@@ -1,7 +1,6 @@
 #include "builder/git_program.h"
 
-#include <cstdlib>
-
+#include "base/environment.h"
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -9,11 +8,6 @@
 
 namespace img::builder {
 namespace {
-
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing sets variables
-  return value == nullptr ? "" : value;
-}
 
 // In ssh_config(5): a word in double quotes; there is no way to write a quote inside.
 std::string sshWord(const std::string& path) {
@@ -76,7 +70,7 @@ GitProgram::GitProgram(const GitUrl& url, const RemoteAccess& access, std::strin
   addSsh(access);
   for (std::string& entry : networkEnvironment()) variables_.push_back(std::move(entry));
   // git knows this variable by a name of its own.
-  if (const std::string trust = variable("SSL_CERT_FILE"); !trust.empty())
+  if (const std::string trust = variableOrEmpty("SSL_CERT_FILE"); !trust.empty())
     variables_.push_back("GIT_SSL_CAINFO=" + trust);
 }
 
@@ -105,7 +99,7 @@ void GitProgram::addAuthorization(const GitUrl& url, const RemoteAccess& access)
 // named here.
 void GitProgram::addSsh(const RemoteAccess& access) {
   std::string config = "BatchMode yes\nStrictHostKeyChecking yes\n";
-  const std::string home = variable("HOME");
+  const std::string home = variableOrEmpty("HOME");
   if (!home.empty()) config += "UserKnownHostsFile " + sshWord(home + "/.ssh/known_hosts") + "\n";
   for (const std::string& key : access.keyFiles) config += "IdentityFile " + sshWord(key) + "\n";
   if (access.agentSocket.empty() && access.keyFiles.empty()) config += "IdentityFile none\n";
@@ -132,7 +126,7 @@ std::vector<std::string> GitProgram::environment(const std::string& protocols) c
                                "GIT_OPTIONAL_LOCKS=0",
                                "GIT_ALLOW_PROTOCOL=" + protocols,
                                fmt::format("GIT_CONFIG_COUNT={}", config_.size())};
-  const std::string path = variable("PATH");
+  const std::string path = variableOrEmpty("PATH");
   all.push_back("PATH=" + (path.empty() ? "/usr/local/bin:/usr/bin:/bin" : path));
   for (size_t i = 0; i < config_.size(); ++i) {
     all.push_back(fmt::format("GIT_CONFIG_KEY_{}={}", i, config_[i].first));

@@ -3,9 +3,9 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "base/environment.h"
 #include "base/error.h"
 #include "base/process.h"
 #include "base/sys.h"
@@ -14,13 +14,9 @@
 namespace img::builder {
 namespace {
 
-const char* variable(const char* name) {
-  return std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing sets variables
-}
-
 // Beside our own binary, as it was when we were started.
 std::string programPath() {
-  if (const char* given = variable("IMG_REMOTE"); given != nullptr && *given != '\0') return given;
+  if (std::string given = variableOrEmpty("IMG_REMOTE"); !given.empty()) return given;
   const std::string self = sys::readlinkat(AT_FDCWD, "/proc/self/exe");
   return self.substr(0, self.rfind('/') + 1) + "img-remote";
 }
@@ -32,8 +28,8 @@ std::vector<std::string> networkEnvironment() {
   for (const char* name :
        {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY",
         "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "RES_OPTIONS", "LOCALDOMAIN"}) {
-    if (const char* value = variable(name))
-      environment.push_back(fmt::format("{}={}", name, value));
+    if (const auto value = findVariable(name))
+      environment.push_back(fmt::format("{}={}", name, *value));
   }
   return environment;
 }

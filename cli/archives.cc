@@ -3,9 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <ctime>
 
+#include "base/environment.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/config_step.h"
@@ -163,9 +163,8 @@ int runLoad(Context& context, const std::vector<std::string>& args) {
 
 // SOURCE_DATE_EPOCH makes the result depend on the tar alone (cli.md 9.6).
 std::string creationTime() {
-  const char* epoch =
-      std::getenv("SOURCE_DATE_EPOCH");  // NOLINT(concurrency-mt-unsafe): nothing sets variables
-  if (epoch == nullptr || *epoch == '\0') {
+  const std::string epoch = variableOrEmpty("SOURCE_DATE_EPOCH");
+  if (epoch.empty()) {
     struct timespec now {};
     sys::check([&] { return ::clock_gettime(CLOCK_REALTIME, &now); }, "read the clock");
     return text::formatTime(now.tv_sec, now.tv_nsec);

@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 
+#include "base/environment.h"
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -44,13 +44,6 @@ struct BuildOptions {
   std::vector<std::string> contexts;
   std::unique_ptr<builder::RemoteTree> tree;  // the files of a context that is no folder
 };
-
-std::optional<std::string> environment(const std::string& name) {
-  const char* value =
-      std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): nothing sets variables
-  if (value == nullptr) return std::nullopt;
-  return value;
-}
 
 bool parseOptions(Context& context, const std::vector<std::string>& args, BuildOptions& build) {
   Options options{context, "[CONTEXT]", "Build an image from a Dockerfile"};
@@ -109,7 +102,7 @@ std::vector<std::pair<std::string, std::string>> assignments(const std::vector<s
     if (pair.first.empty())
       throw Error::make(Kind::usage, "{} has no name before the \"=\"", text::quote(item));
     if (fromEnvironment && item.find('=') == std::string::npos) {
-      const auto value = environment(item);
+      const auto value = findVariable(item);
       if (!value) continue;
       pair.second = *value;
     }
@@ -175,7 +168,7 @@ std::optional<std::string> epochText(const builder::Request& request) {
   for (auto arg = request.buildArgs.rbegin(); arg != request.buildArgs.rend(); ++arg) {
     if (arg->first == "SOURCE_DATE_EPOCH") return arg->second;
   }
-  return environment("SOURCE_DATE_EPOCH");
+  return findVariable("SOURCE_DATE_EPOCH");
 }
 
 void setEpoch(builder::Request& request) {

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <map>
 #include <optional>
 
 #include "base/compress.h"
+#include "base/environment.h"
 #include "base/text.h"
 #include "builder/build.h"
 #include "cli/values.h"
@@ -215,9 +215,7 @@ class OutputParser {
 
 std::vector<parser::Platform> platformsOf(const std::vector<std::string>& lists) {
   std::vector<std::string> words = lists;
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing sets variables
-  if (const char* usual = std::getenv("DOCKER_DEFAULT_PLATFORM"); words.empty() && usual != nullptr)
-    words.emplace_back(usual);
+  if (words.empty()) words.push_back(variableOrEmpty("DOCKER_DEFAULT_PLATFORM"));
   std::vector<parser::Platform> platforms;
   for (const std::string& list : words) {
     for (const std::string& word : text::split(list, ',')) {

@@ -1,9 +1,9 @@
 #include "cli/build_report.h"
 
-#include <cstdlib>
 #include <memory>
 #include <optional>
 
+#include "base/environment.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -142,10 +142,9 @@ class ReportedBuild {
 
   // cli.md 2: the table goes to the page of the run on GitHub.
   void writeStepSummary(const BuildOutcome& end) const {
-    const char* path =
-        std::getenv("GITHUB_STEP_SUMMARY");  // NOLINT(concurrency-mt-unsafe): nothing sets it
     if (style_ != ProgressStyle::gha || summary_ == SummaryKind::off) return;
-    if (path == nullptr || *path == '\0') return;
+    const std::string path = variableOrEmpty("GITHUB_STEP_SUMMARY");
+    if (path.empty()) return;
     try {
       const Fd file = sys::openat(AT_FDCWD, path, O_WRONLY | O_APPEND);
       writeAll(file.get(), summaryMarkdown(end), path);

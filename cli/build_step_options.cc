@@ -3,8 +3,8 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "base/environment.h"
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -20,13 +20,6 @@ namespace img::cli {
 namespace {
 
 constexpr size_t kMaxSecret = size_t{500} << 10;  // BuildKit's, session/secrets
-
-std::optional<std::string> environment(const std::string& name) {
-  const char* value =
-      std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): nothing sets variables
-  if (value == nullptr) return std::nullopt;
-  return value;
-}
 
 std::string readSecretFile(const std::string& id, const std::string& path) {
   const auto file = sys::tryOpenat(AT_FDCWD, path, O_RDONLY | O_NONBLOCK);
@@ -44,7 +37,7 @@ std::string readSecretFile(const std::string& id, const std::string& path) {
 }
 
 std::string readSecretVariable(const std::string& id, const std::string& name) {
-  if (auto value = environment(name)) return std::move(*value);
+  if (auto value = findVariable(name)) return std::move(*value);
   throw Error::make(Kind::notFound, "--secret id={}: the variable {} is not set", text::escape(id),
                     text::quote(name));
 }
@@ -97,7 +90,7 @@ builder::Secret parseSecret(const std::string& text) {
   if (type == "env" && !variable) variable = source.value_or(id);
   if (variable) return {id, readSecretVariable(id, *variable)};
   if (!source && type.empty()) {
-    if (auto value = environment(id)) return {id, std::move(*value)};
+    if (auto value = findVariable(id)) return {id, std::move(*value)};
   }
   return {id, readSecretFile(id, source.value_or(id))};
 }
@@ -108,7 +101,7 @@ builder::SshAgentSource parseSshAgent(const std::string& text) {
   builder::SshAgentSource agent;
   agent.id = id;
   if (paths.empty()) {
-    agent.socket = environment("SSH_AUTH_SOCK").value_or("");
+    agent.socket = variableOrEmpty("SSH_AUTH_SOCK");
     if (agent.socket.empty()) {
       throw Error::make(Kind::notFound, "--ssh {}: SSH_AUTH_SOCK is not set", text::escape(id))
           .hint(fmt::format("start an agent, or name a key with --ssh {}=FILE", text::escape(id)));

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdlib>
 
+#include "base/environment.h"
 #include "base/text.h"
 
 namespace img::cli {
@@ -111,9 +111,8 @@ std::string padColumns(std::string text, size_t columns) {
 
 bool isUtf8Locale() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
-    const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing sets variables
-    if (value == nullptr || *value == '\0') continue;
-    const std::string locale = text::lower(value);
+    const std::string locale = text::lower(variableOrEmpty(name));
+    if (locale.empty()) continue;
     return locale.find("utf-8") != std::string::npos || locale.find("utf8") != std::string::npos;
   }
   return false;

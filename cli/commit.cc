@@ -1,8 +1,7 @@
 // `img commit`: the read-write layer of a container becomes the top layer of a new image.
 #include "store/commit.h"
 
-#include <cstdlib>
-
+#include "base/environment.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "builder/config_step.h"
@@ -22,8 +21,8 @@ struct Request {
 };
 
 std::optional<std::int64_t> epochFromEnvironment() {
-  const char* text = std::getenv("SOURCE_DATE_EPOCH");  // NOLINT(concurrency-mt-unsafe): one thread
-  if (text == nullptr || *text == '\0') return std::nullopt;
+  const std::string text = variableOrEmpty("SOURCE_DATE_EPOCH");
+  if (text.empty()) return std::nullopt;
   const auto epoch = text::parseUnsigned(text);
   if (!epoch)
     throw Error::make(Kind::usage, "SOURCE_DATE_EPOCH is not a number: {}", text::quote(text));

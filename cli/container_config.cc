@@ -3,11 +3,11 @@
 #include <arpa/inet.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/environment.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/json.h"
@@ -121,10 +121,9 @@ std::vector<std::string> mergeEnv(std::vector<std::string> base,
       throw Error::make(Kind::usage, "{} is not a variable", text::quote(assignment));
     }
     if (assignment.find('=') == std::string::npos) {
-      const char* value =
-          std::getenv(assignment.c_str());  // NOLINT(concurrency-mt-unsafe): one thread
-      if (value == nullptr) continue;
-      assignment += std::string{"="} + value;
+      const auto value = findVariable(assignment);
+      if (!value) continue;
+      assignment += "=" + *value;
     }
     const auto same = [&](const std::string& known) { return keyOf(known) == keyOf(assignment); };
     const auto known = std::find_if(base.begin(), base.end(), same);

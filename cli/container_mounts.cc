@@ -1,9 +1,9 @@
 #include "cli/container_mounts.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 
+#include "base/environment.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -85,9 +85,9 @@ std::vector<MountRequest> mountRequests(const RunRequest& request,
 std::string resolveHostPath(const std::string& path) {
   std::string full = path;
   if (path == "~" || path.starts_with("~/")) {
-    const char* home = std::getenv("HOME");  // NOLINT(concurrency-mt-unsafe): one thread
-    if (home == nullptr) throw Error::make(Kind::usage, "{}: HOME is not set", text::quote(path));
-    full = home + path.substr(1);
+    const auto home = findVariable("HOME");
+    if (!home) throw Error::make(Kind::usage, "{}: HOME is not set", text::quote(path));
+    full = *home + path.substr(1);
   } else if (!path.starts_with('/')) {
     full = std::filesystem::current_path().string() + "/" + path;
   }

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 
+#include "base/environment.h"
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/report.h"
@@ -11,17 +11,12 @@
 namespace img::cli {
 namespace {
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing sets variables
-  return value == nullptr ? "" : value;
-}
-
 // cli.md section 1, `--root`.
 std::string defaultRoot() {
   if (geteuid() == 0) return "/var/lib/img";
-  if (const std::string data = variable("XDG_DATA_HOME"); data.starts_with('/'))
+  if (const std::string data = variableOrEmpty("XDG_DATA_HOME"); data.starts_with('/'))
     return data + "/img";
-  const std::string home = variable("HOME");
+  const std::string home = variableOrEmpty("HOME");
   if (home.empty()) {
     throw Error{Kind::failed, "no place for the store: neither HOME nor XDG_DATA_HOME is set"}.hint(
         "name a directory with --root or IMG_ROOT");
@@ -110,11 +105,12 @@ bool Context::errIsTerminal() const {
 }
 
 bool Context::useColor(int fd) const {
-  if (globals.color == When::never || !variable("NO_COLOR").empty()) return false;
+  if (globals.color == When::never || !variableOrEmpty("NO_COLOR").empty()) return false;
   if (globals.color == When::always) return true;
-  if (isSwitchedOn(variable("CLICOLOR_FORCE")) || isSwitchedOn(variable("FORCE_COLOR")))
+  if (isSwitchedOn(variableOrEmpty("CLICOLOR_FORCE")) ||
+      isSwitchedOn(variableOrEmpty("FORCE_COLOR")))
     return true;
-  return isatty(fd) == 1 && variable("TERM") != "dumb";
+  return isatty(fd) == 1 && variableOrEmpty("TERM") != "dumb";
 }
 
 }  // namespace img::cli

@@ -1,7 +1,6 @@
 #include "cli/globals.h"
 
-#include <cstdlib>
-
+#include "base/environment.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/values.h"
@@ -68,12 +67,8 @@ const std::array<GlobalOption, 5> kGlobalOptions{{
 }};
 
 void applyEnvironment(Context& context) {
-  const auto variable = [](const char* name) -> std::string {
-    const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing sets variables
-    return value == nullptr ? "" : value;
-  };
-  context.globals.root = variable("IMG_ROOT");
-  if (const std::string level = variable("IMG_LOG_LEVEL"); !level.empty()) {
+  context.globals.root = variableOrEmpty("IMG_ROOT");
+  if (const std::string level = variableOrEmpty("IMG_LOG_LEVEL"); !level.empty()) {
     setLogLevel(context, level);
   }
 }

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <utility>
 
+#include "base/environment.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -20,26 +20,21 @@
 namespace img::cli {
 namespace {
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing sets variables
-  return value == nullptr ? "" : value;
-}
-
 bool isCi() {
-  const std::string value = text::lower(variable("CI"));
+  const std::string value = text::lower(variableOrEmpty("CI"));
   return !value.empty() && value != "0" && value != "false";
 }
 
 // Whether lines may be rewritten (cli.md 2).
 bool canDraw(const Context& context) {
-  return context.errIsTerminal() && variable("TERM") != "dumb" && !isCi();
+  return context.errIsTerminal() && variableOrEmpty("TERM") != "dumb" && !isCi();
 }
 
 ProgressStyle automaticStyle(const Context& context) {
-  if (variable("GITHUB_ACTIONS") == "true") return ProgressStyle::gha;
-  if (variable("GITLAB_CI") == "true") return ProgressStyle::gitlab;
+  if (variableOrEmpty("GITHUB_ACTIONS") == "true") return ProgressStyle::gha;
+  if (variableOrEmpty("GITLAB_CI") == "true") return ProgressStyle::gitlab;
   for (const char* name : {"BUILDKITE", "JENKINS_URL", "TF_BUILD", "TEAMCITY_VERSION"}) {
-    if (!variable(name).empty()) return ProgressStyle::plain;
+    if (!variableOrEmpty(name).empty()) return ProgressStyle::plain;
   }
   return canDraw(context) ? ProgressStyle::tty : ProgressStyle::plain;
 }
@@ -97,7 +92,7 @@ TtyProgress::Terminal terminalOf(const Context& context) {
   TtyProgress::Terminal terminal;
   terminal.size = [fd = context.err()] { return terminalSizeOf(fd); };
   terminal.isUtf8 = isUtf8Locale();
-  const auto lines = text::parseUnsigned(variable("BUILDKIT_TTY_LOG_LINES"));
+  const auto lines = text::parseUnsigned(variableOrEmpty("BUILDKIT_TTY_LOG_LINES"));
   if (lines && *lines <= 1000) terminal.logLines = static_cast<int>(*lines);
   return terminal;
 }
@@ -117,7 +112,7 @@ ProgressStyle chooseStyle(const Context& context, const std::string& option, boo
   std::string word = option;
   for (const char* name : {"IMG_PROGRESS", "BUILDKIT_PROGRESS"}) {
     if (!word.empty()) break;
-    word = variable(name);
+    word = variableOrEmpty(name);
     origin = name;
   }
   ProgressStyle style = ProgressStyle::plain;

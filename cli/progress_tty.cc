@@ -1,16 +1,16 @@
 #include "cli/progress_tty.h"
 
 #include <fmt/format.h>
-#include <sys/ioctl.h>
 
 #include <algorithm>
-#include <cstdlib>
 
+#include "base/environment.h"
 #include "base/text.h"
 #include "cli/columns.h"
 #include "cli/human.h"
 #include "cli/progress_plain.h"
 #include "cli/report.h"
+#include "runtime/terminal.h"
 
 namespace img::cli {
 namespace {
@@ -56,14 +56,12 @@ std::string paint(std::string_view code, std::string_view text) {
 
 TerminalSize terminalSizeOf(int fd) {
   TerminalSize size;
-  winsize window{};
-  if (::ioctl(fd, TIOCGWINSZ, &window) == 0) {
-    if (window.ws_row > 0) size.rows = window.ws_row;
-    if (window.ws_col > 0) size.columns = window.ws_col;
-  }
-  if (window.ws_col == 0) {
-    const char* columns = std::getenv("COLUMNS");  // NOLINT(concurrency-mt-unsafe): never set here
-    const auto value = text::parseUnsigned(columns == nullptr ? "" : columns);
+  const runtime::WindowSize window = runtime::windowSize(fd).value_or(runtime::WindowSize{});
+  if (window.rows > 0) size.rows = window.rows;
+  if (window.columns > 0) {
+    size.columns = window.columns;
+  } else {
+    const auto value = text::parseUnsigned(variableOrEmpty("COLUMNS"));
     if (value && *value > 0 && *value < 10'000) size.columns = static_cast<int>(*value);
   }
   return size;

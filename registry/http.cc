@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/environment.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -241,16 +242,16 @@ HttpAnswer HttpClient::exchange(const Url& url, const std::vector<std::string>& 
 }
 
 std::string readTrust() {
-  const char* file = std::getenv("SSL_CERT_FILE");  // NOLINT(concurrency-mt-unsafe): one thread
-  if (file == nullptr || *file == '\0') return {};
+  const std::string file = variableOrEmpty("SSL_CERT_FILE");
+  if (file.empty()) return {};
   return fs::readFile(AT_FDCWD, file);
 }
 
 void normaliseProxyVariables() {
   for (const char* upper : {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}) {
-    const char* value = std::getenv(upper);  // NOLINT(concurrency-mt-unsafe): one thread
+    const auto value = findVariable(upper);
     // NOLINTNEXTLINE(concurrency-mt-unsafe): one thread
-    if (value != nullptr) ::setenv(text::lower(upper).c_str(), value, 0);
+    if (value) ::setenv(text::lower(upper).c_str(), value->c_str(), 0);
   }
 }
 

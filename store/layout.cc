@@ -12,6 +12,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/environment.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -180,9 +181,7 @@ void Layout::recover() const {
 }
 
 bool isDurable() {
-  const char* mode =
-      std::getenv("IMG_DURABILITY");  // NOLINT(concurrency-mt-unsafe): never set by us
-  return mode == nullptr || std::string_view{mode} != "fast";
+  return variableOrEmpty("IMG_DURABILITY") != "fast";
 }
 
 fs::Sync fullSync() {
