@@ -24,24 +24,6 @@ std::string vertexDigest(const StepView& step) {
 
 }  // namespace
 
-std::string base64(std::string_view bytes) {
-  static constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t at = 0; at < bytes.size(); at += 3) {
-    const size_t count = std::min<size_t>(3, bytes.size() - at);
-    std::uint32_t group = 0;
-    for (size_t i = 0; i < 3; ++i) {
-      group = (group << 8) | (i < count ? static_cast<unsigned char>(bytes[at + i]) : 0U);
-    }
-    for (size_t i = 0; i < 4; ++i) {
-      out += i <= count ? kDigits[(group >> (18 - 6 * i)) & 63] : '=';
-    }
-  }
-  return out;
-}
-
 void RawJsonProgress::send(const char* kind, const nlohmann::json& item) {
   host().write(dumpJson(Json{{kind, Json::array({item})}}) + "\n");
 }
@@ -88,7 +70,7 @@ void RawJsonProgress::output(const StepView& step, std::string_view bytes, bool)
   constexpr int kStdout = 1;  // a step has one pipe for both of its streams
   send("logs", Json{{"vertex", vertexDigest(step)},
                     {"stream", kStdout},
-                    {"data", base64(bytes)},
+                    {"data", text::base64(bytes)},
                     {"timestamp", timeText(host().clock.wallNs())}});
 }
 
@@ -106,10 +88,10 @@ void RawJsonProgress::sealed(const StepView& step) {
 }
 
 void RawJsonProgress::warning(const Error& warning) {
-  Json item = {{"vertex", ""}, {"level", 1}, {"short", base64(warning.cause())}};
+  Json item = {{"vertex", ""}, {"level", 1}, {"short", text::base64(warning.cause())}};
   Json detail = Json::array();
-  if (!warning.why().empty()) detail.push_back(base64(warning.why()));
-  for (const std::string& hint : warning.hints()) detail.push_back(base64(hint));
+  if (!warning.why().empty()) detail.push_back(text::base64(warning.why()));
+  for (const std::string& hint : warning.hints()) detail.push_back(text::base64(hint));
   if (!detail.empty()) item["detail"] = std::move(detail);
   if (const auto& position = warning.position(); position && position->line > 0) {
     item["sourceInfo"] = {{"filename", position->file}};

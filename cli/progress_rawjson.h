@@ -31,7 +31,4 @@ class RawJsonProgress final : public Display {
   std::map<int, std::string> inputs_;
 };
 
-// RFC 4648, section 4.
-std::string base64(std::string_view bytes);
-
 }  // namespace img::cli
