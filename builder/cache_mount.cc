@@ -2,6 +2,8 @@
 
 #include <sys/file.h>
 
+#include <tuple>
+
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -27,9 +29,9 @@ Task<> lock(Events& events, int file, bool isExclusive) {
   });
 }
 
-Fd newFolder(const CacheIdentity& identity, int caches, const std::string& name) {
-  sys::mkdirat(caches, name, 0700);
-  Fd folder = sys::openDirectory(caches, name);
+Fd newFolder(const CacheIdentity& identity, int dir, const std::string& name) {
+  sys::mkdirat(dir, name, 0700);
+  Fd folder = sys::openDirectory(dir, name);
   sys::fchown(folder.get(), identity.uid.value_or(0), identity.gid.value_or(0));
   sys::fchmod(folder.get(), identity.mode.value_or(0755));
   return folder;
@@ -67,17 +69,17 @@ Task<OpenCache> openCache(Events& events, const store::Layout& layout, CacheIden
   }
   const std::string name = std::to_string(number);
   if (!sys::tryFstatat(caches.get(), name)) {
-    const std::string fresh = "new-" + fs::randomHex(16);
-    const Fd folder = newFolder(identity, caches.get(), fresh);
+    // Filled where it is litter as long as it is not whole.
+    const store::IngestDir work{layout};
+    const Fd folder = newFolder(identity, work.fd(), name);
     if (fill) {
       co_await runWorker(events, [&] {
         fill(folder.get());
         return std::string{};
       });
     }
-    // Another one that shares it may have been faster.
-    if (!sys::renameNoReplace(caches.get(), fresh, caches.get(), name))
-      fs::removeTree(caches.get(), fresh);
+    // Another one that shares it may have been faster; ours then goes with `work`.
+    std::ignore = sys::renameNoReplace(work.fd(), name, caches.get(), name);
   }
   open.folder = sys::openat(caches.get(), name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
   co_return open;

@@ -184,6 +184,19 @@ TEST_F(MountTest, StartsACacheFromItsBase) {
   EXPECT_EQ(fixture_.progress.output, "first\nchanged\n");
 }
 
+TEST_F(MountTest, LeavesNothingOfACacheThatCannotBeFilled) {
+  writeFile(context(), "f", "first\n");
+  const Error error =
+      fixture_.failure("FROM scratch AS data\nCOPY f /dir/f\n" + kWithShell +
+                       "RUN --mount=type=cache,target=/c,from=data,source=dir/f true\n");
+  EXPECT_EQ(error.cause(), "RUN: mount source \"dir/f\" is not a folder");
+  const Fd caches = sys::openDirectory(fixture_.layout.fd(), "cache/mounts");
+  for (const fs::Entry& identity : fs::list(caches.get())) {
+    for (const fs::Entry& entry : fs::list(sys::openDirectory(caches.get(), identity.name).get()))
+      EXPECT_EQ(entry.name, "0.lock");
+  }
+}
+
 TEST_F(MountTest, GivesAPrivateUserAnotherCacheWhileOneIsBusy) {
   output("RUN --mount=type=cache,id=p,target=/c echo shared > /c/f\n");
   CacheIdentity identity;
