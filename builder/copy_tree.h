@@ -82,7 +82,7 @@ class TreeCopier {
   };
   [[nodiscard]] FirstCopy firstCopy(int file, int folder) const;
   [[nodiscard]] bool isInUpper(int fd) const;
-  std::optional<Fd> openInUpper(int fd, int flags) const;
+  [[nodiscard]] std::optional<Fd> openInUpper(int fd, int flags) const;
   void linkInUpper(int file, int toDir, const std::string& toName) const;
   void goDirect(Fd& folder) const;
 

@@ -193,7 +193,7 @@ std::string realPath(const std::string& path) {
     if (real) return joinPath(real.get(), tail.empty() ? "." : tail);
     const size_t slash = head.rfind('/');
     const std::string last = slash == std::string::npos ? head : head.substr(slash + 1);
-    tail = tail.empty() ? last : last + "/" + tail;
+    tail.insert(0, tail.empty() ? last : last + "/");
     if (slash == 0) return joinPath("/", tail);
     head.resize(slash == std::string::npos ? 0 : slash);
   }

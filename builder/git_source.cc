@@ -30,7 +30,7 @@ class Repository {
         git_(url, access, makeHome(place)) {}
 
   std::string resolve() {
-    const std::string commit = find();
+    std::string commit = find();
     if (!commit.starts_with(url_.commit)) {
       throw Error::make(Kind::failed, "{}: expected {}, got {}", shown_, url_.commit, commit)
           .code("digest-mismatch");

@@ -139,8 +139,9 @@ class Download {
         .code("digest-mismatch");
   }
 
-  HttpFile keep(const Json& answer, const Fd& body, const std::optional<Digest>& expected,
-                const std::optional<Record>& known) const {
+  [[nodiscard]] HttpFile keep(const Json& answer, const Fd& body,
+                              const std::optional<Digest>& expected,
+                              const std::optional<Record>& known) const {
     HttpFile file;
     const auto digest = Digest::tryParseHex(answer.value("sha256", ""));
     if (!digest) throw Error{Kind::internal, "img-remote gave no digest"};

@@ -49,8 +49,8 @@ std::string textPointer(const StepPlace& place) {
   return pointerName({"text", place.text});
 }
 
-std::string kept(std::string_view value) {
-  if (value.size() <= kMaxValue) return std::string{value};
+std::string kept(std::string value) {
+  if (value.size() <= kMaxValue) return value;
   return fmt::format("{} ({} bytes)", Digest::of(value).str(), value.size());
 }
 
@@ -72,7 +72,7 @@ bool isSamePlace(const StepPlace& a, const StepPlace& b) {
 }  // namespace
 
 void InputList::add(std::string kind, std::string name, std::string value, std::string detail) {
-  inputs.push_back({std::move(kind), std::move(name), kept(value), std::move(detail)});
+  inputs.push_back({std::move(kind), std::move(name), kept(std::move(value)), std::move(detail)});
 }
 
 void InputList::addVariable(std::string kind, const std::string& name, std::string_view value) {

@@ -129,7 +129,7 @@ class Opener {
 
   // A file in memory of its own: neither the container nor anybody on the host finds a way to it
   // but this mount.
-  std::optional<runtime::Mount> secret(const PlannedMount& planned) const {
+  [[nodiscard]] std::optional<runtime::Mount> secret(const PlannedMount& planned) const {
     const RunMount& wanted = planned.mount;
     requirePassed(wanted, shop_.scope.request->step);
     const Secret* found = findById(shop_.scope.request->step.secrets, wanted.id);

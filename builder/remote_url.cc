@@ -272,7 +272,7 @@ std::string fileNameOfUrl(std::string_view url) {
   const std::string_view path =
       beforeQuery(url.substr(scheme == std::string_view::npos ? 0 : scheme + 3));
   const size_t slash = path.rfind('/');
-  const std::string name = slash == std::string_view::npos ? "" : decode(path.substr(slash + 1));
+  std::string name = slash == std::string_view::npos ? "" : decode(path.substr(slash + 1));
   if (name.empty()) return "__unnamed__";
   const bool isName = name != "." && name != ".." && name.size() <= 255 &&
                       name.find('/') == std::string::npos &&

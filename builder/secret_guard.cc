@@ -1,6 +1,7 @@
 #include "builder/secret_guard.h"
 
 #include <dirent.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -198,8 +199,8 @@ std::optional<SecretHit> SecretGuard::findInJson(const Json& json, const std::st
   if (json.is_object()) {
     for (const auto& [key, value] : json.items()) {
       if (const auto found = find(key)) return SecretHit{place, *found};
-      if (auto hit = findInJson(value, place + (place.ends_with("'s") ? " " : ".") + key))
-        return hit;
+      const char* joint = place.ends_with("'s") ? " " : ".";
+      if (auto hit = findInJson(value, fmt::format("{}{}{}", place, joint, key))) return hit;
     }
   }
   if (json.is_array()) {

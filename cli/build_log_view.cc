@@ -63,6 +63,7 @@ int parseStep(const std::string& word, int folder) {
   });
   if (found != steps.end()) return *found;
   std::vector<std::string> known;
+  known.reserve(steps.size());
   for (const int step : steps) known.push_back(std::to_string(step));
   throw Error::make(Kind::notFound, "no output of a step {}", text::quote(word))
       .hint("steps with output: " + text::join(known, ", "));

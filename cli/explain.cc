@@ -163,7 +163,8 @@ std::string formatWhen(const std::string& rfc3339, long long now) {
   };
   const std::string clock = fmt::format("{:02}:{:02}", then.tm_hour, then.tm_min);
   if (isDay(local(now))) return "today " + clock;
-  if (isDay(local(now - 24 * 60 * 60))) return "yesterday " + clock;
+  constexpr long long kDay = 86'400;  // seconds
+  if (isDay(local(now - kDay))) return "yesterday " + clock;
   return fmt::format("{:04}-{:02}-{:02} {}", then.tm_year + 1900, then.tm_mon + 1, then.tm_mday,
                      clock);
 }
