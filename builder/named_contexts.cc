@@ -14,7 +14,7 @@ constexpr std::string_view kImage = "docker-image://", kLayout = "oci-layout://"
 
 // `alpine`, `library/alpine` and `alpine:latest` are one name.
 std::string normalName(const std::string& name) {
-  const std::string lower = text::lower(name);
+  std::string lower = text::lower(name);
   try {
     return store::Reference::parse(lower).full();
   } catch (const Error&) {
@@ -51,10 +51,13 @@ std::optional<NamedContext> NamedContexts::find(const std::string& name) {
   }
 }
 
+parser::Platform NamedContexts::platform() const {
+  return request_.platforms.empty() ? parser::hostPlatform() : request_.platforms.front();
+}
+
 // The last one given wins; one for our platform wins over one for any.
 const std::string* NamedContexts::valueOf(const std::string& name) const {
-  const parser::Platform platform =
-      request_.platforms.empty() ? parser::hostPlatform() : request_.platforms.front();
+  const parser::Platform ours = platform();
   const std::string wanted = normalName(name);
   const std::string* forAny = nullptr;
   const std::string* forOurs = nullptr;
@@ -63,7 +66,7 @@ const std::string* NamedContexts::valueOf(const std::string& name) const {
     if (qualified.name != wanted) continue;
     if (qualified.platform.empty()) {
       forAny = &value;
-    } else if (parser::parsePlatform(qualified.platform).str() == platform.str()) {
+    } else if (parser::parsePlatform(qualified.platform).str() == ours.str()) {
       forOurs = &value;
     }
   }
@@ -121,7 +124,10 @@ NamedContext NamedContexts::openLayout(const std::string& place) const {
   if (!folder)
     throw Error::make(Kind::notFound, "--build-context: {} is not a folder", text::quote(path));
   NamedContext context;
-  context.image = store::adoptImage(layout_, folder->get(), selector, text::quote(path));
+  const parser::Platform wanted = platform();
+  context.image = store::adoptImage(
+      layout_, folder->get(), selector,
+      {wanted.os, wanted.architecture, wanted.variant, wanted.osVersion}, text::quote(path));
   return context;
 }
 

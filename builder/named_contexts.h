@@ -24,6 +24,7 @@ class NamedContexts {
   std::optional<NamedContext> find(const std::string& name);
 
  private:
+  [[nodiscard]] parser::Platform platform() const;  // of the image that is built
   [[nodiscard]] const std::string* valueOf(const std::string& name) const;
   NamedContext open(const std::string& name, const std::string& value);
   [[nodiscard]] NamedContext openFolder(const std::string& path) const;

@@ -9,10 +9,10 @@
 
 namespace img::store {
 
-// `selector`: a tag ("latest"), or a digest ("sha256:..."). An index gives the image of this
-// machine's platform. `name` opens messages. Throws Kind::notFound with the names there are. The
+// `selector`: a tag ("latest"), or a digest ("sha256:..."). An index gives the image of
+// `platform`. `name` opens messages. Throws Kind::notFound with the names there are. The
 // caller holds a StoreUse.
 Image adoptImage(const Layout& layout, int directory, const std::string& selector,
-                 const std::string& name);
+                 const Platform& platform, const std::string& name);
 
 }  // namespace img::store

@@ -35,6 +35,38 @@ def tar_of(files, mode="w"):
     return out.getvalue()
 
 
+class Layout:
+    """An OCI image layout that may say anything."""
+
+    def __init__(self, root):
+        self.root = root
+        (root / "blobs/sha256").mkdir(parents=True)
+        (root / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+
+    def blob(self, kind, data, digest=None, size=None):
+        digest = digest or sha256(data)
+        (self.root / "blobs/sha256" / digest).write_bytes(data)
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": "sha256:" + digest,
+                "size": len(data) if size is None else size}
+
+    def image(self, name, architecture, layer_digest=None, layer_size=None):
+        """Of one layer with one file, `name`."""
+        layer = tar_of({name: b"x"})
+        config = {"architecture": architecture, "os": "linux", "config": {},
+                  "rootfs": {"type": "layers", "diff_ids": ["sha256:" + sha256(layer)]}}
+        manifest = {"schemaVersion": 2, "config": self.blob("config.v1+json", json.dumps(config).encode()),
+                    "layers": [self.blob("layer.v1.tar", layer, layer_digest, layer_size)]}
+        return self.blob("manifest.v1+json", json.dumps(manifest).encode())
+
+    def index(self, entries):
+        entries = [{key: value for key, value in entry.items() if value} for entry in entries]
+        return self.blob("index.v1+json", json.dumps({"schemaVersion": 2, "manifests": entries}).encode())
+
+    def publish(self, entry):
+        named = {**entry, "annotations": {"org.opencontainers.image.ref.name": "latest"}}
+        (self.root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
+
+
 class RemoteCase(TestCase):
     def serve(self, files=None, **kwargs):
         server = servers.Http(files, **kwargs)
@@ -691,6 +723,44 @@ class NamedContexts(RemoteCase):
         names = {d.get("annotations", {}).get("org.opencontainers.image.ref.name")
                  for d in json.loads((self.program.store / "index.json").read_text())["manifests"]}
         self.assertNotIn("docker.io/library/given:1", names)
+
+    def test_oci_layout_with_an_index(self):
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
+        layout = Layout(self.dir / "layout")
+        foreign, own = layout.image("foreign", "s390x"), layout.image("own", machine)
+        other = layout.image("other", "riscv64")
+        index = layout.index([{**foreign, "platform": None},
+                              {**own, "platform": {"os": "linux", "architecture": machine}},
+                              {**other, "platform": {"os": "linux", "architecture": "riscv64"}}])
+        layout.publish(index)
+        context = f"lib=oci-layout://{layout.root}"
+        self.assertIn("own", self.with_contexts("FROM lib\nLABEL a=b\n", context))
+        self.program("build", "-t", "x", "--platform", "linux/riscv64", "--build-context", context, "-",
+                     stdin="FROM lib\nLABEL a=b\n")
+        self.assertIn("other", self.layer(self.program))
+        shown = self.program("build", "--platform", "linux/ppc64le", "--build-context", context, "-",
+                             stdin="FROM lib\nLABEL a=b\n", check=False)
+        self.assertIn("nothing for linux/ppc64le", shown.err)
+
+    def test_oci_layout_that_lies(self):
+        def wrong_size(layout):
+            layout.publish(layout.image("f", "amd64", layer_size=1_000_000))
+
+        def wrong_digest(layout):
+            layout.publish(layout.image("f", "amd64", layer_digest="b" * 64))
+
+        def fifo(layout):
+            layout.publish(layout.image("f", "amd64"))
+            (layout.root / "index.json").unlink()
+            os.mkfifo(layout.root / "index.json")
+
+        for number, (change, reason) in enumerate(((wrong_size, "and not 1000000"), (wrong_digest, "does not have the digest"),
+                                                   (fifo, "is no OCI layout"))):
+            with self.subTest(reason):
+                layout = Layout(self.dir / f"layout{number}")
+                change(layout)
+                self.assertIn(reason, self.with_contexts("FROM lib\n", f"lib=oci-layout://{layout.root}", code=1))
+                self.assertEqual(list((self.program.store / "ingest").iterdir()), [])
 
     def test_urls(self):
         server = self.serve({"/c.tar": tar_of({"t": b"from the tar\n"}), "/one": b"a single file\n"})
