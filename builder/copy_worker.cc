@@ -40,11 +40,10 @@ std::optional<std::pair<uid_t, gid_t>> resolveOwner(const CopyJob& job, int root
   } catch (const Error& error) {
     const bool isUnknown = error.kind() == Kind::notFound;
     const bool isGroup = error.cause().starts_with("unable to find group");
-    const std::string what = !isUnknown ? error.cause()
-                             : isGroup  ? fmt::format("group {} not in /etc/group of the stage",
-                                                      text::quote(group))
-                                        : fmt::format("user {} not in /etc/passwd of the stage",
-                                                      text::quote(user));
+    const std::string what =
+        !isUnknown ? error.cause()
+        : isGroup  ? fmt::format("group {} not in /etc/group of the stage", text::quote(group))
+                   : fmt::format("user {} not in /etc/passwd of the stage", text::quote(user));
     Error shown{Kind::failed, fmt::format("{}: --chown: {}", job.keyword, what)};
     if (isUnknown) shown.why(error.cause());
     throw shown;
