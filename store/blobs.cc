@@ -1,10 +1,10 @@
 #include "store/blobs.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 #include <vector>
 
+#include "base/environment.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -201,11 +201,10 @@ void checkBlob(const Layout& layout, const Digest& digest) {
 }
 
 std::uint64_t limitFromEnvironment(const char* name, std::uint64_t fallback) {
-  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): never set by us
-  if (value == nullptr) return fallback;
+  const std::string value = variableOrEmpty(name);
+  if (value.empty()) return fallback;
   const auto number = text::parseUnsigned(value);
-  if (!number)
-    throw Error::make(Kind::usage, "{}={} is not a number of bytes", name, text::quote(value));
+  if (!number) throw Error::make(Kind::usage, "{}={} is not a number", name, text::quote(value));
   return *number == 0 ? std::numeric_limits<std::uint64_t>::max() : *number;
 }
 

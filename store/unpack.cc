@@ -3,12 +3,11 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <limits>
 
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "store/blobs.h"
 #include "store/tar.h"
 #include "store/tree_writer.h"
 #include "store/whiteout.h"
@@ -34,15 +33,6 @@ class Limits {
   static constexpr char kBytes[] = "IMG_LIMIT_LAYER_BYTES";
   static constexpr char kEntries[] = "IMG_LIMIT_LAYER_ENTRIES";
 
-  static std::uint64_t fromEnvironment(const char* variable, std::uint64_t standard) {
-    const char* value =
-        std::getenv(variable);  // NOLINT(concurrency-mt-unsafe): nothing here sets it
-    if (value == nullptr || *value == '\0') return standard;
-    const auto limit = text::parseUnsigned(value);
-    if (!limit)
-      throw Error::make(Kind::usage, "{}={} is not a number", variable, text::quote(value));
-    return *limit == 0 ? std::numeric_limits<std::uint64_t>::max() : *limit;
-  }
   [[noreturn]] void exceed(std::string_view what, const char* variable, std::uint64_t limit) const {
     throw Error::make(Kind::failed, "{}: more than {} {} in one layer", name_, limit, what)
         .hint(fmt::format("raise the limit with {}=NUMBER, or lift it with {}=0", variable,
@@ -50,8 +40,8 @@ class Limits {
   }
 
   std::string name_;
-  std::uint64_t maxBytes_ = fromEnvironment(kBytes, std::uint64_t{64} << 30);
-  std::uint64_t maxEntries_ = fromEnvironment(kEntries, 4'000'000);
+  std::uint64_t maxBytes_ = limitFromEnvironment(kBytes, std::uint64_t{64} << 30);
+  std::uint64_t maxEntries_ = limitFromEnvironment(kEntries, 4'000'000);
   std::uint64_t bytes_ = 0, entries_ = 0;
 };
 
