@@ -80,27 +80,28 @@ std::vector<std::string> candidates(const Spec& spec) {
   }
   std::vector<std::string> found;
   for (const std::string& folder : text::split(path, ':'))
-    found.push_back((folder.starts_with('/') ? folder : spec.cwd + "/" + folder) + "/" + name);
+    found.push_back(folder.starts_with('/') ? fmt::format("{}/{}", folder, name)
+                                            : fmt::format("{}/{}/{}", spec.cwd, folder, name));
   return found;
 }
 
-std::string interpreterOf(std::string_view head) {
+}  // namespace
+
+std::string scriptInterpreter(std::string_view head) {
   if (!head.starts_with("#!")) return {};
   const std::string_view line = text::trim(head.substr(2, head.find('\n') - 2));
   return std::string{line.substr(0, line.find_first_of(" \t"))};
 }
-
-}  // namespace
 
 std::optional<std::string> elfArchitecture(std::string_view head) {
   // e_machine lies at the same place in both classes (elf(5)).
   constexpr size_t kMachineAt = offsetof(Elf64_Ehdr, e_machine);
   static_assert(kMachineAt == offsetof(Elf32_Ehdr, e_machine));
   if (head.size() < kMachineAt + 2 || !head.starts_with(ELFMAG)) return std::nullopt;
-  const auto byte = [&](size_t at) { return static_cast<unsigned char>(head[at]); };
+  const auto byte = [&](size_t at) -> unsigned { return static_cast<unsigned char>(head[at]); };
   const bool isBig = byte(EI_DATA) == ELFDATA2MSB;
-  const unsigned number = byte(kMachineAt) << (isBig ? 8 : 0) |
-                          static_cast<unsigned>(byte(kMachineAt + 1)) << (isBig ? 0 : 8);
+  const unsigned number = byte(kMachineAt) << (isBig ? 8 : 0) | byte(kMachineAt + 1)
+                                                                    << (isBig ? 0 : 8);
   for (const Machine& machine : kMachines) {
     if (machine.number == number && machine.size == byte(EI_CLASS) &&
         machine.order == byte(EI_DATA))
@@ -152,7 +153,7 @@ Error explainForeign(const Error& error, int root, const Spec& spec, const std::
     std::string head = headInRoot(root, path);
     if (head.empty()) continue;
     for (int i = 0; i < kMaxScripts && head.starts_with("#!"); ++i) {
-      path = interpreterOf(head);
+      path = scriptInterpreter(head);
       head = headInRoot(root, path);
     }
     const auto architecture = elfArchitecture(head);

@@ -20,6 +20,9 @@ std::optional<std::string> elfArchitecture(std::string_view head);
 // Of this machine.
 std::string hostArchitecture();
 
+// The program that the #! line at the start of `head` names. Empty: there is no such line.
+std::string scriptInterpreter(std::string_view head);
+
 bool hasBinfmtHandler(const std::string& architecture, const std::string& handlers = kBinfmtFolder);
 
 // Code "arch". `what` is for `architecture`: "the image is", "\"/hello\" is a program for".

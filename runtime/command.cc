@@ -51,10 +51,7 @@ std::string interpreterOf(const std::string& path) {
   const ssize_t size = ::pread(file.get(), head, sizeof head, 0);
   if (size < 4) return {};
   const std::string_view bytes{head, static_cast<size_t>(size)};
-  if (bytes.substr(0, 2) == "#!") {
-    const std::string_view line = text::trim(bytes.substr(2, bytes.find('\n') - 2));
-    return std::string{line.substr(0, line.find_first_of(" \t"))};
-  }
+  if (bytes.starts_with("#!")) return scriptInterpreter(bytes);
   // Whoever runs the programs of another machine has their loaders as well.
   if (elfArchitecture(bytes) != hostArchitecture()) return {};
   Elf64_Ehdr elf;
