@@ -1,7 +1,5 @@
 #include "builder/outline.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <map>
 
@@ -11,11 +9,6 @@
 
 namespace img::builder {
 namespace {
-
-std::string nameOf(const parser::Dockerfile& file, size_t stage) {
-  const std::string& name = file.stages[stage].name;
-  return name.empty() ? fmt::format("stage-{}", stage) : name;
-}
 
 // The first comment line that begins with the name; the name is no part of it (1.4).
 std::string descriptionOf(const parser::Instruction& instruction, const std::string& name) {
@@ -41,7 +34,7 @@ class Outliner {
     checkFromLines(checking_);
     markNeeded(checking_, target);
     const parser::Stage& stage = file_.stages[static_cast<size_t>(target)];
-    outline_.name = nameOf(file_, static_cast<size_t>(target));
+    outline_.name = stageName(file_, static_cast<size_t>(target));
     outline_.description = describeStage(stage);
     addGlobals();
     for (const CheckedStage& checked : checking_.stages) {
@@ -182,7 +175,7 @@ std::vector<TargetRow> listTargets(const parser::Dockerfile& file) {
   for (size_t i = 0; i < file.stages.size(); ++i) {
     const parser::Stage& stage = file.stages[i];
     rows.push_back(
-        {nameOf(file, i), describeStage(stage), stage.baseName, i + 1 == file.stages.size()});
+        {stageName(file, i), describeStage(stage), stage.baseName, i + 1 == file.stages.size()});
   }
   return rows;
 }

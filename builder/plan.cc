@@ -75,7 +75,7 @@ class Planner {
       PlannedStage stage;
       stage.index = static_cast<int>(i);
       stage.syntax = &syntax;
-      stage.label = syntax.name.empty() ? fmt::format("stage-{}", i) : syntax.name;
+      stage.label = stageName(file_, i);
       if (!guarded([&] { evaluateFrom(stage); })) stage.baseName.clear();
       plan_.stages.push_back(std::move(stage));
     }

@@ -10,11 +10,6 @@
 namespace img::builder {
 namespace {
 
-std::string nameOf(const parser::Dockerfile& file, int index) {
-  const parser::Stage& stage = file.stages[static_cast<size_t>(index)];
-  return stage.name.empty() ? fmt::format("stage-{}", index) : stage.name;
-}
-
 // FROM means the nearest stage above of that name, never a number.
 std::optional<int> baseStage(const parser::Dockerfile& file, int index, const std::string& base) {
   const std::string wanted = text::lower(base);
@@ -44,7 +39,7 @@ std::vector<StageRow> listStages(const parser::Dockerfile& file, const Request& 
     const parser::Stage& stage = file.stages[i];
     const int index = static_cast<int>(i);
     StageRow row;
-    row.name = nameOf(file, index);
+    row.name = stageName(file, static_cast<size_t>(index));
     row.base = WordExpander{scope, stage.from, scope.globals}.word(stage.baseName);
     row.line = stage.from.line;
     std::set<int>& used = uses.emplace_back();
@@ -55,7 +50,8 @@ std::vector<StageRow> listStages(const parser::Dockerfile& file, const Request& 
         if (source && *source < index) used.insert(*source);
       }
     }
-    for (const int source : used) row.depends.push_back(nameOf(file, source));
+    for (const int source : used)
+      row.depends.push_back(stageName(file, static_cast<size_t>(source)));
     rows.push_back(std::move(row));
   }
   markNeeded(findTarget(file, request.target), uses, rows);

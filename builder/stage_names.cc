@@ -16,6 +16,11 @@ std::optional<int> findStage(const parser::Dockerfile& file, const std::string& 
   return std::nullopt;
 }
 
+std::string stageName(const parser::Dockerfile& file, size_t index) {
+  const std::string& name = file.stages[index].name;
+  return name.empty() ? fmt::format("stage-{}", index) : name;
+}
+
 int findTarget(const parser::Dockerfile& file, const std::string& target) {
   if (target.empty()) return static_cast<int>(file.stages.size()) - 1;
   if (const auto stage = findStage(file, target)) return *stage;

@@ -12,6 +12,9 @@ namespace img::builder {
 // Case-insensitive; the last stage of a name wins, a number counts from 0.
 std::optional<int> findStage(const parser::Dockerfile& file, const std::string& name);
 
+// Its name, or "stage-2" for one that has none.
+std::string stageName(const parser::Dockerfile& file, size_t index);
+
 // The stage that is built; the last one for an empty name. Throws with the names there are.
 int findTarget(const parser::Dockerfile& file, const std::string& target);
 
