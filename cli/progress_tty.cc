@@ -125,7 +125,7 @@ int TtyProgress::tickMs() const {
   return static_cast<int>(std::max<std::int64_t>(0, kFrameMs - (now() - lastFrameMs_)));
 }
 
-std::string TtyProgress::plain(std::string text) const {
+std::string TtyProgress::plain(const std::string& text) const {
   return terminal_.isUtf8 ? text : asciiOnly(text);
 }
 

@@ -64,7 +64,7 @@ class TtyProgress final : public Display {
   [[nodiscard]] Line row(const StepView& step, const Layout& layout) const;
   [[nodiscard]] std::vector<Line> frame(const TerminalSize& size) const;
   [[nodiscard]] std::string painted(const Line& line) const;
-  [[nodiscard]] std::string plain(std::string text) const;  // what the charset can show
+  [[nodiscard]] std::string plain(const std::string& text) const;  // what the charset can show
   [[nodiscard]] std::string erase(const TerminalSize& size);
   void draw(std::string_view below = {});
 

@@ -39,7 +39,7 @@ class FileReceiver final : public BodyReceiver {
 
 // A line break in a value would start a header of its own.
 std::string headerValue(const Json& request, const char* key) {
-  const std::string value = request.value(key, "");
+  std::string value = request.value(key, "");
   if (value.find_first_of(std::string_view{"\r\n\0", 3}) != std::string::npos) {
     throw Error::make(Kind::usage, "{} has a line break or a NUL in it", key);
   }

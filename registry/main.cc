@@ -54,6 +54,19 @@ Json run(const Command& command) {
   return command.run(request, kBody, trust);
 }
 
+int answer(const Command& command) {
+  int status = 0;
+  Json result;
+  try {
+    result = run(command);
+  } catch (...) {
+    result = {{"error", img::parseJson(img::currentError().toJson(), "error")}};
+    status = 1;
+  }
+  img::writeAll(1, img::dumpJson(result) + "\n", "result");
+  return status;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -66,18 +79,9 @@ int main(int argc, char** argv) {
     std::fputs("usage: img-remote fetch <REQUEST >RESULT 3<>BODY   (started by img)\n", stderr);
     return 125;
   }
-  int status = 0;
-  Json result;
   try {
-    result = run(*command);
+    return answer(*command);
   } catch (...) {
-    result = {{"error", img::parseJson(img::currentError().toJson(), "error")}};
-    status = 1;
-  }
-  try {
-    img::writeAll(1, img::dumpJson(result) + "\n", "result");
-  } catch (const Error&) {
     return 1;  // whoever asked has gone
   }
-  return status;
 }

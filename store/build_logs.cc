@@ -95,6 +95,7 @@ std::vector<std::string> BuildLogs::ids() const {
   }
   std::sort(found.rbegin(), found.rend());
   std::vector<std::string> ids;
+  ids.reserve(found.size());
   for (auto& item : found) ids.push_back(std::move(std::get<2>(item)));
   return ids;
 }
