@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <ctime>
 
-#include "base/environment.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/config_step.h"
@@ -163,18 +162,10 @@ int runLoad(Context& context, const std::vector<std::string>& args) {
 
 // SOURCE_DATE_EPOCH makes the result depend on the tar alone (cli.md 9.6).
 std::string creationTime() {
-  const std::string epoch = variableOrEmpty("SOURCE_DATE_EPOCH");
-  if (epoch.empty()) {
-    struct timespec now {};
-    sys::check([&] { return ::clock_gettime(CLOCK_REALTIME, &now); }, "read the clock");
-    return text::formatTime(now.tv_sec, now.tv_nsec);
-  }
-  const auto seconds = text::parseUnsigned(epoch);
-  constexpr unsigned long long kYear9999 = 253402300799;
-  if (!seconds || *seconds > kYear9999) {
-    throw Error::make(Kind::usage, "invalid SOURCE_DATE_EPOCH {}", text::quote(epoch));
-  }
-  return text::formatTime(static_cast<long long>(*seconds));
+  if (const auto epoch = sourceDateEpoch()) return text::formatTime(*epoch);
+  struct timespec now {};
+  sys::check([&] { return ::clock_gettime(CLOCK_REALTIME, &now); }, "read the clock");
+  return text::formatTime(now.tv_sec, now.tv_nsec);
 }
 
 int runImport(Context& context, const std::vector<std::string>& args) {

@@ -1,5 +1,5 @@
 // Text measured as a terminal shows it: wide East Asian characters and emoji take two columns,
-// combining marks none (Unicode UAX #11). No locale is involved.
+// combining marks none (Unicode UAX #11), whatever the locale is.
 #pragma once
 
 #include <cstddef>

@@ -1,13 +1,13 @@
 // `img commit`: the read-write layer of a container becomes the top layer of a new image.
 #include "store/commit.h"
 
-#include "base/environment.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "builder/config_step.h"
 #include "cli/container_commands.h"
 #include "cli/frozen.h"
 #include "cli/options.h"
+#include "cli/values.h"
 #include "store/reference.h"
 
 namespace img::cli {
@@ -19,15 +19,6 @@ struct Request {
   bool pause = true, noPause = false, quiet = false;
   std::vector<std::string> words;
 };
-
-std::optional<std::int64_t> epochFromEnvironment() {
-  const std::string text = variableOrEmpty("SOURCE_DATE_EPOCH");
-  if (text.empty()) return std::nullopt;
-  const auto epoch = text::parseUnsigned(text);
-  if (!epoch)
-    throw Error::make(Kind::usage, "SOURCE_DATE_EPOCH is not a number: {}", text::quote(text));
-  return static_cast<std::int64_t>(*epoch);
-}
 
 // The new image starts as the container did: docker and podman, too, take over what `run` changed.
 store::ImageConfig configOf(const store::ContainerConfig& container) {
@@ -56,7 +47,7 @@ store::Image commit(Context& context, const Request& request) {
   }
   commit.author = request.author;
   commit.message = request.message;
-  commit.epoch = epochFromEnvironment();
+  commit.epoch = sourceDateEpoch();
   commit.config = configOf(record.config);
   for (const std::string& change : request.changes) builder::applyChange(commit.config, change);
   std::optional<Frozen> frozen;

@@ -6,8 +6,8 @@
 #include <cstdlib>
 #include <ctime>
 #include <limits>
-#include <optional>
 
+#include "base/environment.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "parser/value_checks.h"
@@ -166,6 +166,18 @@ std::string readQuotedField(std::string_view text, size_t& at, std::string_view 
 }
 
 }  // namespace
+
+std::optional<std::int64_t> sourceDateEpoch() {
+  constexpr unsigned long long kYear9999 = 253402300799;  // its last second
+  const std::string text = variableOrEmpty("SOURCE_DATE_EPOCH");
+  if (text.empty()) return std::nullopt;
+  const auto seconds = text::parseUnsigned(text);
+  if (!seconds || *seconds > kYear9999) {
+    throw Error::make(Kind::usage, "SOURCE_DATE_EPOCH: {} is not a number of seconds",
+                      text::quote(text));
+  }
+  return static_cast<std::int64_t>(*seconds);
+}
 
 std::vector<std::string> parseCsv(std::string_view text, std::string_view what) {
   std::vector<std::string> fields;

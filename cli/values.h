@@ -3,6 +3,8 @@
 // message ("--memory").
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -20,6 +22,8 @@ long long parseDuration(std::string_view text, std::string_view what);
 // Seconds since the epoch: RFC 3339, YYYY-MM-DD[THH:MM[:SS]] local, Unix seconds[.fraction], or a
 // duration that means "that long before `now`".
 long long parseTime(std::string_view text, long long now, std::string_view what);
+// $SOURCE_DATE_EPOCH, not after the year 9999; nullopt when it is not set or empty.
+std::optional<std::int64_t> sourceDateEpoch();
 // One RFC 4180 record: fields separated by commas, a field may stand in double quotes.
 std::vector<std::string> parseCsv(std::string_view text, std::string_view what);
 // The same, each field as `key=value` (value empty without `=`). The key is lower-cased.

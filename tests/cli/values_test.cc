@@ -104,6 +104,27 @@ constexpr NumberCase kTimes[] = {
 };
 INSTANTIATE_TEST_SUITE_P(Texts, Time, testing::ValuesIn(kTimes));
 
+TEST(SourceDateEpoch, IsATimeUntilTheYear9999) {
+  const auto read = [](const char* value) {
+    const ScopedVariable epoch{"SOURCE_DATE_EPOCH", value};
+    return sourceDateEpoch();
+  };
+  EXPECT_EQ(read(nullptr), std::nullopt);
+  EXPECT_EQ(read(""), std::nullopt);
+  EXPECT_EQ(read("0"), 0);
+  EXPECT_EQ(read("253402300799"), 253402300799);
+  for (const char* bad : {"253402300800", "-1", "1.5", "soon", " 1"}) {
+    try {
+      const auto epoch = read(bad);
+      ADD_FAILURE() << bad << " was read as " << epoch.value_or(-1);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), Kind::usage);
+      EXPECT_EQ(error.cause(),
+                std::string{"SOURCE_DATE_EPOCH: \""} + bad + "\" is not a number of seconds");
+    }
+  }
+}
+
 TEST(Booleans, AreGosSpellings) {
   for (const char* yes : {"1", "t", "T", "true", "TRUE", "True"}) EXPECT_TRUE(parseBool(yes, "x"));
   for (const char* no : {"0", "f", "F", "false", "FALSE", "False"})
