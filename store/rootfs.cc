@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/overlay.h"
+#include "store/tree_copy.h"
 
 namespace img::store {
 namespace {
@@ -140,19 +141,11 @@ void createStub(int root, const std::string& path, bool isFolder) {
 
 // The init layer lies over the image, so the folders that both have show the init layer's metadata:
 // they get the image's.
-void copyMetadata(int view, int init, const std::string& path) {
+void copyFolderMetadata(int view, int init, const std::string& path) {
   const auto from = sys::tryOpenInRoot(view, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!from) return;
   const Fd to = sys::openBeneath(init, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  const struct stat st = sys::fstat(from->get());
-  sys::fchown(to.get(), st.st_uid, st.st_gid);
-  sys::fchmod(to.get(), st.st_mode & 07777);
-  for (const std::string& name : sys::flistxattr(from->get())) {
-    if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) continue;
-    if (const auto value = sys::fgetxattr(from->get(), name))
-      sys::fsetxattr(to.get(), name, *value);
-  }
-  sys::futimens(to.get(), st.st_atim, st.st_mtim);
+  copyMetadata(from->get(), to.get(), sys::fstat(from->get()));
 }
 
 void fillInit(int view, int init, const std::vector<std::pair<std::string, bool>>& stubs) {
@@ -163,7 +156,7 @@ void fillInit(int view, int init, const std::vector<std::pair<std::string, bool>
     if (isFolder) folders.insert(path);
   }
   // After all creations, which change the times of the folders.
-  for (const std::string& folder : folders) copyMetadata(view, init, folder);
+  for (const std::string& folder : folders) copyFolderMetadata(view, init, folder);
 }
 
 // What the container will see below its upper, read-only: a mount that is cheap to drop, while

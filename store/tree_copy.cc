@@ -20,14 +20,6 @@ void copyXattrs(int from, int to) {
   }
 }
 
-// Owner first: chown(2) clears the setuid bits and file capabilities that follow.
-void copyMetadata(int from, int to, const struct stat& st) {
-  sys::fchown(to, st.st_uid, st.st_gid);
-  sys::fchmod(to, st.st_mode & 07777);
-  copyXattrs(from, to);
-  sys::futimens(to, st.st_atim, st.st_mtim);
-}
-
 void copyRange(int from, int to, off_t begin, off_t end) {
   while (begin < end) {
     off_t target = begin;
@@ -112,6 +104,14 @@ class Copier {
 };
 
 }  // namespace
+
+// Owner first: chown(2) clears the setuid bits and file capabilities that follow.
+void copyMetadata(int from, int to, const struct stat& st) {
+  sys::fchown(to, st.st_uid, st.st_gid);
+  sys::fchmod(to, st.st_mode & 07777);
+  copyXattrs(from, to);
+  sys::futimens(to, st.st_atim, st.st_mtim);
+}
 
 void copyFileData(int from, int to, off_t size) {
   sys::ftruncate(to, size);

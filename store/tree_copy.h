@@ -3,12 +3,17 @@
 // followed. Sockets are left out, as a socket without its process is of no use.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 namespace img::store {
 
 // `to` is an existing folder; it gets the metadata of `from` too. Both are opened for reading.
 void copyTree(int from, int to);
+
+// Owner, mode, xattrs but overlay's own, times. `st` is fstat(2) of `from`; both are opened for
+// reading.
+void copyMetadata(int from, int to, const struct stat& st);
 
 // The first `size` bytes of a file into an empty one: holes stay holes, and a file system that can
 // share the blocks does (copy_file_range(2)).
