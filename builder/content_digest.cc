@@ -16,6 +16,9 @@ namespace img::builder {
 namespace {
 
 constexpr size_t kBuffer = size_t{256} << 10;
+// No path that a program can name is deeper (PATH_MAX); the walk needs stack and descriptors for
+// each.
+constexpr int kMaxDepth = 2048;
 
 // Adds the xattrs that count; gives the first 8 bytes of their digest, 0 when there are none.
 std::uint64_t addXattrs(Hasher& hasher, int fd) {
@@ -87,15 +90,20 @@ std::optional<Digest> ContentDigester::digest(int handle, const std::string& con
     // resolved.
     return digestEntry(AT_FDCWD, sys::procPath(handle), contextPath, st);
   }
+  if (cache_ != nullptr && seen_.empty()) seen_.reserve(cache_->size());
   const Fd folder = sys::openDirectory(handle, ".");
   const std::string prefix = contextPath.empty() ? "" : contextPath + "/";
-  return digestFolder({folder.get(), prefix, ""}, st, filter, filter.root(contextPath), true);
+  return digestFolder({folder.get(), prefix, "", 0}, st, filter, filter.root(contextPath), true);
 }
 
 std::optional<Digest> ContentDigester::digestFolder(const Folder& folder, const struct stat& st,
                                                     const SourceFilter& filter,
                                                     const SourceFilter::State& state,
                                                     bool isTaken) {
+  if (folder.depth > kMaxDepth) {
+    throw Error::make(Kind::failed, "{} is nested more than {} folders deep",
+                      text::quote(folder.contextPath.substr(0, 100)), kMaxDepth);
+  }
   Hasher hasher = header(st);
   const std::uint64_t xattrs = addXattrs(hasher, folder.fd);
   bool isAny = isTaken;
@@ -110,8 +118,8 @@ std::optional<Digest> ContentDigester::digestFolder(const Folder& folder, const 
     if (step.verdict == SourceFilter::Verdict::skip) continue;
     if (isFolder) {
       const Fd sub = sys::openat(folder.fd, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-      digest = digestFolder({sub.get(), contextPath + "/", path + "/"}, *child, filter, step.state,
-                            step.verdict == SourceFilter::Verdict::take);
+      digest = digestFolder({sub.get(), contextPath + "/", path + "/", folder.depth + 1}, *child,
+                            filter, step.state, step.verdict == SourceFilter::Verdict::take);
     } else {
       digest = digestEntry(folder.fd, entry.name, contextPath, *child);
     }
@@ -154,7 +162,7 @@ FileDigest ContentDigester::digestFile(int dir, const std::string& name,
                    {}});
   if (reads_ == Reads::nothing) return {};
   FileDigest& digest = seen_.back().digest;
-  if (const FileDigest* known = cache_ != nullptr ? cache_->find(contextPath, st) : nullptr)
+  if (const auto known = cache_ != nullptr ? cache_->find(contextPath, st) : std::nullopt)
     return digest = *known;
   const std::int64_t readAt = currentNanoseconds();
   digest = readFile(dir, name, contextPath, st);

@@ -72,6 +72,7 @@ class ContentDigester {
   struct Folder {
     int fd;
     std::string contextPath, path;  // with a trailing '/' unless empty
+    int depth = 0;
   };
   std::optional<Digest> digestFolder(const Folder& folder, const struct stat& st,
                                      const SourceFilter& filter, const SourceFilter::State& state,

@@ -12,15 +12,6 @@ namespace {
 
 constexpr std::string_view kMagic = "img stat cache 4\n";
 
-// The file: magic, then per entry this and the path.
-struct Fixed {
-  std::uint64_t device, inode, size, mode;
-  std::int64_t mtime, ctime;
-  std::uint8_t whole[32], content[32];
-  std::uint64_t xattrs;
-  std::uint64_t pathLength;
-};
-
 Digest digestFrom(const std::uint8_t (&raw)[32]) {
   Digest::Bytes bytes;
   std::memcpy(bytes.data(), raw, bytes.size());
@@ -52,13 +43,22 @@ std::int64_t currentNanoseconds() {
   return nanoseconds(time);
 }
 
+// The file: magic, then per path this and the path.
+struct StatCache::Fixed {
+  std::uint64_t device, inode, size, mode;
+  std::int64_t mtime, ctime;  // nanoseconds
+  std::uint8_t whole[32], content[32];
+  std::uint64_t xattrs;
+  std::uint64_t pathLength;
+};
+
+StatCache::~StatCache() = default;
+
 StatCache::StatCache(const store::Layout& layout, const std::string& contextPath)
     : folder_(sys::openDirectory(layout.fd(), "cache/stat")),
       fileName_(Digest::of(contextPath).hex()) {
-  if (auto text = fs::tryReadFile(folder_.get(), fileName_, size_t{1} << 30)) {
-    text_ = std::move(*text);
-    read(text_);
-  }
+  file_ = MappedFile::tryOpen(folder_.get(), fileName_, size_t{1} << 30);
+  if (file_) read(file_->bytes());
 }
 
 void StatCache::read(std::string_view text) {
@@ -68,13 +68,14 @@ void StatCache::read(std::string_view text) {
   const Digest digest = Digest::of(body);
   if (std::memcmp(digest.bytes().data(), text.data() + body.size(), 32) != 0) return;
   text = body.substr(kMagic.size());
+  constexpr size_t kUsualPath = 24;
+  entries_.reserve(text.size() / (sizeof(Fixed) + kUsualPath));
   while (text.size() >= sizeof(Fixed)) {
     Fixed fixed;
     std::memcpy(&fixed, text.data(), sizeof fixed);
+    const char* start = text.data();
     text.remove_prefix(sizeof fixed);
-    const FileDigest known{digestFrom(fixed.whole), digestFrom(fixed.content), fixed.xattrs};
-    entries_.push_back({text.substr(0, fixed.pathLength), fixed.device, fixed.inode, fixed.size,
-                        fixed.mode, fixed.mtime, fixed.ctime, known, false});
+    entries_.push_back({text.substr(0, fixed.pathLength), start});
     text.remove_prefix(std::min<size_t>(fixed.pathLength, text.size()));
   }
 }
@@ -89,54 +90,57 @@ StatCache::Entry* StatCache::lookUp(std::string_view path) {
   return &*at;
 }
 
-const FileDigest* StatCache::find(std::string_view path, const struct stat& st) {
+std::optional<FileDigest> StatCache::find(std::string_view path, const struct stat& st) {
   Entry* entry = lookUp(path);
-  if (entry == nullptr) return nullptr;
+  if (entry == nullptr) return std::nullopt;
   ++next_;
-  const bool isSame = entry->device == st.st_dev && entry->inode == st.st_ino &&
-                      entry->size == static_cast<std::uint64_t>(st.st_size) &&
-                      entry->mode == st.st_mode && entry->mtime == nanoseconds(st.st_mtim) &&
-                      entry->ctime == nanoseconds(st.st_ctim);
-  if (!isSame) return nullptr;
+  Fixed known;
+  std::memcpy(&known, entry->fixed, sizeof known);
+  const bool isSame = known.device == st.st_dev && known.inode == st.st_ino &&
+                      known.size == static_cast<std::uint64_t>(st.st_size) &&
+                      known.mode == st.st_mode && known.mtime == nanoseconds(st.st_mtim) &&
+                      known.ctime == nanoseconds(st.st_ctim);
+  if (!isSame) return std::nullopt;
   entry->isUsed = true;
-  return &entry->digest;
+  return FileDigest{digestFrom(known.whole), digestFrom(known.content), known.xattrs};
 }
 
 void StatCache::remember(std::string_view path, const struct stat& st, const FileDigest& digest,
                          std::int64_t readAt) {
   if (std::max(nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)) + tickOf(st) >= readAt) return;
-  owned_.push_back(std::make_unique<std::string>(path));
-  added_.push_back({*owned_.back(), st.st_dev, st.st_ino, static_cast<std::uint64_t>(st.st_size),
-                    st.st_mode, nanoseconds(st.st_mtim), nanoseconds(st.st_ctim), digest, true});
+  auto fixed = std::make_unique<Fixed>();
+  fixed->device = st.st_dev;
+  fixed->inode = st.st_ino;
+  fixed->size = static_cast<std::uint64_t>(st.st_size);
+  fixed->mode = st.st_mode;
+  fixed->mtime = nanoseconds(st.st_mtim);
+  fixed->ctime = nanoseconds(st.st_ctim);
+  fixed->xattrs = digest.xattrs;
+  fixed->pathLength = path.size();
+  copyTo(fixed->whole, digest.whole);
+  copyTo(fixed->content, digest.content);
+  added_.push_back({std::string{path}, std::move(fixed)});
 }
 
 void StatCache::save() {
   if (added_.empty()) return;
-  std::vector<Entry> all = std::move(added_);
-  added_.clear();
+  std::vector<Entry> all;
+  all.reserve(added_.size() + entries_.size());
+  for (const Added& entry : added_)
+    all.push_back({entry.path, reinterpret_cast<const char*>(entry.fixed.get())});
   for (const Entry& entry : entries_) {
     if (entry.isUsed) all.push_back(entry);
   }
   std::sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.path < b.path; });
   std::string text{kMagic};
   for (const Entry& entry : all) {
-    Fixed fixed{};
-    fixed.device = entry.device;
-    fixed.inode = entry.inode;
-    fixed.size = entry.size;
-    fixed.mode = entry.mode;
-    fixed.mtime = entry.mtime;
-    fixed.ctime = entry.ctime;
-    fixed.xattrs = entry.digest.xattrs;
-    fixed.pathLength = entry.path.size();
-    copyTo(fixed.whole, entry.digest.whole);
-    copyTo(fixed.content, entry.digest.content);
-    text.append(reinterpret_cast<const char*>(&fixed), sizeof fixed);
+    text.append(entry.fixed, sizeof(Fixed));
     text.append(entry.path);
   }
   const Digest digest = Digest::of(text);
   text.append(reinterpret_cast<const char*>(digest.bytes().data()), 32);
   fs::replaceFile(folder_.get(), fileName_, text, 0600, fs::Sync::none);
+  added_.clear();
 }
 
 }  // namespace img::builder

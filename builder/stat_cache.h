@@ -10,12 +10,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/digest.h"
 #include "base/fd.h"
+#include "base/mapped_file.h"
 #include "store/layout.h"
 
 namespace img::builder {
@@ -32,9 +34,14 @@ class StatCache {
  public:
   // `contextPath` identifies the file. A missing or damaged one is an empty cache.
   StatCache(const store::Layout& layout, const std::string& contextPath);
+  StatCache(const StatCache&) = delete;
+  StatCache& operator=(const StatCache&) = delete;
+  ~StatCache();
 
+  // How many files it knows.
+  [[nodiscard]] size_t size() const { return entries_.size(); }
   // The digests of `path` if nothing about it has changed.
-  const FileDigest* find(std::string_view path, const struct stat& st);
+  std::optional<FileDigest> find(std::string_view path, const struct stat& st);
   // `readAt`: when reading began, currentNanoseconds().
   void remember(std::string_view path, const struct stat& st, const FileDigest& digest,
                 std::int64_t readAt);
@@ -42,23 +49,25 @@ class StatCache {
   void save();
 
  private:
+  struct Fixed;  // what the file holds of each path
   struct Entry {
-    std::string_view path;  // into text_ or owned_
-    std::uint64_t device = 0, inode = 0, size = 0, mode = 0;
-    std::int64_t mtime = 0, ctime = 0;  // nanoseconds
-    FileDigest digest;
+    std::string_view path;        // into file_
+    const char* fixed = nullptr;  // a Fixed, not aligned, into file_
     bool isUsed = false;
+  };
+  struct Added {
+    std::string path;
+    std::unique_ptr<Fixed> fixed;
   };
   void read(std::string_view text);
   Entry* lookUp(std::string_view path);
 
   Fd folder_;
   std::string fileName_;
-  std::string text_;            // the file as read
+  std::optional<MappedFile> file_;
   std::vector<Entry> entries_;  // sorted by path
   size_t next_ = 0;             // where a walk in the same order finds its next path
-  std::vector<Entry> added_;
-  std::vector<std::unique_ptr<std::string>> owned_;
+  std::vector<Added> added_;
 };
 
 // For the times of files and the clock they come from, nanoseconds since the epoch.

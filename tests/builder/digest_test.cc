@@ -108,14 +108,14 @@ class StatCacheTest : public testing::Test {
 TEST_F(StatCacheTest, GivesBackWhatWasSaved) {
   const FileDigest digest{Digest::of("x"), Digest::of("y"), 7};
   StatCache first{layout_, "/context"};
-  EXPECT_EQ(first.find("f", oldStat()), nullptr);
+  EXPECT_EQ(first.find("f", oldStat()), std::nullopt);
   first.remember("f", oldStat(), digest, currentNanoseconds());
   first.save();
   StatCache second{layout_, "/context"};
-  ASSERT_NE(second.find("f", oldStat()), nullptr);
+  ASSERT_NE(second.find("f", oldStat()), std::nullopt);
   EXPECT_EQ(*second.find("f", oldStat()), digest);
   StatCache other{layout_, "/elsewhere"};
-  EXPECT_EQ(other.find("f", oldStat()), nullptr);
+  EXPECT_EQ(other.find("f", oldStat()), std::nullopt);
 }
 
 TEST_F(StatCacheTest, ForgetsAFileOfWhichAnythingChanged) {
@@ -125,7 +125,7 @@ TEST_F(StatCacheTest, ForgetsAFileOfWhichAnythingChanged) {
   const auto isKnown = [&](auto change) {
     struct stat st = oldStat();
     change(st);
-    return StatCache{layout_, "/context"}.find("f", st) != nullptr;
+    return StatCache{layout_, "/context"}.find("f", st) != std::nullopt;
   };
   EXPECT_TRUE(isKnown([](struct stat&) {}));
   EXPECT_FALSE(isKnown([](struct stat& st) { ++st.st_size; }));
@@ -140,7 +140,7 @@ TEST_F(StatCacheTest, DoesNotTrustAFileThatWasReadInTheTickOfItsChange) {
   StatCache first{layout_, "/context"};
   first.remember("f", st, kDigest, nanoseconds(st.st_ctim) + 1);
   first.save();
-  EXPECT_EQ((StatCache{layout_, "/context"}.find("f", st)), nullptr);
+  EXPECT_EQ((StatCache{layout_, "/context"}.find("f", st)), std::nullopt);
 }
 
 TEST_F(StatCacheTest, DoesNotTrustAFileOfAFileSystemWithWholeSecondsForSomeOfThem) {
@@ -150,7 +150,7 @@ TEST_F(StatCacheTest, DoesNotTrustAFileOfAFileSystemWithWholeSecondsForSomeOfThe
     StatCache cache{layout_, "/context"};
     cache.remember("f", st, kDigest, nanoseconds(st.st_ctim) + later);
     cache.save();
-    return StatCache{layout_, "/context"}.find("f", st) != nullptr;
+    return StatCache{layout_, "/context"}.find("f", st) != std::nullopt;
   };
   EXPECT_FALSE(isKeptWhenRead(900'000'000));
   EXPECT_FALSE(isKeptWhenRead(1'900'000'000)) << "FAT counts in twos";
@@ -166,7 +166,7 @@ TEST_F(StatCacheTest, TakesADamagedFileForNoCache) {
   std::string text = fs::readFile(folder.get(), name);
   text[text.size() / 2] = static_cast<char>(text[text.size() / 2] ^ 1);
   fs::replaceFile(folder.get(), name, text, 0600, fs::Sync::none);
-  EXPECT_EQ((StatCache{layout_, "/context"}.find("f", oldStat())), nullptr);
+  EXPECT_EQ((StatCache{layout_, "/context"}.find("f", oldStat())), std::nullopt);
 }
 
 }  // namespace
