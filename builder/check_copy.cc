@@ -2,16 +2,13 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "builder/remote_url.h"
 #include "builder/stage.h"
 
 namespace img::builder {
 namespace {
 
 // What ADD fetches instead of taking it from the context.
-bool isRemote(const std::string& source) {
-  return source.find("://") != std::string::npos || source.starts_with("git@");
-}
-
 bool isException(std::string_view line) {
   return text::trim(line).starts_with('!');
 }
@@ -41,7 +38,7 @@ CopySourceCheck::CopySourceCheck(const Request& request) {
 }
 
 bool CopySourceCheck::isIgnored(const std::string& path, bool isAdd) const {
-  if (patterns_.empty() || (isAdd && isRemote(path))) return false;
+  if (patterns_.empty() || (isAdd && classifySource(path) != SourceKind::local)) return false;
   const std::string clean = joinPath("/", path).substr(1);
   return clean.empty() ? ignoresAll_ : patterns_.isIgnored(clean);
 }

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "builder/check_rules.h"
+#include "builder/remote_url.h"
 #include "parser/chars.h"
 #include "parser/value_checks.h"
 #include "store/reference.h"
@@ -118,7 +119,7 @@ void checkAdd(Checking& checking, const parser::Step& step, const parser::CopyIn
   if (!copy.isAdd || copy.unpack || copy.checksum || copy.keepGitDir) return;
   const bool isPlain =
       std::all_of(copy.sources.begin(), copy.sources.end(), [](const std::string& source) {
-        return !contains(source, "://") && !source.starts_with("git@") && !contains(source, "$") &&
+        return classifySource(source) == SourceKind::local && !contains(source, "$") &&
                !isArchiveName(source);
       });
   if (!isPlain) return;
