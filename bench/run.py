@@ -9,6 +9,7 @@ the machine hits all of them alike. Compare ratios within one run; milliseconds 
 Cold: no cache and no image but the unpacked base; the page cache is warm. Unchanged: the identical command again.
 """
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -27,7 +28,9 @@ sys.path.insert(0, str(HERE.parent / "tests/e2e"))
 from lib import harness, peers  # noqa: E402  (the tests' way to start a docker daemon and to make a base image)
 
 FILES, BYTES = 13_700, 200_000_000
-STEPS = 20
+MANY_FILES = 200_000
+STEPS, MANY_STEPS = 20, 100
+STAGES, STAGE_SECONDS = 4, 2
 
 
 def spawn(argv):
@@ -94,13 +97,48 @@ class Work:
             tar.extractall(self.rootfs)
         for name in ("proc", "dev", "sys"):
             (self.rootfs / name).mkdir()
-        self.steps = self.dir / "steps"
-        self.steps.mkdir()
-        (self.steps / "Dockerfile").write_text("FROM busybox\n" + "".join(f"RUN echo {i} > /f{i}\n" for i in range(STEPS)))
-        self.copy = self.dir / "copy"
-        self.copy.mkdir()
-        subprocess.run([self.bin / "gentree", self.copy / "tree", str(FILES), str(BYTES), "1", "mix"], check=True)
-        (self.copy / "Dockerfile").write_text("FROM busybox\nCOPY tree /tree\n")
+        self.steps = self.context("steps", "FROM busybox\n" + "".join(f"RUN echo {i} > /f{i}\n" for i in range(STEPS)))
+        self.many_steps = self.context("many_steps", "FROM busybox\n" + "".join(f"RUN echo {i} > /f{i}\n" for i in range(MANY_STEPS)))
+        self.copy = self.tree("copy", FILES, BYTES)
+
+    def context(self, name, dockerfile):
+        folder = self.dir / name
+        folder.mkdir()
+        (folder / "Dockerfile").write_text(dockerfile)
+        return folder
+
+    def tree(self, name, files, size):
+        folder = self.context(name, "FROM busybox\nCOPY tree /tree\n")
+        subprocess.run([self.bin / "gentree", folder / "tree", str(files), str(size), "1", "mix"], check=True)
+        return folder
+
+    @functools.cached_property
+    def many_files(self):
+        return self.tree("many_files", MANY_FILES, 4096 * MANY_FILES)
+
+    @functools.cached_property
+    def touched(self):
+        """The tree of `copy` once more; before every round all its files get new times."""
+        return self.tree("touched", FILES, BYTES)
+
+    @functools.cached_property
+    def edited(self):
+        """And once more: before every round one file gets new content."""
+        return self.tree("edited", FILES, BYTES)
+
+    @functools.cached_property
+    def stages(self):
+        """STAGES stages that compute for STAGE_SECONDS each, and one that collects their files."""
+        loop = "BEGIN { for (i = 0; i < %d; i++) x += i; print x }"
+        count, seconds = 1_000_000, 0
+        while seconds < 0.5:
+            count *= 2
+            began = time.perf_counter()
+            subprocess.run([harness.BUSYBOX, "awk", loop % count], check=True, stdout=subprocess.DEVNULL)
+            seconds = time.perf_counter() - began
+        count = int(count * STAGE_SECONDS / seconds)
+        text = "".join(f"FROM busybox AS s{i}\nRUN awk '{loop % (count + i)}' > /s{i}\n" for i in range(STAGES))
+        return self.context("stages", text + "FROM scratch\n" + "".join(f"COPY --from=s{i} /s{i} /\n" for i in range(STAGES)))
 
     def compile(self):
         libraries = {"minirun": ["-static", "-lcrypto", "-lpthread"], "tarhash": ["-static", "-lcrypto", "-lpthread"],
@@ -139,6 +177,9 @@ class Limit:
     def copy_unchanged(self):
         return [self.work.bin / "walk", "-q", "-t", "2", self.work.copy]
 
+    def many_files_unchanged(self):
+        return [self.work.bin / "walk", "-q", "-t", "2", self.work.many_files]
+
 
 class Ours:
     name = "img"
@@ -163,8 +204,8 @@ class Ours:
     def run(self):
         return self.img(self.main, "imgrun", "--rm", "--net", "none", "busybox", "true")
 
-    def build(self, store, what):
-        return self.img(store, "imgbuild", "--network", "host", "-t", what, getattr(self.work, what))
+    def build(self, store, what, *options):
+        return self.img(store, "imgbuild", "--network", "host", *options, "-t", what, getattr(self.work, what))
 
     def cold(self, what):
         return self.build(self.store("cold"), what)
@@ -189,6 +230,30 @@ class Ours:
 
     def copy_unchanged(self):
         return self.unchanged("copy")
+
+    def many_steps_unchanged(self):
+        return self.unchanged("many_steps")
+
+    def many_files_unchanged(self):
+        return self.unchanged("many_files")
+
+    def copy_touched(self):
+        command = self.unchanged("touched")
+        subprocess.run(["find", self.work.touched / "tree", "-exec", "touch", "{}", "+"], check=True)
+        time.sleep(0.1)
+        return command
+
+    def copy_edited(self):
+        command = self.unchanged("edited")
+        path = sorted(p for p in (self.work.edited / "tree").rglob("*") if p.is_file())[0]
+        path.write_text(f"edited {time.time()}\n")
+        return command
+
+    def stages(self):
+        return self.build(self.store("cold"), "stages")
+
+    def stages_one_job(self):
+        return self.build(self.store("cold"), "stages", "--jobs", "1")
 
 
 class BuildKit:
@@ -257,7 +322,13 @@ ROWS = {
     "steps_cold": (f"{STEPS} RUN steps, cold", 300),
     "steps_unchanged": (f"{STEPS} RUN steps, unchanged", 15),
     "copy_cold": (f"COPY of {FILES:,} files / {BYTES // 1_000_000} MB, cold", 2000),
-    "copy_unchanged": ("the same COPY, unchanged", 120),
+    "copy_unchanged": ("the same COPY, unchanged", 50),
+    "many_steps_unchanged": (f"{MANY_STEPS} RUN steps, unchanged", 12),
+    "many_files_unchanged": (f"COPY of {MANY_FILES:,} files, unchanged", 400),
+    "copy_touched": (f"COPY of {FILES:,} files with new times, same content", 400),
+    "copy_edited": (f"COPY of {FILES:,} files, one edited", 2000),
+    "stages": (f"{STAGES} stages of {STAGE_SECONDS} s of computing", 0.55 * STAGES * STAGE_SECONDS * 1000),
+    "stages_one_job": ("the same with --jobs 1", STAGES * STAGE_SECONDS * 1000),
 }
 
 
@@ -266,7 +337,7 @@ def measure(tools, rows, runs, few):
     samples = {row: {tool.name: [] for tool in tools if hasattr(tool, row)} for row in rows}
     for round_ in range(runs + 1):
         for row in rows:
-            if row == "copy_cold" and round_ > few:
+            if row in ("copy_cold", "copy_edited", "stages", "stages_one_job") and round_ > few:
                 continue
             able = [tool for tool in tools if hasattr(tool, row)]
             for tool in able[round_ % len(able):] + able[:round_ % len(able)]:
@@ -298,7 +369,7 @@ def table(result, tools):
         title, goal = ROWS[row]
         values = [f"{cells[name]['median_ms']:,.1f}" if name in cells else "" for name in names]
         ratio = f"{cells['img']['median_ms'] / cells['limit']['median_ms']:.1f}" if "limit" in cells and "img" in cells else ""
-        lines.append(f"| {title} | {goal:,} | " + " | ".join(values) + f" | {ratio} |")
+        lines.append(f"| {title} | {goal:,.0f} | " + " | ".join(values) + f" | {ratio} |")
     return "\n".join(lines)
 
 
