@@ -98,7 +98,8 @@ constexpr ErrorCase kErrors[] = {
      "", 0},
     {"ItsOwnStage", "FROM a AS me\nCOPY --from=me /x /",
      "COPY: stages depend on each other: me -> me", "", 2},
-    {"NoSuchNumber", "FROM a\nCOPY --from=7 /x /", "COPY: there is no stage 7 (0..0)", "stage-unknown", 2},
+    {"NoSuchNumber", "FROM a\nCOPY --from=7 /x /", "COPY: there is no stage 7 (0..0)",
+     "stage-unknown", 2},
 };
 class PlanErrors : public testing::TestWithParam<ErrorCase> {};
 TEST_P(PlanErrors, NameCauseAndLine) {
