@@ -278,8 +278,8 @@ TEST_F(BuildTest, KeepsAStepOnlyWhenItsCommandWasExecuted) {
   const Error error = fixture_.failure(kWithShell + "RUN nothing-of-that-name\n");
   EXPECT_EQ(error.exitCode(), 127);
   ASSERT_EQ(error.hints().size(), 1u);
-  EXPECT_EQ(error.hints()[0], "look around in the failed step: img debug " +
-                                  fixture_.progress.outline.buildId);
+  EXPECT_EQ(error.hints()[0],
+            "look around in the failed step: img debug " + fixture_.progress.outline.buildId);
   EXPECT_EQ(listFailedSteps(fixture_.layout).size(), 1u);
 }
 

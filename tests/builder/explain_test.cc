@@ -109,7 +109,10 @@ const std::vector<Case> kCases{
      {{"platform", "", "linux/arm64", ""}},
      "platform  changed: linux/amd64 -> linux/arm64",
      "platform changed"},
-    {"User", {{"user", "", "a", ""}}, {{"user", "", "b", ""}}, "user  changed: a -> b",
+    {"User",
+     {{"user", "", "a", ""}},
+     {{"user", "", "b", ""}},
+     "user  changed: a -> b",
      "user changed"},
 };
 INSTANTIATE_TEST_SUITE_P(Kinds, OneInput, testing::ValuesIn(kCases),
@@ -126,12 +129,9 @@ TEST(CompareInputs, SaysNothingOfTheParentAndOfWhatIsTheSame) {
 
 TEST(CompareInputs, NamesEveryFileAndWhatAboutItChanged) {
   InputList before, now;
-  before.files = {file("content", "old"),
-                  {"link", S_IFLNK | 0777, 0, {}, 0, "a"},
-                  file("mode", "same", 0755),
-                  file("removed", ""),
-                  file("same", "same"),
-                  file("type", ""),
+  before.files = {file("content", "old"),     {"link", S_IFLNK | 0777, 0, {}, 0, "a"},
+                  file("mode", "same", 0755), file("removed", ""),
+                  file("same", "same"),       file("type", ""),
                   file("xattr", "")};
   now.files = {file("added", ""),
                file("content", "new!"),
@@ -201,8 +201,7 @@ TEST_F(ExplainMissTest, HintsAtGitPermissionsWhereOnlyTheUmaskDiffers) {
 TEST_F(ExplainMissTest, TakesTheSameInputsUnderAnotherKeyForAnotherVersion) {
   record_.list.add("parent", "", "1");
   inputs_.write({Digest::of("old")}, record_);
-  const Miss miss =
-      explainMiss(inputs_, cache_, layout_, {record_, {Digest::of("new")}, 2}).miss;
+  const Miss miss = explainMiss(inputs_, cache_, layout_, {record_, {Digest::of("new")}, 2}).miss;
   EXPECT_EQ(miss.reason, "first-build");
   EXPECT_EQ(miss.text, "first build with this version");
 }
