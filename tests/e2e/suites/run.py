@@ -170,11 +170,19 @@ class Run(harness.TestCase):
     def test_detached_start_failures_are_reported(self):
         self.assertEqual(self.img_("run", "-d", "--net", "none", "busybox", "/no/such", check=False).code, 127)
 
+    def until_it_says(self, name, text):
+        end = time.monotonic() + 20
+        while text not in self.img_("logs", name).out:
+            self.assertLess(time.monotonic(), end, f"{name} does not say {text}")
+            time.sleep(0.02)
+
     def test_stop_and_kill(self):
-        self.running("polite", "sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done")
+        self.running("polite", "sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done")
+        self.until_it_says("polite", "ready")  # before its trap stands, PID 1 does not see a TERM
         self.assertEqual(self.img_("stop", "polite").out, "polite\n")
         self.assertRegex(self.img_("ps", "-a").out, r"Exited \(0\)")
-        self.running("stubborn", "sh", "-c", "trap '' TERM; while :; do sleep 0.05; done")
+        self.running("stubborn", "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
+        self.until_it_says("stubborn", "ready")
         began = time.monotonic()
         self.img_("stop", "-t", "1", "stubborn")
         self.assertLess(time.monotonic() - began, 8)
