@@ -180,6 +180,13 @@ class Limit:
     def many_files_unchanged(self):
         return [self.work.bin / "walk", "-q", "-t", "2", self.work.many_files]
 
+    def stages(self):
+        """The commands of the stages alone, as many at a time as there are CPUs."""
+        commands = "".join(f"{line.split(' > ')[0][4:]}\0" for line in (self.work.stages / "Dockerfile").read_text().splitlines()
+                           if line.startswith("RUN "))
+        (self.work.stages / "commands").write_text(commands)
+        return ["/bin/sh", "-c", f"xargs -0 -P {os.cpu_count()} -n 1 {harness.BUSYBOX} sh -c < {self.work.stages}/commands"]
+
 
 class Ours:
     name = "img"

@@ -114,10 +114,14 @@ void StreamDisplay::started(const StepView& step) {
   tick();
 }
 
+// Shown with what comes next: a hundred cached steps cost one write, not a hundred.
 void StreamDisplay::cached(const StepView& step) {
   lane(step);
   offer(step);
-  tick();
+}
+
+void StreamDisplay::suspend() {
+  flush();
 }
 
 void StreamDisplay::output(const StepView& step, std::string_view bytes, bool isKept) {

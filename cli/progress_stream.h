@@ -26,6 +26,7 @@ class StreamDisplay : public Display {
   void warning(const Error& warning) override;
   void succeeded(const std::string& summary) override;
   void broke(const Error& error, const std::function<void()>& report) override;
+  void suspend() override;
   void tick() override;
   [[nodiscard]] int tickMs() const override;
 
