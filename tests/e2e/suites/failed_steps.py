@@ -26,13 +26,13 @@ class FailedSteps(harness.TestCase):
         return self.store("debug", *words, **kwargs)
 
     def test_the_error_names_the_command_that_enters_the_step(self):
-        shown = self.failing("FROM busybox\nENV COLOR=blue\nWORKDIR /work\nRUN echo made > made; exit 7\n")
+        shown = self.failing("FROM busybox\nENV COLOR=blue\nWORKDIR /wd\nRUN echo made > made; exit 7\n")
         hint = re.search(r"hint: look around in the failed step: img debug ([0-9a-f]+)", shown.err)
         self.assertTrue(hint, str(shown))
         inside = self.debug(hint.group(1), "sh", "-c", "cat made; pwd; echo $COLOR; id -u; hostname")
-        self.assertEqual(inside.out, "made\n/work\nblue\n0\nbuildkitsandbox\n")
-        self.assertEqual(self.debug("last", "cat", "/work/made").out, "made\n")
-        self.assertEqual(self.debug(hint.group(1) + ":3", "cat", "/work/made").out, "made\n")
+        self.assertEqual(inside.out, "made\n/wd\nblue\n0\nbuildkitsandbox\n")
+        self.assertEqual(self.debug("last", "cat", "/wd/made").out, "made\n")
+        self.assertEqual(self.debug(hint.group(1) + ":3", "cat", "/wd/made").out, "made\n")
 
     def test_exit_code_of_the_command_inside(self):
         self.failing("FROM busybox\nRUN exit 7\n")
