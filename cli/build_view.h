@@ -27,7 +27,7 @@ struct StepView {
   bool isStarted = false;  // false: found in the cache, or failed before it could start
   std::string reason;      // why it runs, for people; may be empty
   std::string error;
-  std::vector<std::string> notes;  // of --explain, for the lines below the header
+  std::vector<std::string> notes;               // of --explain, for the lines below the header
   std::int64_t startMs = 0, endMs = 0;          // monotonic
   std::int64_t startWallNs = 0, endWallNs = 0;  // since 1970
   std::optional<Digest> layer;                  // once sealed
