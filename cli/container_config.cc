@@ -216,6 +216,30 @@ std::pair<std::string, std::string> parseExtraHost(std::string_view spec) {
   return {std::move(host), std::move(address)};
 }
 
+namespace {
+
+// What other units take apart further (ports, ids, devices, health).
+void addOptionRecords(const RunRequest& request, store::ContainerConfig& config) {
+  const NetworkRequest& network = request.networkOptions;
+  config.domainname = network.domainname;
+  config.networkOptions.publishAll = network.publishAll;
+  config.networkOptions.dns = network.dns;
+  config.networkOptions.dnsSearch = network.dnsSearch;
+  config.networkOptions.dnsOptions = network.dnsOptions;
+  config.networkOptions.aliases = network.aliases;
+  config.networkOptions.address = network.address;
+  config.networkOptions.macAddress = network.macAddress;
+  config.networkOptions.noHosts = network.noHosts;
+  config.networkOptions.noHostname = network.noHostname;
+  const NamespaceRequest& names = request.namespaces;
+  config.namespaces = {names.pid,    names.ipc,    names.uts,   names.user,
+                       names.cgroup, names.uidMap, names.gidMap};
+  config.cgroups = request.cgroups;
+  config.cgroupParent = request.cgroupParent;
+}
+
+}  // namespace
+
 store::ContainerConfig configFor(const RunRequest& request, const store::Image& image) {
   const std::vector<std::string> words{request.words.begin() + 1, request.words.end()};
   const CommandWords command = commandOf(image.config, request.entrypoint, words);
@@ -238,6 +262,7 @@ store::ContainerConfig configFor(const RunRequest& request, const store::Image& 
   config.user = request.user.empty() ? image.config.user : request.user;
   config.hostname = request.hostname;
   config.network = request.network.empty() ? "none" : request.network;
+  addOptionRecords(request, config);
   config.capAdd = request.capAdd;
   config.capDrop = request.capDrop;
   config.securityOpt = request.securityOpt;

@@ -59,11 +59,53 @@ void addFileOptions(Options& options, RunRequest& request) {
 
 void addNetworkOptions(Options& options, RunRequest& request) {
   options.group("Network")
-      .text("--network,--net", request.network, "none|host", "Network of the container (none)")
-      .text("-h,--hostname", request.hostname, "NAME", "Host name (the short id)")
-      .list("--add-host", request.addHost, "HOST:IP", "Add a line to /etc/hosts")
+      .text("--network,--net", request.network, "MODE",
+            "bridge, private, none, host, container:NAME or ns:PATH")
       .list("-p,--publish", request.publish, "[IP:][HOST:]PORT", "Publish a port")
-      .list("--expose", request.expose, "PORT[/PROTOCOL]", "Expose a port");
+      .flag("-P,--publish-all", request.networkOptions.publishAll, "Publish all exposed ports")
+      .list("--expose", request.expose, "PORT[/PROTOCOL]", "Expose a port")
+      .text("-h,--hostname", request.hostname, "NAME", "Host name (the short id)")
+      .text("--domainname", request.networkOptions.domainname, "NAME", "NIS domain name")
+      .list("--add-host", request.addHost, "HOST:IP", "Add a line to /etc/hosts")
+      .list("--dns", request.networkOptions.dns, "IP", "Name server instead of the host's")
+      .list("--dns-search", request.networkOptions.dnsSearch, "DOMAIN", "Search domain")
+      .list("--dns-option,--dns-opt", request.networkOptions.dnsOptions, "OPTION",
+            "Option of resolv.conf")
+      .text("--ip", request.networkOptions.address, "IP", "Address on the bridge")
+      .text("--mac-address", request.networkOptions.macAddress, "MAC", "Hardware address")
+      .list("--network-alias", request.networkOptions.aliases, "NAME",
+            "Further name for other containers")
+      .flag("--no-hosts", request.networkOptions.noHosts, "Leave /etc/hosts to the image")
+      .flag("--no-hostname", request.networkOptions.noHostname, "Leave /etc/hostname to the image");
+}
+
+void addNamespaceOptions(Options& options, RunRequest& request) {
+  options.group("Namespaces")
+      .text("--pid", request.namespaces.pid, "MODE", "private, host or container:NAME")
+      .text("--ipc", request.namespaces.ipc, "MODE", "private, host or container:NAME")
+      .text("--uts", request.namespaces.uts, "MODE", "private, host or container:NAME")
+      .text("--userns", request.namespaces.user, "MODE", "host, auto, keep-id, nomap")
+      .text("--cgroupns", request.namespaces.cgroup, "MODE", "private or host")
+      .list("--uidmap", request.namespaces.uidMap, "INSIDE:OUTSIDE:COUNT", "Map of user ids")
+      .list("--gidmap", request.namespaces.gidMap, "INSIDE:OUTSIDE:COUNT", "Map of group ids")
+      .list("--sysctl", request.sysctls, "KEY=VALUE",
+            "Kernel setting of the container's namespaces")
+      .list("--device", request.devices, "SOURCE[:PATH[:rwm]]", "Give it a device of the host");
+}
+
+void addHealthOptions(Options& options, RunRequest& request) {
+  HealthRequest& health = request.health;
+  options.group("Health")
+      .text("--health-cmd", health.command, "COMMAND", "Command that checks the health")
+      .duration("--health-interval", health.interval, "Time between two checks (30s)")
+      .duration("--health-timeout", health.timeout, "Time a check may take (30s)")
+      .number("--health-retries", health.retries, "NUMBER", "Failures until unhealthy (3)")
+      .duration("--health-start-period", health.startPeriod, "Time in which failures do not count")
+      .duration("--health-start-interval", health.startInterval,
+                "Time between checks in the start period (5s)")
+      .text("--health-on-failure", health.onFailure, "none|kill|restart|stop",
+            "What happens when it is unhealthy")
+      .flag("--no-healthcheck", health.isDisabled, "Check nothing");
 }
 
 void addSecurityOptions(Options& options, RunRequest& request) {
@@ -104,6 +146,32 @@ void checkPlatform(const std::string& text) {
   if (wanted.os == host.os && wanted.architecture == host.architecture) return;
   throw unsupported("--platform " + text::escape(text))
       .hint(fmt::format("containers run as {}/{} here", host.os, host.architecture));
+}
+
+// Each check goes when the option gets its meaning.
+void refuseUnwired(const RunRequest& request) {
+  const NetworkRequest& network = request.networkOptions;
+  const NamespaceRequest& names = request.namespaces;
+  const HealthRequest& health = request.health;
+  const std::pair<bool, const char*> given[] = {
+      {network.publishAll, "--publish-all"},
+      {network.noHosts || network.noHostname, "--no-hosts"},
+      {!network.dns.empty() || !network.dnsSearch.empty() || !network.dnsOptions.empty(), "--dns"},
+      {!network.aliases.empty() || !network.address.empty() || !network.macAddress.empty(), "--ip"},
+      {!network.domainname.empty(), "--domainname"},
+      {!names.pid.empty(), "--pid"},
+      {!names.ipc.empty(), "--ipc"},
+      {!names.uts.empty(), "--uts"},
+      {!names.user.empty() || !names.uidMap.empty() || !names.gidMap.empty(), "--userns"},
+      {!names.cgroup.empty() && names.cgroup != "private", "--cgroupns"},
+      {!request.sysctls.empty(), "--sysctl"},
+      {!request.devices.empty(), "--device"},
+      {!request.cgroups.empty() && request.cgroups != "auto", "--cgroups"},
+      {!request.cgroupParent.empty(), "--cgroup-parent"},
+      {health.command || !health.onFailure.empty(), "--health-cmd"}};
+  for (const auto& [isGiven, name] : given) {
+    if (isGiven) throw unsupported(name);
+  }
 }
 
 void checkLog(const RunRequest& request) {
@@ -174,7 +242,11 @@ void addRunOptions(Options& options, RunRequest& request, bool forRun) {
   addContainerOptions(options, request);
   addFileOptions(options, request);
   addNetworkOptions(options, request);
+  addNamespaceOptions(options, request);
   addLimitOptions(options, request.limits, request.ulimits);
+  options.text("--cgroups", request.cgroups, "auto|disabled|required", "Control groups")
+      .text("--cgroup-parent", request.cgroupParent, "PATH", "Control group to make its own in");
+  addHealthOptions(options, request);
   addSecurityOptions(options, request);
   addIgnored(options);
   options.stopAtPositional().positionals(1, kAnyNumber);
@@ -184,6 +256,7 @@ void checkRunRequest(const RunRequest& request) {
   checkNetwork(request.network);
   checkPlatform(request.platform);
   checkLog(request);
+  refuseUnwired(request);
   checkLimits(request.limits);
   if (!request.publish.empty()) {
     throw unsupported("publishing ports").hint("use --net host");

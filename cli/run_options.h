@@ -11,6 +11,25 @@
 
 namespace img::cli {
 
+struct NetworkRequest {
+  bool publishAll = false, noHosts = false, noHostname = false;
+  std::vector<std::string> dns, dnsSearch, dnsOptions, aliases;
+  std::string address, macAddress, domainname;
+};
+
+struct NamespaceRequest {
+  std::string pid, ipc, uts, user, cgroup;
+  std::vector<std::string> uidMap, gidMap;
+};
+
+// Durations in nanoseconds.
+struct HealthRequest {
+  bool isDisabled = false;
+  std::optional<std::string> command;
+  std::optional<long long> interval, timeout, startPeriod, startInterval, retries;
+  std::string onFailure;
+};
+
 struct RunRequest {
   bool interactive = false, tty = false, detach = false, remove = false, replace = false;
   bool privileged = false, readOnly = false, init = false, quiet = false;
@@ -22,6 +41,11 @@ struct RunRequest {
   std::vector<std::string> capAdd, capDrop, securityOpt, groupAdd, addHost, publish, expose,
       ulimits, logOpt;
   std::optional<long long> stopTimeout;
+  NetworkRequest networkOptions;
+  NamespaceRequest namespaces;
+  HealthRequest health;
+  std::vector<std::string> devices, sysctls;
+  std::string cgroups, cgroupParent;
   store::LimitRecord limits;
   std::vector<std::string> words;  // IMAGE [COMMAND [ARG...]]
 };

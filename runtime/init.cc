@@ -115,6 +115,14 @@ bool tryEnter(const std::string& path, int status) {
       .exitCode(status);
 }
 
+// The parent lays the network meanwhile. End of file without a byte: it died or gave up.
+void waitForParent(const Fd& go) {
+  char byte = 0;
+  if (go && sys::check([&] { return ::read(go.get(), &byte, 1); }, "wait for the parent") != 1) {
+    ::_exit(kSetupFailed);
+  }
+}
+
 std::vector<std::string> completeEnvironment(const Spec& spec, const Identity& identity) {
   std::vector<std::string> env = spec.env;
   for (const std::string& entry : env) {
@@ -216,6 +224,7 @@ void runContainer(const Spec& spec, ChildSide side) {
     if (spec.network == Network::none) bringLoopbackUp();
     stage.null = devices.null.get();
     stage.terminal = std::move(devices.terminal);
+    waitForParent(side.go);
   } catch (...) {
     reportAndExit(side.errors.get(), step);
   }

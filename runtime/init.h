@@ -16,6 +16,7 @@ namespace img::runtime {
 // What the parent made ready for the child.
 struct ChildSide {
   Fd errors;                // write end of the error pipe
+  Fd go;                    // a byte comes when spec.onCreated is done; empty: nothing to wait for
   Fd terminalSocket;        // where the pty's master goes (spec.tty)
   Fd program;               // makeContainerInit()
   Fd rootfs;                // detached mount

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <exception>
 
 #include "base/log.h"
 #include "base/sys.h"
@@ -136,6 +137,21 @@ std::uint64_t cloneFlags(const Spec& spec, bool hasCgroup) {
   return flags;
 }
 
+// Returns what spec.onCreated threw. The child's own failure, which may be the reason, comes first:
+// without a byte in the pipe it ends.
+std::exception_ptr letGo(const Spec& spec, const Container& container, Pipe& go) {
+  if (!spec.onCreated) return {};
+  std::exception_ptr trouble;
+  try {
+    spec.onCreated(container.pid());
+    writeAll(go.write.get(), "g", "the pipe to the container");
+  } catch (...) {
+    trouble = std::current_exception();
+  }
+  go.write.reset();
+  return trouble;
+}
+
 }  // namespace
 
 Launched cloneChild(clone_args args, const std::function<void()>& child) {
@@ -206,6 +222,11 @@ Container start(const Spec& spec) {
     side.terminalSocket = std::move(terminal.second);
   }
   side.errors = std::move(errors.write);
+  Pipe go;
+  if (spec.onCreated) {
+    go = Pipe::make();
+    side.go = std::move(go.read);
+  }
   CgroupHolder cgroup{spec};
   clone_args args{};
   args.flags = cloneFlags(spec, cgroup.group.has_value());
@@ -221,6 +242,7 @@ Container start(const Spec& spec) {
 
   Launched launched = cloneChild(args, [&] {
     errors.read.reset();
+    go.write.reset();
     runContainer(spec, std::move(side));
   });
   auto held = std::make_unique<Container::Impl>(std::move(launched));
@@ -231,7 +253,9 @@ Container start(const Spec& spec) {
   // the mounts depend on it alone.
   const Fd rootfs = std::move(side.rootfs);
   side = {};
+  const std::exception_ptr trouble = letGo(spec, container, go);
   const ExecReport report = readReport(errors.read, spec.argv.front());
+  if (trouble && !report.error) std::rethrow_exception(trouble);
   if (report.error) throw explainForeign(*report.error, rootfs.get(), spec);
   if (spec.tty) impl.terminal = sys::receiveFd(terminal.first.get());
   return container;

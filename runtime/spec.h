@@ -41,6 +41,26 @@ struct DeviceNode {
 };
 
 enum class Network { none, host, join };  // none: own namespace with loopback up
+
+// Where a namespace of the container comes from.
+struct Namespace {
+  enum class From { own, host, other };
+  From from = From::own;
+  int fd = -1;  // other: descriptor of the namespace, as /proc/PID/ns/NAME gives it
+};
+
+// `count` ids from `inside` on are `outside` on the host (user_namespaces(7)).
+struct IdRange {
+  std::uint32_t inside = 0, outside = 0, count = 1;
+};
+
+// A user namespace of the container's own. Without ranges it has the caller's.
+struct UserNamespace {
+  std::vector<IdRange> uids, gids;
+  int fd = -1;  // that of another container instead
+  [[nodiscard]] bool isOwn() const { return !uids.empty(); }
+};
+
 enum class Seccomp { standard, unconfined };
 
 struct Limits {
@@ -60,7 +80,7 @@ struct Spec {
   std::string cwd = "/";         // created (0755, root) when missing
   std::string user;              // "U[:G]" as in security.md P4; empty: root
   std::vector<std::string> groupAdd;
-  std::string hostname;
+  std::string hostname, domainname;
   std::vector<ResourceLimit> resourceLimits;  // --ulimit; others are the caller's
 
   // The file descriptors that become 0, 1 and 2; -1: /dev/null. Ignored with tty.
@@ -70,6 +90,10 @@ struct Spec {
 
   Network network = Network::none;
   int networkNamespace = -1;  // Network::join: descriptor of the namespace
+  Namespace pid, ipc, uts, cgroup;
+  UserNamespace userNamespace;
+  // A time namespace with these offsets in seconds (time_namespaces(7)).
+  std::optional<std::int64_t> monotonicOffset, boottimeOffset;
   Seccomp seccomp = Seccomp::standard;
   std::uint64_t capabilities = 0;  // bounding set; kDefaultCapabilities of security.h
   // Of these, the ones a process that is not root gets as well (--cap-add).
@@ -92,6 +116,11 @@ struct Spec {
 
   std::string cgroupName;  // "" : no cgroup of its own
   Limits limits;
+
+  // Called by start() in the calling process once the container's PID 1 exists in its namespaces,
+  // and before the command starts; what it throws ends the container. The network is laid here,
+  // while the child builds its root.
+  std::function<void(pid_t)> onCreated;
 
   // Returns a detached mount of the root file system. Called by start() in the calling process,
   // before the clone: overlayfs refuses layers that belong to another mount namespace (EINVAL from

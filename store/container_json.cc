@@ -47,6 +47,145 @@ std::vector<MountRecord> mountsFromJson(const Json& list) {
   return mounts;
 }
 
+Json portsToJson(const std::vector<PortRecord>& ports) {
+  Json list = Json::array();
+  for (const PortRecord& port : ports) {
+    list.push_back({{"hostIp", port.hostIp},
+                    {"hostPort", port.hostPort},
+                    {"containerPort", port.containerPort},
+                    {"protocol", port.protocol}});
+  }
+  return list;
+}
+
+std::vector<PortRecord> portsFromJson(const Json& list) {
+  std::vector<PortRecord> ports;
+  for (const Json& item : list) {
+    PortRecord& port = ports.emplace_back();
+    port.hostIp = item.value("hostIp", "");
+    port.hostPort = item.value("hostPort", std::uint16_t{0});
+    port.containerPort = item.value("containerPort", std::uint16_t{0});
+    port.protocol = item.value("protocol", "tcp");
+  }
+  return ports;
+}
+
+using Strings = std::vector<std::string>;
+
+Json networkToJson(const NetworkRecord& network) {
+  return {{"ports", portsToJson(network.ports)},
+          {"publishAll", network.publishAll},
+          {"dns", network.dns},
+          {"dnsSearch", network.dnsSearch},
+          {"dnsOptions", network.dnsOptions},
+          {"aliases", network.aliases},
+          {"address", network.address},
+          {"macAddress", network.macAddress},
+          {"noHosts", network.noHosts},
+          {"noHostname", network.noHostname}};
+}
+
+NetworkRecord networkFromJson(const Json& in) {
+  NetworkRecord network;
+  network.ports = portsFromJson(in.value("ports", Json::array()));
+  network.publishAll = in.value("publishAll", false);
+  network.dns = in.value("dns", Strings{});
+  network.dnsSearch = in.value("dnsSearch", Strings{});
+  network.dnsOptions = in.value("dnsOptions", Strings{});
+  network.aliases = in.value("aliases", Strings{});
+  network.address = in.value("address", "");
+  network.macAddress = in.value("macAddress", "");
+  network.noHosts = in.value("noHosts", false);
+  network.noHostname = in.value("noHostname", false);
+  return network;
+}
+
+Json namespacesToJson(const NamespaceRecord& names) {
+  return {{"pid", names.pid},      {"ipc", names.ipc},       {"uts", names.uts},
+          {"user", names.user},    {"cgroup", names.cgroup}, {"uidMap", names.uidMap},
+          {"gidMap", names.gidMap}};
+}
+
+NamespaceRecord namespacesFromJson(const Json& in) {
+  return {in.value("pid", ""),          in.value("ipc", ""),    in.value("uts", ""),
+          in.value("user", ""),         in.value("cgroup", ""), in.value("uidMap", Strings{}),
+          in.value("gidMap", Strings{})};
+}
+
+template <class Number>
+void putOptional(Json& out, const char* key, const std::optional<Number>& value) {
+  if (value) out[key] = *value;
+}
+
+template <class Number>
+std::optional<Number> takeOptional(const Json& in, const char* key) {
+  if (!in.contains(key)) return std::nullopt;
+  return in.at(key).get<Number>();
+}
+
+Json healthToJson(const HealthRecord& health) {
+  Json out = {
+      {"disabled", health.isDisabled}, {"test", health.test}, {"onFailure", health.onFailure}};
+  putOptional(out, "interval", health.interval);
+  putOptional(out, "timeout", health.timeout);
+  putOptional(out, "startPeriod", health.startPeriod);
+  putOptional(out, "startInterval", health.startInterval);
+  putOptional(out, "retries", health.retries);
+  return out;
+}
+
+HealthRecord healthFromJson(const Json& in) {
+  HealthRecord health;
+  health.isDisabled = in.value("disabled", false);
+  health.test = in.value("test", Strings{});
+  health.onFailure = in.value("onFailure", "");
+  health.interval = takeOptional<long long>(in, "interval");
+  health.timeout = takeOptional<long long>(in, "timeout");
+  health.startPeriod = takeOptional<long long>(in, "startPeriod");
+  health.startInterval = takeOptional<long long>(in, "startInterval");
+  health.retries = takeOptional<int>(in, "retries");
+  return health;
+}
+
+Json devicesToJson(const std::vector<DeviceRecord>& devices) {
+  Json list = Json::array();
+  for (const DeviceRecord& device : devices) {
+    list.push_back({{"source", device.source},
+                    {"destination", device.destination},
+                    {"access", device.access}});
+  }
+  return list;
+}
+
+std::vector<DeviceRecord> devicesFromJson(const Json& list) {
+  std::vector<DeviceRecord> devices;
+  for (const Json& item : list) {
+    devices.push_back(
+        {item.value("source", ""), item.value("destination", ""), item.value("access", "")});
+  }
+  return devices;
+}
+
+Json healthLogToJson(const std::vector<ContainerState::HealthResult>& log) {
+  Json list = Json::array();
+  for (const auto& result : log) {
+    list.push_back({{"start", result.start},
+                    {"end", result.end},
+                    {"exitCode", result.exitCode},
+                    {"output", result.output}});
+  }
+  return list;
+}
+
+std::vector<ContainerState::HealthResult> healthLogFromJson(const Json& list) {
+  std::vector<ContainerState::HealthResult> log;
+  for (const Json& item : list) {
+    log.push_back({item.value("start", ""), item.value("end", ""), item.value("exitCode", 0),
+                   item.value("output", "")});
+  }
+  return log;
+}
+
 Json limitsToJson(const LimitRecord& limits) {
   Json out = Json::object();
   const auto put = [&](const char* key, const std::optional<long long>& value) {
@@ -54,6 +193,9 @@ Json limitsToJson(const LimitRecord& limits) {
   };
   put("memory", limits.memory);
   put("memorySwap", limits.memorySwap);
+  put("memoryReservation", limits.memoryReservation);
+  put("blkioWeight", limits.blkioWeight);
+  put("oomScoreAdj", limits.oomScoreAdj);
   put("cpuShares", limits.cpuShares);
   put("cpuQuota", limits.cpuQuota);
   put("cpuPeriod", limits.cpuPeriod);
@@ -61,6 +203,7 @@ Json limitsToJson(const LimitRecord& limits) {
   put("pids", limits.pids);
   put("shmSize", limits.shmSize);
   if (!limits.cpusetCpus.empty()) out["cpusetCpus"] = limits.cpusetCpus;
+  if (!limits.cpusetMems.empty()) out["cpusetMems"] = limits.cpusetMems;
   return out;
 }
 
@@ -72,6 +215,9 @@ LimitRecord limitsFromJson(const Json& in) {
   LimitRecord limits;
   limits.memory = take("memory");
   limits.memorySwap = take("memorySwap");
+  limits.memoryReservation = take("memoryReservation");
+  limits.blkioWeight = take("blkioWeight");
+  limits.oomScoreAdj = take("oomScoreAdj");
   limits.cpuShares = take("cpuShares");
   limits.cpuQuota = take("cpuQuota");
   limits.cpuPeriod = take("cpuPeriod");
@@ -79,6 +225,7 @@ LimitRecord limitsFromJson(const Json& in) {
   limits.pids = take("pids");
   limits.shmSize = take("shmSize");
   limits.cpusetCpus = in.value("cpusetCpus", "");
+  limits.cpusetMems = in.value("cpusetMems", "");
   return limits;
 }
 
@@ -115,7 +262,9 @@ void readLists(const Json& json, ContainerConfig& config) {
   config.groupAdd = strings(json, "groupAdd");
   config.exposedPorts = strings(json, "exposedPorts");
   config.extraHosts = json.value("extraHosts", decltype(config.extraHosts){});
+  config.sysctls = json.value("sysctls", decltype(config.sysctls){});
   config.labels = json.value("labels", decltype(config.labels){});
+  config.annotations = json.value("annotations", decltype(config.annotations){});
 }
 
 ContainerConfig configFromJson(const Json& json) {
@@ -129,7 +278,14 @@ ContainerConfig configFromJson(const Json& json) {
   config.cwd = json.value("cwd", "");
   config.user = json.value("user", "");
   config.hostname = json.value("hostname", "");
+  config.domainname = json.value("domainname", "");
   config.network = json.value("network", "");
+  config.networkOptions = networkFromJson(json.value("networkOptions", Json::object()));
+  config.namespaces = namespacesFromJson(json.value("namespaces", Json::object()));
+  config.health = healthFromJson(json.value("health", Json::object()));
+  config.devices = devicesFromJson(json.value("devices", Json::array()));
+  config.cgroups = json.value("cgroups", "");
+  config.cgroupParent = json.value("cgroupParent", "");
   config.mounts = mountsFromJson(json.value("mounts", Json::array()));
   config.limits = limitsFromJson(json.value("limits", Json::object()));
   config.ulimits = ulimitsFromJson(json.value("ulimits", Json::array()));
@@ -179,7 +335,16 @@ std::string toJson(const ContainerConfig& config) {
                      {"cwd", config.cwd},
                      {"user", config.user},
                      {"hostname", config.hostname},
+                     {"domainname", config.domainname},
                      {"network", config.network},
+                     {"networkOptions", networkToJson(config.networkOptions)},
+                     {"namespaces", namespacesToJson(config.namespaces)},
+                     {"health", healthToJson(config.health)},
+                     {"devices", devicesToJson(config.devices)},
+                     {"sysctls", config.sysctls},
+                     {"cgroups", config.cgroups},
+                     {"cgroupParent", config.cgroupParent},
+                     {"annotations", config.annotations},
                      {"mounts", mountsToJson(config.mounts)},
                      {"limits", limitsToJson(config.limits)},
                      {"ulimits", ulimitsToJson(config.ulimits)},
@@ -212,7 +377,15 @@ std::string toJson(const ContainerState& state) {
                      {"oomKilled", state.oomKilled},
                      {"error", state.error},
                      {"startedAt", state.startedAt},
-                     {"finishedAt", state.finishedAt}};
+                     {"finishedAt", state.finishedAt},
+                     {"address", state.address},
+                     {"gateway", state.gateway},
+                     {"macAddress", state.macAddress},
+                     {"prefixLength", state.prefixLength},
+                     {"ports", portsToJson(state.ports)},
+                     {"healthStatus", state.healthStatus},
+                     {"failingStreak", state.failingStreak},
+                     {"healthLog", healthLogToJson(state.healthLog)}};
   return dumpJson(json);
 }
 
@@ -238,6 +411,14 @@ ContainerState parseContainerState(std::string_view text, std::string_view origi
   state.error = json.value("error", "");
   state.startedAt = json.value("startedAt", "");
   state.finishedAt = json.value("finishedAt", "");
+  state.address = json.value("address", "");
+  state.gateway = json.value("gateway", "");
+  state.macAddress = json.value("macAddress", "");
+  state.prefixLength = json.value("prefixLength", 0);
+  state.ports = portsFromJson(json.value("ports", Json::array()));
+  state.healthStatus = json.value("healthStatus", "");
+  state.failingStreak = json.value("failingStreak", 0);
+  state.healthLog = healthLogFromJson(json.value("healthLog", Json::array()));
   return state;
 } catch (const Json::exception& error) {
   throw Error::make(Kind::corrupt, "{}: {}", origin, error.what());

@@ -39,11 +39,46 @@ struct MountRecord {
   std::string tmpfsOptions;  // size=,mode=
 };
 
+// A published port, one host port each. `hostIp` empty: every address; hostPort 0: any free one.
+struct PortRecord {
+  std::string hostIp;
+  std::uint16_t hostPort = 0, containerPort = 0;
+  std::string protocol = "tcp";
+};
+
+// What the network of a container was asked to be, beside its mode (ContainerConfig::network).
+struct NetworkRecord {
+  std::vector<PortRecord> ports;
+  bool publishAll = false;  // every exposed port
+  std::vector<std::string> dns, dnsSearch, dnsOptions, aliases;
+  std::string address, macAddress;  // --ip, --mac-address
+  bool noHosts = false, noHostname = false;
+};
+
+// --pid, --ipc, --uts, --userns, --cgroupns as given; empty: the default.
+struct NamespaceRecord {
+  std::string pid, ipc, uts, user, cgroup;
+  std::vector<std::string> uidMap, gidMap;  // INSIDE:OUTSIDE:COUNT
+};
+
+// --health-*; absent: the image's. Durations in nanoseconds, as the image's HEALTHCHECK has them.
+struct HealthRecord {
+  bool isDisabled = false;
+  std::vector<std::string> test;  // as HEALTHCHECK's: "CMD", ... or "CMD-SHELL", ...
+  std::optional<long long> interval, timeout, startPeriod, startInterval;
+  std::optional<int> retries;
+  std::string onFailure;  // none, kill, restart, stop
+};
+
+struct DeviceRecord {
+  std::string source, destination, access;  // access: of "rwm"
+};
+
 // Limits asked for; absent: none. The names are those of `inspect`.
 struct LimitRecord {
-  std::optional<long long> memory, memorySwap, cpuShares, cpuQuota, cpuPeriod, nanoCpus, pids,
-      shmSize;
-  std::string cpusetCpus;
+  std::optional<long long> memory, memorySwap, memoryReservation, cpuShares, cpuQuota, cpuPeriod,
+      nanoCpus, pids, shmSize, blkioWeight, oomScoreAdj;
+  std::string cpusetCpus, cpusetMems;
 };
 
 // --ulimit; the numbers as setrlimit(2) takes them, -1: unlimited.
@@ -63,8 +98,15 @@ struct ContainerConfig {
   std::vector<std::string> argv;                 // entrypoint + command
   std::vector<std::string> entrypoint, command;  // its two parts
   std::vector<std::string> env;
-  std::string cwd, user, hostname;
-  std::string network;  // none, host
+  std::string cwd, user, hostname, domainname;
+  std::string network;  // none, host, bridge, private, container:ID, ns:PATH
+  NetworkRecord networkOptions;
+  NamespaceRecord namespaces;
+  HealthRecord health;
+  std::vector<DeviceRecord> devices;
+  std::vector<std::pair<std::string, std::string>> sysctls;
+  std::string cgroups, cgroupParent;  // --cgroups: auto, disabled, required
+  std::map<std::string, std::string> annotations;
   std::vector<MountRecord> mounts;
   std::vector<std::string> capAdd, capDrop, securityOpt, groupAdd;
   std::vector<std::pair<std::string, std::string>> extraHosts;
@@ -89,6 +131,20 @@ struct ContainerState {
   int exitCode = 0;
   bool oomKilled = false;
   std::string error, startedAt, finishedAt;
+
+  // While it runs, on a bridge.
+  std::string address, gateway, macAddress;
+  int prefixLength = 0;
+  std::vector<PortRecord> ports;  // as they are bound
+
+  struct HealthResult {
+    std::string start, end;  // RFC 3339
+    int exitCode = 0;
+    std::string output;
+  };
+  std::string healthStatus;  // starting, healthy, unhealthy; empty: no health check
+  int failingStreak = 0;
+  std::vector<HealthResult> healthLog;  // the last five
 
   [[nodiscard]] bool isAlive() const {
     return status == Status::running || status == Status::paused;
