@@ -48,7 +48,9 @@ enum class When { automatic, always, never };
 
 // Options that every command takes, before or after its name (cli.md section 1).
 struct Globals {
-  std::string root;  // empty: the default place
+  std::string root;     // empty: the default place
+  std::string runRoot;  // empty: the default place
+  std::string isolation = "auto";
   When color = When::automatic;
   bool jsonErrors = false;
 };
@@ -61,8 +63,14 @@ class Context {
   Globals globals;
   std::string command;  // as shown in "See 'img COMMAND --help'"; empty before it is known
 
-  // The store of --root, $IMG_ROOT or the default place; opened (and created) at the first call.
+  // The store of --root, $IMG_ROOT or the default place; opened (and created) at the first call,
+  // which enters the namespace of a caller who is not root (rootless.h). Paths may be opened before
+  // it; what is to be mounted must be opened after it.
   const store::Layout& store();
+  // Where it lies, and where what does not outlive a boot does (--runroot, $IMG_RUNROOT or the
+  // default place); absolute.
+  std::string storeRoot();
+  std::string runRoot();
 
   // A result to stdout, whole. A reader that has gone away ends the command quietly (OutputClosed).
   void print(std::string_view text);
@@ -86,6 +94,7 @@ class Context {
  private:
   int out_, err_;
   int status_ = 0;
+  std::string storeRoot_, runRoot_;
   std::optional<store::Layout> store_;
   std::vector<std::string> warned_;
 };

@@ -1,12 +1,15 @@
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 
 #include "base/environment.h"
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/report.h"
+#include "cli/rootless.h"
 
 namespace img::cli {
 namespace {
@@ -22,6 +25,21 @@ std::string defaultRoot() {
         "name a directory with --root or IMG_ROOT");
   }
   return home + "/.local/share/img";
+}
+
+// cli.md section 1, `--runroot`. A folder of another user's session, which `su` leaves in the
+// environment, is not taken.
+std::string defaultRunRoot(const std::string& storeRoot) {
+  if (geteuid() == 0) return "/run/img";
+  const std::string session = variableOrEmpty("XDG_RUNTIME_DIR");
+  struct stat info {};
+  const bool isOurs = session.starts_with('/') && ::stat(session.c_str(), &info) == 0 &&
+                      info.st_uid == geteuid() && (info.st_mode & 022) == 0;
+  return isOurs ? session + "/img" : storeRoot + "/run";
+}
+
+std::string absolute(const std::string& path) {
+  return path.starts_with('/') ? path : (std::filesystem::current_path() / path).string();
 }
 
 // False: the reader has gone away.
@@ -47,9 +65,24 @@ bool isSwitchedOn(const std::string& value) {
 
 }  // namespace
 
+// Both are remembered: who we are changes when the namespace is entered.
+std::string Context::storeRoot() {
+  if (storeRoot_.empty())
+    storeRoot_ = absolute(globals.root.empty() ? defaultRoot() : globals.root);
+  return storeRoot_;
+}
+
+std::string Context::runRoot() {
+  if (runRoot_.empty()) {
+    runRoot_ = absolute(globals.runRoot.empty() ? defaultRunRoot(storeRoot()) : globals.runRoot);
+  }
+  return runRoot_;
+}
+
 const store::Layout& Context::store() {
   if (!store_) {
-    store_ = store::Layout::open(globals.root.empty() ? defaultRoot() : globals.root);
+    enterIsolation(*this, parseIsolation("--isolation", globals.isolation));
+    store_ = store::Layout::open(storeRoot());
     store_->recover();  // what killed commands left (reliability.md 9); two folders read when there
                         // is nothing
   }

@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/fs.h"
 #include "base/sys.h"
+#include "cli/rootless.h"
 
 namespace img::cli {
 namespace {
@@ -33,6 +34,7 @@ void becomeDaemon() {
 [[noreturn]] void runDaemon(const std::function<void(const Ready&)>& work, Fd report) {
   try {
     becomeDaemon();
+    const auto stay = stayInNamespace();
     work([&](const std::string& answer) {
       writeAll(report.get(), "=" + answer, "report");
       report.reset();

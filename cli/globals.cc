@@ -56,10 +56,16 @@ void setRoot(Context& context, const std::string& value) {
   context.globals.root = value;
 }
 
+void setRunRoot(Context& context, const std::string& value) {
+  if (value.empty()) refuse("--runroot", value, "a directory");
+  context.globals.runRoot = value;
+}
+
 }  // namespace
 
-const std::array<GlobalOption, 5> kGlobalOptions{{
+const std::array<GlobalOption, 6> kGlobalOptions{{
     {"--root", "DIR", "Store directory", setRoot},
+    {"--runroot", "DIR", "Directory for what does not outlive a boot", setRunRoot},
     {"--log-level", "LEVEL", "trace, debug, info, warn, error or fatal (warn)", setLogLevel},
     {"--verbose", "", "Same as --log-level info", setVerbose},
     {"--color", "WHEN", "auto, always or never (auto)", setColor},
@@ -68,6 +74,7 @@ const std::array<GlobalOption, 5> kGlobalOptions{{
 
 void applyEnvironment(Context& context) {
   context.globals.root = variableOrEmpty("IMG_ROOT");
+  context.globals.runRoot = variableOrEmpty("IMG_RUNROOT");
   if (const std::string level = variableOrEmpty("IMG_LOG_LEVEL"); !level.empty()) {
     setLogLevel(context, level);
   }

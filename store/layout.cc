@@ -29,9 +29,9 @@ constexpr std::array kFolders = {"blobs/sha256", "layers",  "ingest", "cache/ste
                                  "containers",   "volumes", "trash",  "locks"};
 // What may lie in a folder that becomes a store: a layout of another tool, or our own unfinished
 // creation.
-constexpr std::array kKnownNames = {"oci-layout", "index.json", "blobs",   "layers",    "ingest",
-                                    "cache",      "containers", "volumes", "trash",     "locks",
-                                    "leases",     "builds",     "version", "lost+found"};
+constexpr std::array kKnownNames = {"oci-layout", "index.json", "blobs",   "layers", "ingest",
+                                    "cache",      "containers", "volumes", "trash",  "locks",
+                                    "leases",     "builds",     "version", "run",    "lost+found"};
 
 bool isKnownName(const std::string& name) {
   if (name.find(".tmp-") != std::string::npos) return true;

@@ -1,0 +1,110 @@
+#include "cli/rootless.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "cli/command.h"
+
+namespace img::cli {
+namespace {
+
+// What the process has entered is a fact about the process, as its working folder is.
+struct Entered {
+  std::string registry;  // the folder; empty: nothing, or a namespace nobody else joins
+  std::optional<runtime::Registration> registration;
+};
+Entered& entered() {
+  static Entered state;
+  return state;
+}
+
+constexpr std::string_view kTold = "told";
+
+// The same reason is told once per boot, not by every command.
+void tellOneId(Context& context, const std::string& folder, const std::string& why) {
+  const auto dir = sys::tryOpenat(AT_FDCWD, folder, O_RDONLY | O_DIRECTORY);
+  if (!dir || fs::tryReadFile(dir->get(), std::string{kTold}) == why) return;
+  context.warn(
+      Error{Kind::denied, "only one user id is there for containers"}.code("idmap").why(why).hint(
+          "other owners are recorded, so images come out the same, but commands that "
+          "change users or owners (apt, su, USER) fail"));
+  fs::replaceFile(dir->get(), std::string{kTold}, why, 0600, fs::Sync::none);
+}
+
+void checkRanges(Isolation wanted, std::string_view why) {
+  if (wanted != Isolation::userns || runtime::contiguousIds(runtime::currentUidMap()) > 1) return;
+  throw Error{Kind::denied, "--isolation userns: there are no subordinate ids"}.code("idmap").why(
+      std::string{why});
+}
+
+void joinOrMake(Context& context, Isolation wanted) {
+  const runtime::NamespaceRegistry registry{context.runRoot() + "/userns"};
+  const FileLock lock = registry.lock();
+  if (const auto space = registry.findLive(::geteuid())) {
+    runtime::joinUserNamespace(space->get());
+    checkRanges(wanted, "another command of this user has begun without them");
+  } else {
+    const std::string why = runtime::makeUserNamespace(runtime::planIds(true));
+    checkRanges(wanted, why);
+    if (!why.empty()) tellOneId(context, registry.folder(), why);
+  }
+  entered().registry = registry.folder();
+  entered().registration.emplace(registry.folder());
+}
+
+}  // namespace
+
+Isolation parseIsolation(std::string_view option, std::string_view value) {
+  static constexpr std::array<std::pair<std::string_view, Isolation>, 9> kNames{
+      {{"auto", Isolation::automatic},
+       {"root", Isolation::root},
+       {"userns", Isolation::userns},
+       {"userns1", Isolation::userns1},
+       // docker's and buildah's
+       {"default", Isolation::automatic},
+       {"process", Isolation::automatic},
+       {"hyperv", Isolation::automatic},
+       {"oci", Isolation::automatic},
+       {"rootless", Isolation::automatic}}};
+  const std::string lower = text::lower(value);
+  const auto* const found = std::find_if(kNames.begin(), kNames.end(),
+                                         [&](const auto& name) { return name.first == lower; });
+  if (found != kNames.end()) return found->second;
+  throw Error::make(Kind::usage, "invalid value {} for {}: expected auto, root, userns or userns1",
+                    text::quote(value), option);
+}
+
+std::string isolationName() {
+  if (runtime::isInitialUserNamespace()) return "root";
+  const bool hasMore = runtime::contiguousIds(runtime::currentUidMap()) > 1 &&
+                       runtime::contiguousIds(runtime::currentGidMap()) > 1;
+  return hasMore ? "userns" : "userns1";
+}
+
+void enterIsolation(Context& context, Isolation wanted) {
+  const bool hasRights = runtime::canAdminister();
+  if (wanted == Isolation::root && !hasRights) {
+    throw Error{Kind::denied, "--isolation root: this process may not administer the machine"}.why(
+        "CAP_SYS_ADMIN is missing");
+  }
+  if (hasRights && wanted != Isolation::userns && wanted != Isolation::userns1) return;
+  if (wanted == Isolation::userns1) {
+    std::ignore = runtime::makeUserNamespace(runtime::planIds(false));
+  } else {
+    joinOrMake(context, wanted);
+  }
+  log::info("isolation: {}", isolationName());
+}
+
+std::optional<runtime::Registration> stayInNamespace() {
+  if (entered().registry.empty()) return std::nullopt;
+  return runtime::Registration{entered().registry};
+}
+
+}  // namespace img::cli
