@@ -75,6 +75,11 @@ void addOptions(InputList& list, const StepOptions& options) {
   list.add("security", "shm-size", std::to_string(options.shmSize));
   if (options.noNewPrivs) list.add("security", "no-new-privileges", "true");
   if (options.isSeccompUnconfined) list.add("security", "seccomp", "unconfined");
+  if (!options.seccompProfile.empty()) list.add("security", "seccomp", options.seccompProfile);
+  if (options.only64Bit) list.add("security", "abi32", "off");
+  if (!options.appArmor.empty()) list.add("security", "apparmor", options.appArmor);
+  if (options.capabilities != runtime::kDefaultCapabilities)
+    list.add("security", "capabilities", fmt::format("{:x}", options.capabilities));
 }
 
 }  // namespace

@@ -92,6 +92,10 @@ void addStepOptions(Hasher& hasher, const StepOptions& options) {
     addList(hasher, *list);
   hasher.field(std::uint64_t{options.noNewPrivs});
   hasher.field(std::uint64_t{options.isSeccompUnconfined});
+  hasher.field(options.seccompProfile);
+  hasher.field(std::uint64_t{options.only64Bit});
+  hasher.field(options.appArmor);
+  hasher.field(options.capabilities);
 }
 
 }  // namespace

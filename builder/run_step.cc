@@ -22,6 +22,7 @@
 #include "builder/trace.h"
 #include "runtime/launch.h"
 #include "runtime/monitor.h"
+#include "runtime/seccomp_profile.h"
 #include "runtime/security.h"
 #include "runtime/terminal.h"
 #include "store/rootfs.h"
@@ -190,11 +191,19 @@ class RunExecution {
 
   void addRights(runtime::Spec& spec) const {
     spec.capabilities =
-        runtime::capabilitySet(runtime::kDefaultCapabilities, options_.capAdd, options_.capDrop);
+        runtime::capabilitySet(options_.capabilities, options_.capAdd, options_.capDrop);
     spec.addedCapabilities = runtime::capabilitySet(0, options_.capAdd, {});
     spec.privileged = settings_.isInsecure;
     spec.noNewPrivs = options_.noNewPrivs;
-    if (options_.isSeccompUnconfined) spec.seccomp = runtime::Seccomp::unconfined;
+    if (options_.isSeccompUnconfined) {
+      spec.seccomp = runtime::Seccomp::unconfined;
+    } else if (!options_.seccompProfile.empty()) {
+      spec.seccomp = runtime::Seccomp::profile;
+      spec.seccompFilter =
+          runtime::compileSeccompProfile(options_.seccompProfile, spec.capabilities);
+    }
+    spec.only64Bit = options_.only64Bit;
+    if (!spec.privileged) spec.appArmor = options_.appArmor;
     spec.maskedPaths = options_.maskedPaths;
     spec.unmaskedPaths = options_.unmaskedPaths;
   }

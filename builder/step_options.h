@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/security.h"
 #include "runtime/spec.h"
 
 namespace img::builder {
@@ -42,8 +43,12 @@ struct StepOptions {
   std::vector<runtime::ResourceLimit> resourceLimits;
   std::string cgroupParent;
 
-  std::vector<std::string> capAdd, capDrop;  // names, checked
+  std::vector<std::string> capAdd, capDrop;                    // names, checked
+  std::uint64_t capabilities = runtime::kDefaultCapabilities;  // before capAdd and capDrop
   bool noNewPrivs = false, isSeccompUnconfined = false;
+  std::string seccompProfile;  // docker's JSON; empty: the standard filter
+  bool only64Bit = false;
+  std::string appArmor;
   std::vector<std::string> maskedPaths, unmaskedPaths;
   std::vector<std::string> devices;  // SRC[:DST[:rwm]], or the name of a CDI device
 

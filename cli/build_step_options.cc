@@ -13,6 +13,7 @@
 #include "cli/container_spec.h"
 #include "cli/mount_options.h"
 #include "cli/run_options.h"
+#include "cli/security_options.h"
 #include "cli/values.h"
 #include "runtime/security.h"
 
@@ -40,11 +41,6 @@ std::string readSecretVariable(const std::string& id, const std::string& name) {
   if (auto value = findVariable(name)) return std::move(*value);
   throw Error::make(Kind::notFound, "--secret id={}: the variable {} is not set", text::escape(id),
                     text::quote(name));
-}
-
-bool isOn(const std::string& option, std::string_view name) {
-  return option == name || option == std::string{name} + ":true" ||
-         option == std::string{name} + "=true";
 }
 
 void checkAddress(const std::string& text) {
@@ -186,7 +182,7 @@ void StepOptionTable::addTo(Options& options) {
   options.group("RUN steps")
       .list("--cap-add", capAdd, "CAP", "Add a capability")
       .list("--cap-drop", capDrop, "CAP", "Drop a capability")
-      .list("--security-opt", securityOpt, "OPTION", "no-new-privileges, seccomp=unconfined")
+      .list("--security-opt", securityOpt, "OPTION", "seccomp=FILE, no-new-privileges, ...")
       .list("--device", devices, "SRC[:DST[:rwm]]", "A device of the host, or a CDI name")
       .list("-v,--volume", volumes, "SOURCE:PATH[:ro|O]", "Mount a folder of the host")
       .list("--dns", dns, "IP", "Name server")
@@ -238,12 +234,18 @@ void StepOptionTable::applyRights(builder::StepOptions& step) const {
   std::ignore = runtime::capabilitySet(0, capAdd, capDrop);  // throws for unknown names
   step.capAdd = capAdd;
   step.capDrop = capDrop;
-  checkSecurityOptions(securityOpt);
-  for (const std::string& option : securityOpt) {
-    step.noNewPrivs = step.noNewPrivs || isOn(option, "no-new-privileges");
-    step.isSeccompUnconfined = step.isSeccompUnconfined || option == "seccomp=unconfined" ||
-                               option == "seccomp:unconfined";
-  }
+  const std::uint64_t base = parseSecurityOptions(securityOpt).confinement->capabilities;
+  const SecurityOptions security = parseSecurityOptions(
+      recordedSecurityOptions(securityOpt, runtime::capabilitySet(base, capAdd, capDrop)));
+  step.capabilities = base;
+  // Not by confinement=strict: USER app and RUN sudo are common (security.md P2).
+  step.noNewPrivs = security.noNewPrivs.value_or(false);
+  step.isSeccompUnconfined = security.isSeccompOff;
+  step.seccompProfile = security.seccompProfile;
+  step.only64Bit = security.only64Bit;
+  step.maskedPaths = security.maskedPaths;
+  step.unmaskedPaths = security.unmaskedPaths;
+  if (security.appArmor != "unconfined") step.appArmor = security.appArmor;
   step.devices = devices;
 }
 

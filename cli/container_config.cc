@@ -14,6 +14,8 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/config_step.h"
+#include "cli/container_spec.h"
+#include "cli/security_options.h"
 #include "cli/values.h"
 #include "runtime/resource_limits.h"
 
@@ -154,27 +156,6 @@ std::vector<std::string> parseEnvFile(std::string_view text, std::string_view or
   return assignments;
 }
 
-void checkSecurityOptions(const std::vector<std::string>& options) {
-  for (const std::string& option : options) {
-    const std::string key = option.substr(0, option.find_first_of("=:"));
-    const bool isKnown = option == "no-new-privileges" || option == "no-new-privileges:true" ||
-                         option == "no-new-privileges=true" ||
-                         option == "no-new-privileges:false" ||
-                         option == "no-new-privileges=false" || option == "seccomp=unconfined" ||
-                         option == "seccomp:unconfined" || option == "confinement=docker" ||
-                         key == "apparmor" || key == "label";
-    if (isKnown) continue;
-    const bool comesLater = key == "seccomp" || key == "mask" || key == "unmask" ||
-                            key == "systempaths" || key == "confinement";
-    if (comesLater) {
-      throw Error::make(Kind::unsupported, "--security-opt {} is not part of this version",
-                        text::quote(option))
-          .exitCode(125);
-    }
-    throw Error::make(Kind::usage, "--security-opt: unknown option {}", text::quote(option));
-  }
-}
-
 store::UlimitRecord parseUlimit(std::string_view spec) {
   const auto [name, values] = splitAssignment(spec);
   if (!runtime::resourceByName(name)) {
@@ -243,7 +224,6 @@ void addOptionRecords(const RunRequest& request, store::ContainerConfig& config)
 store::ContainerConfig configFor(const RunRequest& request, const store::Image& image) {
   const std::vector<std::string> words{request.words.begin() + 1, request.words.end()};
   const CommandWords command = commandOf(image.config, request.entrypoint, words);
-  checkSecurityOptions(request.securityOpt);
   store::ContainerConfig config;
   config.name = request.name;
   config.imageName = request.words.front();
@@ -265,7 +245,8 @@ store::ContainerConfig configFor(const RunRequest& request, const store::Image& 
   addOptionRecords(request, config);
   config.capAdd = request.capAdd;
   config.capDrop = request.capDrop;
-  config.securityOpt = request.securityOpt;
+  config.privileged = request.privileged;
+  config.securityOpt = recordedSecurityOptions(request.securityOpt, capabilitiesOf(config));
   config.groupAdd = request.groupAdd;
   for (const std::string& spec : request.addHost) config.extraHosts.push_back(parseExtraHost(spec));
   config.limits = request.limits;
@@ -277,7 +258,6 @@ store::ContainerConfig configFor(const RunRequest& request, const store::Image& 
   config.tty = request.tty;
   config.openStdin = request.interactive;
   config.autoRemove = request.remove;
-  config.privileged = request.privileged;
   config.readOnlyRoot = request.readOnly;
   config.init = request.init;
   config.stopSignal = request.stopSignal.empty() ? image.config.stopSignal : request.stopSignal;

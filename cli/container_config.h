@@ -30,8 +30,6 @@ std::vector<std::string> mergeEnv(std::vector<std::string> base,
                                   const std::vector<std::string>& more);
 // "K=V" or "K" per line, '#' comments, no quotes, no expansion. `origin` names the file.
 std::vector<std::string> parseEnvFile(std::string_view text, std::string_view origin);
-// Values of --security-opt. Throws Kind::usage or Kind::unsupported.
-void checkSecurityOptions(const std::vector<std::string>& options);
 // "nofile=1024:2048"; one number is both, -1 or "unlimited" is no limit.
 store::UlimitRecord parseUlimit(std::string_view spec);
 // "HOST:IP" or "HOST=IP"; IP may hold colons or stand in brackets.

@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "cli/security_options.h"
 #include "runtime/command.h"
 #include "runtime/resource_limits.h"
 #include "runtime/security.h"
@@ -37,12 +38,6 @@ std::string hostHostname() {
   return name;
 }
 
-bool isOn(const std::string& option, std::string_view name) {
-  if (!option.starts_with(name)) return false;
-  const std::string rest = option.substr(name.size());
-  return rest.empty() || rest == ":true" || rest == "=true";
-}
-
 Fd openBindSource(const std::string& path) {
   try {
     return sys::openat(AT_FDCWD, path, O_PATH);
@@ -51,24 +46,6 @@ Fd openBindSource(const std::string& path) {
     throw Error::make(Kind::notFound, "the mount source {} does not exist", text::quote(path))
         .hint(fmt::format("create it first, or give a volume name instead of a path"));
   }
-}
-
-runtime::Mount toMount(const store::Layout& layout, const store::MountRecord& record) {
-  runtime::Mount mount;
-  mount.target = record.destination;
-  mount.readOnly = record.readOnly;
-  if (record.noExec) mount.attributes |= MOUNT_ATTR_NOEXEC;
-  if (record.noSuid) mount.attributes |= MOUNT_ATTR_NOSUID;
-  if (record.noDev) mount.attributes |= MOUNT_ATTR_NODEV;
-  if (record.type == "tmpfs") {
-    mount.type = runtime::Mount::Type::tmpfs;
-    mount.tmpfsOptions = record.tmpfsOptions;
-  } else if (record.type == "volume") {
-    mount.source = store::Volumes{layout}.openData(record.name);
-  } else {
-    mount.source = openBindSource(record.source);
-  }
-  return mount;
 }
 
 void addFiles(const store::ContainerConfig& config, runtime::Spec& spec) {
@@ -98,6 +75,30 @@ std::string ownInitPath(const store::ContainerConfig& config) {
   return "containers/" + config.id + "/init";
 }
 
+const Confinement& confinementOf(const store::ContainerConfig& config) {
+  return *parseSecurityOptions(config.securityOpt).confinement;
+}
+
+}  // namespace
+
+runtime::Mount mountOf(const store::Layout& layout, const store::MountRecord& record) {
+  runtime::Mount mount;
+  mount.target = record.destination;
+  mount.readOnly = record.readOnly;
+  if (record.noExec) mount.attributes |= MOUNT_ATTR_NOEXEC;
+  if (record.noSuid) mount.attributes |= MOUNT_ATTR_NOSUID;
+  if (record.noDev) mount.attributes |= MOUNT_ATTR_NODEV;
+  if (record.type == "tmpfs") {
+    mount.type = runtime::Mount::Type::tmpfs;
+    mount.tmpfsOptions = record.tmpfsOptions;
+  } else if (record.type == "volume") {
+    mount.source = store::Volumes{layout}.openData(record.name);
+  } else {
+    mount.source = openBindSource(record.source);
+  }
+  return mount;
+}
+
 Fd openInit(const store::Layout& layout, const store::ContainerConfig& config, bool mayShare) {
   if (mayShare) {
     auto shared = sys::tryOpenat(layout.fd(), sharedInitPath(config), O_RDONLY | O_DIRECTORY);
@@ -106,8 +107,6 @@ Fd openInit(const store::Layout& layout, const store::ContainerConfig& config, b
   sys::tryMkdirat(layout.fd(), ownInitPath(config), 0755);
   return sys::openDirectory(layout.fd(), ownInitPath(config));
 }
-
-}  // namespace
 
 runtime::Limits limitsOf(const store::LimitRecord& record) {
   runtime::Limits limits;
@@ -189,23 +188,18 @@ std::vector<std::string> environmentOf(const store::ContainerConfig& config, boo
   return env;
 }
 
+std::uint64_t capabilitiesOf(const store::ContainerConfig& config) {
+  const std::uint64_t base =
+      config.privileged ? runtime::parseCapability("ALL") : confinementOf(config).capabilities;
+  return runtime::capabilitySet(base, config.capAdd, config.capDrop);
+}
+
 void applyRights(const store::ContainerConfig& config, runtime::Spec& spec) {
-  std::uint64_t base = runtime::kDefaultCapabilities;
-  for (const std::string& option : config.securityOpt) {
-    if (option == "confinement=docker") base = runtime::kDockerCapabilities;
-    if (isOn(option, "no-new-privileges")) spec.noNewPrivs = true;
-    if (option == "seccomp=unconfined" || option == "seccomp:unconfined") {
-      spec.seccomp = runtime::Seccomp::unconfined;
-    }
-  }
   spec.resourceLimits = resourceLimitsOf(config.ulimits);
   spec.privileged = config.privileged;
-  if (config.privileged) {
-    base = runtime::parseCapability("ALL");
-    spec.seccomp = runtime::Seccomp::unconfined;
-  }
-  spec.capabilities = runtime::capabilitySet(base, config.capAdd, config.capDrop);
+  spec.capabilities = capabilitiesOf(config);
   spec.addedCapabilities = runtime::capabilitySet(0, config.capAdd, {});
+  parseSecurityOptions(config.securityOpt).applyTo(spec);
 }
 
 void ensureLayers(const store::Layout& layout, const store::ContainerConfig& config) {
@@ -245,8 +239,9 @@ PreparedContainer prepareContainer(const store::Layout& layout,
   spec.cgroupName = config.id;
   if (config.limits.shmSize) spec.shmSize = static_cast<std::uint64_t>(*config.limits.shmSize);
   applyRights(config, spec);
+  if (!config.limits.pids) spec.limits.pids = confinementOf(config).pids;
   for (const store::MountRecord& record : config.mounts)
-    spec.mounts.push_back(toMount(layout, record));
+    spec.mounts.push_back(mountOf(layout, record));
   addFiles(config, spec);
 
   store::RootfsSpec rootfs;

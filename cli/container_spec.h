@@ -29,9 +29,15 @@ PreparedContainer prepareContainer(const store::Layout& layout,
 // containers of one image share one in cache/init/, so that they neither make nor remove its files.
 std::string initPath(const store::Layout& layout,
                      const store::ContainerConfig& config);  // below layout.fd()
+Fd openInit(const store::Layout& layout, const store::ContainerConfig& config, bool mayShare);
 // Keeps the init layer of a container that goes, for the next ones of its image.
 void shareInit(const store::Layout& layout, const store::ContainerConfig& config);
 
+// The bounding set of the container: of its confinement, --cap-add and --cap-drop. Throws
+// Kind::usage for unknown names.
+std::uint64_t capabilitiesOf(const store::ContainerConfig& config);
+// The source of a mount, opened. Throws Kind::notFound for a bind source that is not there.
+runtime::Mount mountOf(const store::Layout& layout, const store::MountRecord& record);
 // The capabilities, filters and limits alone: for exec too. Throws Kind::usage for unknown names.
 void applyRights(const store::ContainerConfig& config, runtime::Spec& spec);
 // PATH and HOSTNAME where missing, TERM with a terminal.

@@ -4,7 +4,7 @@
 set(IMG_GENERATED ${CMAKE_BINARY_DIR}/generated)
 file(MAKE_DIRECTORY ${IMG_GENERATED})
 
-# Runs on the building machine only; libseccomp is linked nowhere else.
+# Runs on the building machine only.
 add_executable(img_seccomp_gen ${CMAKE_SOURCE_DIR}/runtime/gen/seccomp_gen.cc)
 target_link_libraries(img_seccomp_gen PRIVATE seccomp)
 add_custom_command(OUTPUT ${IMG_GENERATED}/seccomp_default.inc

@@ -10,6 +10,7 @@
 
 #include "base/sys.h"
 #include "base/text.h"
+#include "runtime/apparmor.h"
 #include "runtime/architecture.h"
 #include "runtime/init.h"
 #include "runtime/launched.h"
@@ -34,6 +35,7 @@ constexpr int kSetupFailed = 125;
     dieWithParent();
     if (!hasReader(side.errors.get())) ::_exit(kSetupFailed);
     sys::prctl(PR_SET_DUMPABLE, 0, "hide this process");
+    enterAppArmorOnExec(spec.appArmor);
     for (const Fd& procs : side.cgroups) writeAll(procs.get(), "0", "cgroup.procs");
     sys::setns(pidfd, kNamespaces, "the namespaces of the container");
     if (spec.tty) {

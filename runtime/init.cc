@@ -17,6 +17,7 @@
 
 #include "base/sys.h"
 #include "base/text.h"
+#include "runtime/apparmor.h"
 #include "runtime/command.h"
 #include "runtime/own_binary.h"
 #include "runtime/paths.h"
@@ -208,6 +209,7 @@ void runContainer(const Spec& spec, ChildSide side) {
     dieWithParent();
     if (!hasReader(side.errors.get())) ::_exit(kSetupFailed);
     sys::prctl(PR_SET_DUMPABLE, 0, "hide this process");
+    enterAppArmorOnExec(spec.appArmor);
     ::umask(022);
     for (const Fd& procs : side.cgroups) writeAll(procs.get(), "0", "cgroup.procs");
     if (side.unshareCgroup) sys::unshare(CLONE_NEWCGROUP);

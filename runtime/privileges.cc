@@ -150,6 +150,12 @@ void verify(const Sets& wanted, std::uint64_t ambient, const Identity& identity)
   if (!isRight) throw Error{Kind::internal, "the kernel did not set the privileges as asked"};
 }
 
+void loadFilter(const Spec& spec, std::uint64_t capabilities) {
+  std::vector<sock_filter> program =
+      spec.seccomp == Seccomp::profile ? spec.seccompFilter : seccompProgram(capabilities);
+  loadSeccomp(spec.only64Bit ? onlyNative(std::move(program)) : std::move(program));
+}
+
 }  // namespace
 
 void dieWithParent() {
@@ -182,7 +188,7 @@ std::uint64_t effectiveCapabilities(const Spec& spec) {
 }
 
 void becomeUser(const Spec& spec, const Identity& identity) {
-  const bool isConfined = spec.seccomp == Seccomp::standard && !spec.privileged;
+  const bool isConfined = spec.seccomp != Seccomp::unconfined && !spec.privileged;
   const bool isRoot = identity.uid == 0;
   Sets sets;
   sets.bounding = effectiveCapabilities(spec);
@@ -190,7 +196,7 @@ void becomeUser(const Spec& spec, const Identity& identity) {
   sets.permitted = isRoot ? sets.bounding : ambient;
   sets.inheritable = ambient;  // never more: CVE-2022-24769 and its kin
 
-  if (isConfined && !spec.noNewPrivs) loadSeccomp(sets.bounding);
+  if (isConfined && !spec.noNewPrivs) loadFilter(spec, sets.bounding);
   dropBounding(sets.bounding);
   sys::prctl(PR_SET_KEEPCAPS, 1, "keep capabilities over the change of user");
   switchIds(identity);
@@ -200,7 +206,7 @@ void becomeUser(const Spec& spec, const Identity& identity) {
   verify(sets, ambient, identity);
   if (spec.noNewPrivs) {
     sys::check([] { return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); }, "set no_new_privs");
-    if (isConfined) loadSeccomp(sets.bounding);
+    if (isConfined) loadFilter(spec, sets.bounding);
   }
   // commit_creds() in the kernel clears both when ids change.
   sys::prctl(PR_SET_DUMPABLE, 0, "hide this process");

@@ -1,6 +1,7 @@
 #include "runtime/rootfs.h"
 
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <linux/mount.h>
 #include <sys/mount.h>
 
@@ -61,14 +62,6 @@ void maskInRoot(int root, const std::string& path, int scratch, int devices) {
   if (target) cover(target->get(), scratch, devices);
 }
 
-void maskThermalThrottles(int sysfs, int scratch, int devices) {
-  for (int cpu = 0;; ++cpu) {
-    const std::string folder = "devices/system/cpu/cpu" + std::to_string(cpu);
-    if (!sys::tryOpenat(sysfs, folder, O_PATH | O_NOFOLLOW)) return;
-    maskPath(sysfs, (folder + "/thermal_throttle").c_str(), scratch, devices);
-  }
-}
-
 void makeReadOnly(int instance, const char* path) {
   const std::optional<Fd> target = sys::tryOpenat(instance, path, O_PATH | O_NOFOLLOW);
   if (!target) return;
@@ -77,11 +70,22 @@ void makeReadOnly(int instance, const char* path) {
   sys::moveMount(tree.get(), target->get(), "");
 }
 
-bool isLeftOpen(const Spec& spec, std::string_view top, std::string_view path) {
+// Unmasked by its path or by a pattern ("/proc/*"), or by ALL.
+bool isLeftOpen(const Spec& spec, const std::string& path) {
   return std::any_of(spec.unmaskedPaths.begin(), spec.unmaskedPaths.end(),
                      [&](const std::string& open) {
-                       return open == "ALL" || cleanPath(open) == fmt::format("/{}/{}", top, path);
+                       return open == "ALL" || cleanPath(open) == path ||
+                              ::fnmatch(open.c_str(), path.c_str(), FNM_PATHNAME) == 0;
                      });
+}
+
+void maskThermalThrottles(int sysfs, const Spec& spec, int scratch, int devices) {
+  for (int cpu = 0;; ++cpu) {
+    const std::string folder = "devices/system/cpu/cpu" + std::to_string(cpu);
+    if (!sys::tryOpenat(sysfs, folder, O_PATH | O_NOFOLLOW)) return;
+    const std::string path = folder + "/thermal_throttle";
+    if (!isLeftOpen(spec, "/sys/" + path)) maskPath(sysfs, path.c_str(), scratch, devices);
+  }
 }
 
 // Settings of namespaces that are the container's own; any other would change the host.
@@ -131,10 +135,12 @@ void mountProc(int root, const Spec& spec, int scratch, int devices) {
   applySysctls(proc.get(), spec);
   if (spec.privileged) return;
   for (const char* path : kReadOnlyProc) {
-    if (!isLeftOpen(spec, "proc", path)) makeReadOnly(proc.get(), path);
+    if (!isLeftOpen(spec, std::string{"/proc/"} + path)) makeReadOnly(proc.get(), path);
   }
   for (const char* path : kMaskedProc) {
-    if (!isLeftOpen(spec, "proc", path)) maskPath(proc.get(), path, scratch, devices);
+    if (!isLeftOpen(spec, std::string{"/proc/"} + path)) {
+      maskPath(proc.get(), path, scratch, devices);
+    }
   }
 }
 
@@ -144,9 +150,11 @@ void mountSys(int root, const Spec& spec, int scratch, int devices) {
   sys::moveMount(sysfs.get(), openRealFolder(root, "sys").get(), "");
   if (spec.privileged) return;
   for (const char* path : kMaskedSys) {
-    if (!isLeftOpen(spec, "sys", path)) maskPath(sysfs.get(), path, scratch, devices);
+    if (!isLeftOpen(spec, std::string{"/sys/"} + path)) {
+      maskPath(sysfs.get(), path, scratch, devices);
+    }
   }
-  maskThermalThrottles(sysfs.get(), scratch, devices);
+  maskThermalThrottles(sysfs.get(), spec, scratch, devices);
 }
 
 // Programs size themselves by memory.max and cpu.max. Only where version 2 is the machine's one
@@ -266,6 +274,27 @@ void restrictRoot(int root, const Spec& spec) {
 }
 
 }  // namespace
+
+std::vector<std::string> maskedPaths(const Spec& spec) {
+  std::vector<std::string> paths;
+  const auto add = [&](const std::string& path) {
+    if (!spec.privileged && !isLeftOpen(spec, path)) paths.push_back(path);
+  };
+  for (const char* path : kMaskedProc) add(std::string{"/proc/"} + path);
+  for (const char* path : kMaskedSys) add(std::string{"/sys/"} + path);
+  add("/sys/devices/system/cpu/cpu*/thermal_throttle");
+  paths.insert(paths.end(), spec.maskedPaths.begin(), spec.maskedPaths.end());
+  return paths;
+}
+
+std::vector<std::string> readOnlyPaths(const Spec& spec) {
+  std::vector<std::string> paths;
+  for (const char* name : kReadOnlyProc) {
+    const std::string path = std::string{"/proc/"} + name;
+    if (!spec.privileged && !isLeftOpen(spec, path)) paths.push_back(path);
+  }
+  return paths;
+}
 
 Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts,
                        bool showCgroups) {

@@ -3,6 +3,7 @@
 // 5).
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "base/fd.h"
@@ -16,6 +17,11 @@ namespace img::runtime {
 // private.
 Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts,
                        bool showCgroups = false);
+
+// The paths of /proc and /sys that assembleRootfs() covers and makes read-only, for `inspect`:
+// those of the kernel that runs here among them.
+std::vector<std::string> maskedPaths(const Spec& spec);
+std::vector<std::string> readOnlyPaths(const Spec& spec);
 
 // Makes `root` the root of this mount namespace and lets go of everything of the host (security.md
 // N3).

@@ -1,9 +1,12 @@
 #include "runtime/seccomp.h"
 
+#include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstddef>
 #include <iterator>
 
 #include "base/sys.h"
@@ -18,6 +21,12 @@ struct Marker {
 };
 
 #include "seccomp_default.inc"
+
+#if defined(__x86_64__)
+constexpr std::uint32_t kNativeArch = AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__)
+constexpr std::uint32_t kNativeArch = AUDIT_ARCH_AARCH64;
+#endif
 
 }  // namespace
 
@@ -34,8 +43,15 @@ std::vector<sock_filter> seccompProgram(std::uint64_t capabilities) {
   return program;
 }
 
-void loadSeccomp(std::uint64_t capabilities) {
-  std::vector<sock_filter> program = seccompProgram(capabilities);
+std::vector<sock_filter> onlyNative(std::vector<sock_filter> program) {
+  const sock_filter head[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+                              BPF_JUMP(BPF_JMP | BPF_K | BPF_JEQ, kNativeArch, 1, 0),
+                              BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS)};
+  program.insert(program.begin(), std::begin(head), std::end(head));
+  return program;
+}
+
+void loadSeccomp(std::vector<sock_filter> program) {
   const sock_fprog whole{static_cast<unsigned short>(program.size()), program.data()};
   // SPEC_ALLOW: without it the kernel puts the process into the slow speculation-safe mode
   // (security.md 3).

@@ -13,7 +13,11 @@ namespace img::runtime {
 // The filter for a process that holds `capabilities`: calls that need one it has are let through.
 std::vector<sock_filter> seccompProgram(std::uint64_t capabilities);
 
+// `program` with calls through other entry points than the native one refused (ENOSYS): on i386 a
+// filter cannot see the family in socketcall(2), so 32-bit programs escape the rules on sockets.
+std::vector<sock_filter> onlyNative(std::vector<sock_filter> program);
+
 // Puts it on the calling thread for good. Needs CAP_SYS_ADMIN or no_new_privs.
-void loadSeccomp(std::uint64_t capabilities);
+void loadSeccomp(std::vector<sock_filter> program);
 
 }  // namespace img::runtime

@@ -2,6 +2,7 @@
 // mounts its root file system. The runtime knows no image and no store.
 #pragma once
 
+#include <linux/filter.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -61,7 +62,7 @@ struct UserNamespace {
   [[nodiscard]] bool isOwn() const { return !uids.empty(); }
 };
 
-enum class Seccomp { standard, unconfined };
+enum class Seccomp { standard, unconfined, profile };
 
 struct Limits {
   std::optional<std::int64_t> memory, memorySwap, cpuShares, cpuQuota, cpuPeriod, pids;
@@ -95,7 +96,10 @@ struct Spec {
   // A time namespace with these offsets in seconds (time_namespaces(7)).
   std::optional<std::int64_t> monotonicOffset, boottimeOffset;
   Seccomp seccomp = Seccomp::standard;
-  std::uint64_t capabilities = 0;  // bounding set; kDefaultCapabilities of security.h
+  std::vector<sock_filter> seccompFilter;  // Seccomp::profile: compileSeccompProfile()
+  bool only64Bit = false;                  // no calls through the 32-bit entry points of the kernel
+  std::string appArmor;                    // the profile to run under; empty: none
+  std::uint64_t capabilities = 0;          // bounding set; kDefaultCapabilities of security.h
   // Of these, the ones a process that is not root gets as well (--cap-add).
   std::uint64_t addedCapabilities = 0;
   bool privileged = false;

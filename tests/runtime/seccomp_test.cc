@@ -265,7 +265,7 @@ TEST(SeccompFilter, IsObeyedByTheKernel) {
   const pid_t child = ::fork();
   if (child == 0) {
     ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    loadSeccomp(kDefaultCapabilities);
+    loadSeccomp(seccompProgram(kDefaultCapabilities));
     for (size_t i = 0; i < kCount; ++i) errors[i] = kProbes[i].call() < 0 ? errno : 0;
     errors[kCount] = static_cast<int>(through0x80(21));  // mount
     errors[kCount + 1] = through0x80(20) > 0 ? 1 : 0;    // getpid
