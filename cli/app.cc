@@ -28,12 +28,12 @@ constexpr std::array<GroupTitle, 5> kGroupTitles{{{Group::build, "Build"},
                                                   {Group::system, "System"}}};
 
 // Commands that users of docker and podman look for and that this version does not have.
-constexpr std::array<std::string_view, 36> kLaterCommands{
-    {"pull",        "push",   "login",    "logout", "cp",      "diff",       "export",  "port",
-     "prune",       "verify", "fsck",     "df",     "why",     "doctor",     "debug",   "pause",
-     "unpause",     "attach", "stats",    "update", "search",  "tree",       "exists",  "mount",
-     "unmount",     "umount", "manifest", "events", "network", "completion", "builder", "pod",
-     "healthcheck", "reset",  "unshare",  "compose"}};
+constexpr auto kLaterCommands = std::to_array<std::string_view>(
+    {"pull",       "push",    "login",   "logout",      "diff",     "export",  "port",
+     "prune",      "verify",  "fsck",    "df",          "why",      "doctor",  "debug",
+     "pause",      "unpause", "attach",  "stats",       "update",   "search",  "tree",
+     "exists",     "mount",   "unmount", "umount",      "manifest", "events",  "network",
+     "completion", "builder", "pod",     "healthcheck", "reset",    "unshare", "compose"});
 
 bool hasName(const Command& command, std::string_view name) {
   std::string_view rest = command.names;

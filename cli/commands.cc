@@ -11,6 +11,7 @@ void addAllCommands(CommandTable& table) {
   addLogsCommand(table);
   addTopCommand(table);
   addCommitCommand(table);
+  addCopyCommand(table);
   addLifecycleCommands(table);
   addBuildCommand(table);
   addDebugCommand(table);

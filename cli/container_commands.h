@@ -13,5 +13,6 @@ void addLifecycleCommands(
     CommandTable& table);                 // lifecycle.cc: stop, kill, rm, wait, rename, pause, ...
 void addTopCommand(CommandTable& table);  // top.cc
 void addCommitCommand(CommandTable& table);  // commit.cc
+void addCopyCommand(CommandTable& table);    // cp.cc
 
 }  // namespace img::cli

@@ -22,6 +22,7 @@
 #include "store/holes.h"
 #include "store/lower_view.h"
 #include "store/tar.h"
+#include "store/tree_merge.h"
 #include "store/whiteout.h"
 #include "store/xattrs.h"
 
@@ -37,6 +38,19 @@ struct Time {
   bool operator==(const Time&) const = default;
 };
 
+// Of what is neither a file nor a folder.
+void setType(TarEntry& entry, const struct stat& st) {
+  using Type = TarEntry::Type;
+  switch (st.st_mode & S_IFMT) {
+    case S_IFLNK: entry.type = Type::symlink; return;
+    case S_IFCHR: entry.type = Type::charDevice; break;
+    case S_IFBLK: entry.type = Type::blockDevice; break;
+    default: entry.type = Type::fifo; return;
+  }
+  entry.deviceMajor = major(st.st_rdev);
+  entry.deviceMinor = minor(st.st_rdev);
+}
+
 class Sealer {
  public:
   // `folder`: where in the archive the entries go.
@@ -45,6 +59,9 @@ class Sealer {
         options_(options),
         exclude_(options.exclude.begin(), options.exclude.end()),
         path_(std::move(folder)) {}
+
+  // A file, link or node that is open already; path_ says how to call it.
+  SealResult runObject(int handle);
 
   SealResult run(const std::vector<int>& uppers) try {
     const ChangeFolder root = ChangeFolder::root(uppers);
@@ -73,6 +90,7 @@ class Sealer {
   void sealFolder(const ChangeFolder& parent, const ChangeFolder::Item& item,
                   const LowerFolder& below, int depth);
   void sealFile(int dir, const std::string& name, const LowerFolder& below);
+  void emitFile(int file, const struct stat& st, TarEntry entry);
   void sealSpecial(int dir, const std::string& name, const struct stat& st,
                    const LowerFolder& below);
 
@@ -108,7 +126,7 @@ std::vector<Sealer::Item> Sealer::listItems(const ChangeFolder& folder) {
     std::string key = found.name;
     if (found.isWhiteout) {
       key.insert(0, kWhiteoutPrefix);
-    } else if (key.starts_with(kWhiteoutPrefix)) {
+    } else if (key.starts_with(kWhiteoutPrefix) && !options_.isLive) {
       // OCI image-spec layer.md, "Whiteouts": such a name would delete something when the layer is
       // unpacked.
       throw Error::make(Kind::unsupported,
@@ -148,7 +166,7 @@ void Sealer::walk(const ChangeFolder& folder, bool isMarked, const LowerFolder& 
 }
 
 void Sealer::sealEntry(const ChangeFolder& parent, const ChangeFolder::Item& item,
-                       const LowerFolder& below, int depth) {
+                       const LowerFolder& below, int depth) try {
   // Files and folders are opened at once and everything is asked of the descriptor: one path lookup
   // each.
   const std::string& name = item.name;
@@ -162,6 +180,11 @@ void Sealer::sealEntry(const ChangeFolder& parent, const ChangeFolder::Item& ite
     case S_IFSOCK: log::info("socket {} is left out of the layer", text::quote(path_)); return;
     default: return sealSpecial(dir, name, st, below);
   }
+} catch (const Error& error) {
+  const bool isGone = error.errnum() == ENOENT || error.errnum() == ENOTDIR ||
+                      error.errnum() == ELOOP || error.errnum() == ENXIO;
+  if (!options_.isLive || !isGone) throw;
+  log::info("{} changed while it was read and is left out", text::quote(path_));
 }
 
 void Sealer::sealFolder(const ChangeFolder& parent, const ChangeFolder::Item& item,
@@ -180,6 +203,7 @@ void Sealer::sealFolder(const ChangeFolder& parent, const ChangeFolder::Item& it
     isSame = entry.xattrs ==
              readXattrs(sys::openat(lower->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get());
   }
+  if (options_.isLive && isKernelFolder(folder.top())) return emit(entry);
   const size_t outer = pending_.size();
   if (isSame) {
     pending_.push_back(std::move(entry));
@@ -194,6 +218,7 @@ void Sealer::sealFolder(const ChangeFolder& parent, const ChangeFolder::Item& it
 void Sealer::sealFile(int dir, const std::string& name, const LowerFolder& below) {
   const Fd file = openForReading(dir, name, 0);
   const struct stat st = sys::fstat(file.get());
+  if (!S_ISREG(st.st_mode) && options_.isLive) return;
   if (!S_ISREG(st.st_mode))
     throw Error::make(Kind::failed, "{} changed while it was read", text::quote(path_));
   TarEntry entry = entryFor(st);
@@ -205,15 +230,34 @@ void Sealer::sealFile(int dir, const std::string& name, const LowerFolder& below
     if (lower && isSameFile(file.get(), st, entry.xattrs, *lower)) return;
   }
 
+  emitFile(file.get(), st, std::move(entry));
+}
+
+void Sealer::emitFile(int file, const struct stat& st, TarEntry entry) {
   entry.size = static_cast<std::uint64_t>(st.st_size);
   if (entry.size >= kMinHole) {
-    entry.extents = dataExtents(file.get(), entry.size);
+    entry.extents = dataExtents(file, entry.size);
     entry.sparse = entry.extents.size() != 1 || entry.extents[0].length != entry.size;
   }
   emit(entry);
   result_.bytes += entry.size;
-  if (!entry.sparse) return copyData(file.get(), 0, entry.size);
-  for (const auto& extent : entry.extents) copyData(file.get(), extent.offset, extent.length);
+  if (!entry.sparse) return copyData(file, 0, entry.size);
+  for (const auto& extent : entry.extents) copyData(file, extent.offset, extent.length);
+}
+
+SealResult Sealer::runObject(int handle) {
+  const struct stat st = sys::fstat(handle);
+  TarEntry entry = entryFor(st);
+  if (S_ISREG(st.st_mode)) {
+    const Fd file = sys::reopen(handle, O_RDONLY | O_NONBLOCK);
+    entry.xattrs = readXattrs(file.get());
+    emitFile(file.get(), st, std::move(entry));
+    return result_;
+  }
+  setType(entry, st);
+  if (S_ISLNK(st.st_mode)) entry.linkTarget = sys::readlinkat(handle, "");
+  emit(entry);
+  return result_;
 }
 
 void Sealer::sealSpecial(int dir, const std::string& name, const struct stat& st,
@@ -221,19 +265,8 @@ void Sealer::sealSpecial(int dir, const std::string& name, const struct stat& st
   using Type = TarEntry::Type;
   if (isSameSpecial(dir, name, st, below)) return;
   TarEntry entry = entryFor(st);
-  switch (st.st_mode & S_IFMT) {
-    case S_IFLNK:
-      entry.type = Type::symlink;
-      entry.linkTarget = sys::readlinkat(dir, name);
-      break;
-    case S_IFCHR: entry.type = Type::charDevice; break;
-    case S_IFBLK: entry.type = Type::blockDevice; break;
-    default: entry.type = Type::fifo;
-  }
-  if (entry.type == Type::charDevice || entry.type == Type::blockDevice) {
-    entry.deviceMajor = major(st.st_rdev);
-    entry.deviceMinor = minor(st.st_rdev);
-  }
+  setType(entry, st);
+  if (entry.type == Type::symlink) entry.linkTarget = sys::readlinkat(dir, name);
   if (st.st_nlink > 1 && emitAsLink(entry, st)) return;
   // Symbolic links can have none of the attributes that travel (xattr(7): user.* and ACLs).
   if (entry.type != Type::symlink) entry.xattrs = readXattrsAt(dir, name);
@@ -335,7 +368,11 @@ void Sealer::copyData(int file, std::uint64_t offset, std::uint64_t length) {
   while (length > 0) {
     auto space = tar_.space();
     space = space.first(static_cast<size_t>(std::min<std::uint64_t>(space.size(), length)));
-    const size_t count = preadFull(file, space, static_cast<off_t>(offset), path_);
+    size_t count = preadFull(file, space, static_cast<off_t>(offset), path_);
+    if (options_.isLive && count != space.size()) {
+      std::fill(space.begin() + static_cast<std::ptrdiff_t>(count), space.end(), std::byte{0});
+      count = space.size();
+    }
     if (count != space.size())
       throw Error::make(Kind::failed, "{} changed while it was read", text::quote(path_));
     if (options_.inspect) options_.inspect(path_, space);
@@ -367,6 +404,16 @@ SealResult writeTreesTar(const std::vector<TarTree>& trees, Sink& sink,
   }
   tar.finish();
   return total;
+}
+
+SealResult writeObjectTar(int handle, const std::string& name, Sink& sink) {
+  SealOptions options;
+  options.isLive = true;
+  BlockPipe pipe{sink, BlockPipe::Mode::overlapped};
+  TarWriter tar{pipe};
+  const SealResult result = Sealer{tar, options, name}.runObject(handle);
+  tar.finish();
+  return result;
 }
 
 SealResult writeLayerTar(int upper, Sink& sink, const SealOptions& options) {

@@ -26,6 +26,10 @@ struct SealOptions {
   std::vector<int> lowers;
   // `lowers` is all there is below, also when it is empty: a mark that hides nothing is left out.
   bool isBottom = false;
+  // The tree is in use and no layer is made of it: what vanishes is left out, a file that becomes
+  // shorter is filled up with zeros, every name is allowed, and the kernel's own file systems
+  // (/proc of a running container) count as empty.
+  bool isLive = false;
   // Sees every regular file's bytes as they are hashed (the secret guard). May be empty.
   std::function<void(const std::string& path, std::span<const std::byte>)> inspect;
 };
@@ -50,6 +54,9 @@ struct TarTree {
   std::vector<int> folders;
 };
 SealResult writeTreesTar(const std::vector<TarTree>& trees, Sink& sink, const SealOptions& options);
+
+// One file, link or node that may be in use (isLive): `handle` is an O_PATH descriptor of it.
+SealResult writeObjectTar(int handle, const std::string& name, Sink& sink);
 
 // The same straight into a blob: the descriptor's digest is the diff ID (layers are stored
 // uncompressed).
