@@ -4,10 +4,14 @@
 #include <linux/magic.h>
 #include <linux/mount.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "base/fs.h"
 #include "base/sys.h"
@@ -34,31 +38,89 @@ constexpr Link kLinks[] = {{"fd", "/proc/self/fd"},       {"stdin", "/proc/self/
                            {"stdout", "/proc/self/fd/1"}, {"stderr", "/proc/self/fd/2"},
                            {"core", "/proc/kcore"},       {"ptmx", "pts/ptmx"}};
 
-void makeNode(int dir, const std::string& name, mode_t mode, dev_t device) {
-  sys::mknodat(dir, name, mode, device);
+// Where nodes cannot be made (mknod(2) needs CAP_MKNOD on the machine itself), the host's are bound
+// over empty files. That has to wait until the folder is attached: mounts below a detached one are
+// refused before Linux 6.15.
+struct Stand {
+  Fd folder;
+  std::string name;
+  Fd node;  // the host's, checked
+};
+using Stands = std::vector<Stand>;
+
+bool isNode(const struct stat& info, mode_t type, dev_t device) {
+  return (info.st_mode & S_IFMT) == (type & S_IFMT) && info.st_rdev == device;
+}
+
+std::optional<Fd> findBelow(int folder, mode_t type, dev_t device, int depth) {
+  for (const fs::Entry& entry : fs::list(folder)) {
+    if (entry.type == DT_CHR || entry.type == DT_BLK) {
+      auto node = sys::tryOpenat(folder, entry.name, O_PATH | O_NOFOLLOW);
+      if (node && isNode(sys::fstat(node->get()), type, device)) return node;
+    } else if (entry.type == DT_DIR && depth > 0) {
+      const Fd inner{
+          ::openat(folder, entry.name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)};
+      if (!inner) continue;
+      if (auto node = findBelow(inner.get(), type, device, depth - 1)) return node;
+    }
+  }
+  return std::nullopt;
+}
+
+// The host's node by its usual name, else wherever it is; type and number decide (security.md N7).
+Fd openHostNode(const std::string& name, mode_t type, dev_t device) {
+  constexpr int kDepth = 3;
+  const Fd dev = sys::openDirectory(AT_FDCWD, "/dev");
+  auto node = sys::tryOpenat(dev.get(), name, O_PATH | O_NOFOLLOW);
+  if (node && isNode(sys::fstat(node->get()), type, device)) return std::move(*node);
+  if (auto other = findBelow(dev.get(), type, device, kDepth)) return std::move(*other);
+  throw Error::make(Kind::denied, "cannot give the container the device {}: there is none in /dev",
+                    name)
+      .why("nodes can be made by root only; for others those of the host are used");
+}
+
+// False: it stands for one of the host's, and owner and mode are that one's.
+bool makeNode(int dir, const std::string& name, mode_t mode, dev_t device, Stands& stands) {
+  if (::mknodat(dir, name.c_str(), mode, device) == 0) return true;
+  if (errno != EPERM || (!S_ISCHR(mode) && !S_ISBLK(mode))) {
+    throw Error::fromErrno(errno, "create node " + name);
+  }
+  Fd node = openHostNode(name, mode, device);
+  std::ignore = sys::openat(dir, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+  stands.push_back({sys::openDirectory(dir, "."), name, std::move(node)});
+  return false;
+}
+
+void bindStands(const Stands& stands) {
+  for (const Stand& stand : stands) {
+    const Fd tree = cloneMount(stand.node.get(), "");
+    sys::mountSetattr(tree.get(), "", 0, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, 0, MS_PRIVATE);
+    sys::moveMount(tree.get(), stand.folder.get(), stand.name);
+  }
 }
 
 // --privileged: the nodes of the host's /dev, made anew so that nothing of the host's tree is
 // mounted here.
-void copyHostDevices(int from, int to, int depth) {
+void copyHostDevices(int from, int to, int depth, Stands& stands) {
   for (const fs::Entry& entry : fs::list(from)) {
     if (entry.type == DT_CHR || entry.type == DT_BLK) {
       const std::optional<struct stat> info = sys::tryFstatat(from, entry.name);
       if (!info || sys::tryFstatat(to, entry.name) || entry.name == "console") continue;
-      makeNode(to, entry.name, info->st_mode, info->st_rdev);
-      sys::lchownat(to, entry.name, info->st_uid, info->st_gid);
+      if (makeNode(to, entry.name, info->st_mode, info->st_rdev, stands)) {
+        sys::lchownat(to, entry.name, info->st_uid, info->st_gid);
+      }
     } else if (entry.type == DT_DIR && depth < 4) {
       const Fd inner = sys::openat(from, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
       const auto type = sys::fstatfs(inner.get(), "/dev").f_type;
       if (type == DEVPTS_SUPER_MAGIC || entry.name == "shm" || entry.name == "mqueue") continue;
       sys::tryMkdirat(to, entry.name, 0755);
-      copyHostDevices(inner.get(), sys::openDirectory(to, entry.name).get(), depth + 1);
+      copyHostDevices(inner.get(), sys::openDirectory(to, entry.name).get(), depth + 1, stands);
     }
   }
 }
 
 // Nodes that were asked for, by their path below /dev; folders on the way are made.
-void makeAskedDevices(int dir, const Spec& spec) {
+void makeAskedDevices(int dir, const Spec& spec, Stands& stands) {
   for (const DeviceNode& node : spec.devices) {
     const std::vector<std::string> parts = pathParts(node.path);
     if (parts.size() < 2 || parts.front() != "dev") {
@@ -71,26 +133,36 @@ void makeAskedDevices(int dir, const Spec& spec) {
       folder = sys::openat(folder.get(), parts[i], O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     }
     sys::tryUnlinkat(folder.get(), parts.back(), 0);
-    makeNode(folder.get(), parts.back(), node.type, node.device);
-    sys::lchownat(folder.get(), parts.back(), node.uid, node.gid);
+    if (makeNode(folder.get(), parts.back(), node.type, node.device, stands)) {
+      sys::lchownat(folder.get(), parts.back(), node.uid, node.gid);
+    }
   }
 }
 
-Fd makeDeviceFolder(const Spec& spec) {
+Fd makeDeviceFolder(const Spec& spec, Stands& stands) {
   Fd folder = makeMount("tmpfs", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_STRICTATIME,
                         {{"source", "tmpfs"}, {"mode", "0755"}, {"size", "65536k"}});
   const int dir = folder.get();
   // The umask is 022 here and the standard nodes are for everybody, so it is lifted for them alone.
   const mode_t old = ::umask(0);
   for (const Node& node : kNodes) {
-    makeNode(dir, node.name, S_IFCHR | 0666, makedev(node.major, node.minor));
+    makeNode(dir, node.name, S_IFCHR | 0666, makedev(node.major, node.minor), stands);
   }
-  makeAskedDevices(dir, spec);
+  makeAskedDevices(dir, spec, stands);
   ::umask(old);
   for (const Link& link : kLinks) sys::symlinkat(link.target, dir, link.name);
   for (const char* name : {"pts", "shm", "mqueue"}) sys::mkdirat(dir, name, 0755);
-  if (spec.privileged) copyHostDevices(sys::openDirectory(AT_FDCWD, "/dev").get(), dir, 0);
+  if (spec.privileged) {
+    copyHostDevices(sys::openDirectory(AT_FDCWD, "/dev").get(), dir, 0, stands);
+  }
   return folder;
+}
+
+Fd makePts(bool hasTtyGroup) {
+  std::vector<MountOption> options{
+      {"source", "devpts"}, {"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}};
+  if (hasTtyGroup) options.push_back({"gid", std::to_string(kTtyGroup)});
+  return makeMount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, options);
 }
 
 // /dev/console: the pty itself, bound over an empty file of ours.
@@ -119,23 +191,20 @@ Terminal openTerminal(int pts) {
   return terminal;
 }
 
-Devices mountDevices(int root, const Spec& spec) {
+Devices mountDevices(int root, const Spec& spec, bool hasTtyGroup) {
   Devices devices;
-  devices.folder = makeDeviceFolder(spec);
+  Stands stands;
+  devices.folder = makeDeviceFolder(spec, stands);
   const int dir = devices.folder.get();
   constexpr unsigned kInert = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV;
-  const Fd pts = makeMount("devpts", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
-                           {{"source", "devpts"},
-                            {"newinstance", ""},
-                            {"ptmxmode", "0666"},
-                            {"mode", "0620"},
-                            {"gid", "5"}});
+  const Fd pts = makePts(hasTtyGroup);
   const Fd shm =
       makeMount("tmpfs", kInert,
                 {{"source", "shm"}, {"mode", "1777"}, {"size", std::to_string(spec.shmSize)}});
   const Fd queues = makeMount("mqueue", kInert, {{"source", "mqueue"}});
 
   sys::moveMount(dir, openRealFolder(root, "dev").get(), "");
+  bindStands(stands);
   sys::moveMount(pts.get(), dir, "pts");
   sys::moveMount(shm.get(), dir, "shm");
   sys::moveMount(queues.get(), dir, "mqueue");

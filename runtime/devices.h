@@ -21,8 +21,11 @@ struct Devices {
   std::optional<Terminal> terminal;
 };
 
+inline constexpr gid_t kTtyGroup = 5;
+
 // Attaches a fresh /dev below `root`. With spec.privileged the host's device nodes are there too.
-Devices mountDevices(int root, const Spec& spec);
+// `hasTtyGroup`: terminals belong to the group tty, which not every user namespace has.
+Devices mountDevices(int root, const Spec& spec, bool hasTtyGroup);
 
 // A new pty from the devpts mounted at `pts`, which is checked to be one (security.md N7).
 Terminal openTerminal(int pts);

@@ -18,6 +18,7 @@
 #include "base/sys.h"
 #include "runtime/resource_limits.h"
 #include "runtime/seccomp.h"
+#include "runtime/user_namespace.h"
 
 namespace img::runtime {
 namespace {
@@ -124,13 +125,40 @@ void raiseAmbient(std::uint64_t mask) {
   }
 }
 
+// EINVAL from the set*id calls: the user namespace has no such id.
+Error unmapped(std::string_view what, unsigned id) {
+  return Error::make(Kind::denied, "cannot become {} {}: there is no such id here", what, id)
+      .code("idmap")
+      .why(fmt::format("the user namespace has {} user and {} group ids",
+                       contiguousIds(currentUidMap()), contiguousIds(currentGidMap())))
+      .hint("give the user a range of ids in /etc/subuid and /etc/subgid");
+}
+
+// With one id the kernel lets nobody change groups (user_namespaces(7)): those of the caller stay,
+// and more than its own is an error (security.md U2).
+void setGroups(const Identity& identity) {
+  if (::setgroups(identity.groups.size(), identity.groups.data()) == 0) return;
+  const int errnum = errno;
+  const bool isSingle = contiguousIds(currentGidMap()) == 1;
+  const auto other = std::find_if(identity.groups.begin(), identity.groups.end(),
+                                  [](gid_t group) { return group != 0; });
+  if (isSingle && errnum == EPERM && other == identity.groups.end()) return;
+  if (other != identity.groups.end() && (isSingle || errnum == EINVAL)) {
+    throw unmapped("a member of group", *other);
+  }
+  throw Error::fromErrno(errnum, "set the groups");
+}
+
 void switchIds(const Identity& identity) {
-  sys::check([&] { return ::setgroups(identity.groups.size(), identity.groups.data()); },
-             "set the groups");
-  sys::check([&] { return ::setresgid(identity.gid, identity.gid, identity.gid); },
-             "become group {}", identity.gid);
-  sys::check([&] { return ::setresuid(identity.uid, identity.uid, identity.uid); },
-             "become user {}", identity.uid);
+  setGroups(identity);
+  if (::setresgid(identity.gid, identity.gid, identity.gid) != 0) {
+    if (errno == EINVAL) throw unmapped("group", identity.gid);
+    throw Error::fromErrno(errno, fmt::format("become group {}", identity.gid));
+  }
+  if (::setresuid(identity.uid, identity.uid, identity.uid) != 0) {
+    if (errno == EINVAL) throw unmapped("user", identity.uid);
+    throw Error::fromErrno(errno, fmt::format("become user {}", identity.uid));
+  }
 }
 
 void verify(const Sets& wanted, std::uint64_t ambient, const Identity& identity) {

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "runtime/mounts.h"
 #include "runtime/paths.h"
+#include "runtime/user_namespace.h"
 
 namespace img::runtime {
 namespace {
@@ -118,9 +119,11 @@ void applySysctls(int proc, const Spec& spec) {
 // Our own network namespace has no privileged ports to guard, and ping works without CAP_NET_RAW
 // (security.md P1).
 void relaxNetworkSysctls(int proc) {
-  constexpr std::pair<const char*, std::string_view> kValues[] = {
-      {"sys/net/ipv4/ping_group_range", "0 2147483647"},
-      {"sys/net/ipv4/ip_unprivileged_port_start", "0"}};
+  // Groups that the user namespace does not have are refused.
+  const auto groups = std::max<std::uint64_t>(contiguousIds(readIdMap(proc, "self/gid_map")), 1);
+  const std::string range = fmt::format("0 {}", std::min<std::uint64_t>(groups - 1, 2147483647));
+  const std::pair<const char*, std::string_view> kValues[] = {
+      {"sys/net/ipv4/ping_group_range", range}, {"sys/net/ipv4/ip_unprivileged_port_start", "0"}};
   for (const auto& [path, value] : kValues) {
     if (const std::optional<Fd> file = sys::tryOpenat(proc, path, O_WRONLY)) {
       writeAll(file->get(), value, path);
@@ -128,8 +131,38 @@ void relaxNetworkSysctls(int proc) {
   }
 }
 
+// In a user namespace the kernel gives a new /proc only where the one that is there hides nothing
+// (mount_too_revealing() in the kernel).
+Fd makeProc() {
+  try {
+    return makeMount("proc", kInert, {{"source", "proc"}});
+  } catch (Error& error) {
+    if (error.kind() != Kind::denied && error.errnum() != EPERM) throw;
+    error.why("parts of /proc are covered here, as in a container, so the kernel gives no new one");
+    error.hint(
+        "start the container around this program with --security-opt unmask=ALL (podman) or "
+        "systempaths=unconfined (docker)");
+    throw;
+  }
+}
+
+// A new one, or the host's: a user namespace gets its own only with a network namespace of its own
+// (security.md N4, U5). Read-only with all that is mounted below: /sys/fs/cgroup was writable in
+// CVE-2023-25809.
+Fd makeSys(const Spec& spec) {
+  const unsigned readOnly = spec.privileged ? 0U : unsigned{MOUNT_ATTR_RDONLY};
+  try {
+    return makeMount("sysfs", kInert | readOnly, {{"source", "sysfs"}});
+  } catch (const Error& error) {
+    if (error.errnum() != EPERM) throw;
+  }
+  Fd tree = cloneMount(AT_FDCWD, "/sys", true);
+  sys::mountSetattr(tree.get(), "", AT_RECURSIVE, kInert | MOUNT_ATTR_RDONLY, 0, MS_PRIVATE);
+  return tree;
+}
+
 void mountProc(int root, const Spec& spec, int scratch, int devices) {
-  const Fd proc = makeMount("proc", kInert, {{"source", "proc"}});
+  const Fd proc = makeProc();
   sys::moveMount(proc.get(), openRealFolder(root, "proc").get(), "");
   if (spec.network == Network::none) relaxNetworkSysctls(proc.get());
   applySysctls(proc.get(), spec);
@@ -145,8 +178,7 @@ void mountProc(int root, const Spec& spec, int scratch, int devices) {
 }
 
 void mountSys(int root, const Spec& spec, int scratch, int devices) {
-  const unsigned readOnly = spec.privileged ? 0U : unsigned{MOUNT_ATTR_RDONLY};
-  const Fd sysfs = makeMount("sysfs", kInert | readOnly, {{"source", "sysfs"}});
+  const Fd sysfs = makeSys(spec);
   sys::moveMount(sysfs.get(), openRealFolder(root, "sys").get(), "");
   if (spec.privileged) return;
   for (const char* path : kMaskedSys) {
@@ -298,10 +330,11 @@ std::vector<std::string> readOnlyPaths(const Spec& spec) {
 
 Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts,
                        bool showCgroups) {
+  const bool hasTtyGroup = contiguousIds(currentGidMap()) > kTtyGroup;  // while /proc is in view
   const Scratch scratch;
   sys::moveMount(root, AT_FDCWD, "/");
 
-  Devices devices = mountDevices(root, spec);
+  Devices devices = mountDevices(root, spec, hasTtyGroup);
   const int dev = devices.folder.get();
   mountProc(root, spec, scratch.mount.get(), dev);
   mountSys(root, spec, scratch.mount.get(), dev);

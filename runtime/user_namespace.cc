@@ -11,6 +11,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <tuple>
 #include <utility>
 
 #include "base/fs.h"
@@ -35,10 +36,6 @@ std::uint64_t effectiveCapabilitiesOfCaller() {
 
 bool hasCapability(unsigned number) {
   return (effectiveCapabilitiesOfCaller() >> number & 1) != 0;
-}
-
-IdMap readMap(const char* path) {
-  return parseIdMap(fs::tryReadFile(AT_FDCWD, path).value_or(""));
 }
 
 // proc_pid_stat(5): field 22, counted after the command's name, which may hold anything.
@@ -140,11 +137,14 @@ bool canAdminister() {
   return hasCapability(CAP_SYS_ADMIN);
 }
 
+IdMap readIdMap(int dir, const std::string& path) {
+  return parseIdMap(fs::tryReadFile(dir, path).value_or(""));
+}
 IdMap currentUidMap() {
-  return readMap("/proc/self/uid_map");
+  return readIdMap(AT_FDCWD, "/proc/self/uid_map");
 }
 IdMap currentGidMap() {
-  return readMap("/proc/self/gid_map");
+  return readIdMap(AT_FDCWD, "/proc/self/gid_map");
 }
 
 std::string findPrivilegedProgram(const std::string& name, std::string& why) {

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <set>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -25,6 +26,12 @@ namespace {
 // keeps its default: it matters only when the layers lie on several file systems.
 constexpr std::array<std::pair<const char*, const char*>, 3> kOptions = {
     {{"redirect_dir", "off"}, {"metacopy", "off"}, {"index", "off"}}};
+
+// userxattr implies the first two, and the kernel refuses them beside it (ovl_fs_params_verify(),
+// fs/overlayfs/params.c).
+std::span<const std::pair<const char*, const char*>> optionsOf(const OverlaySpec& spec) {
+  return std::span{kOptions}.subspan(spec.userXattr ? 2 : 0);
+}
 
 constexpr size_t kMaxOptions = 4095;  // mount(2): one page, with its NUL
 
@@ -91,6 +98,14 @@ void dropRepeatedLowers(OverlaySpec& spec) {
   spec.lowers = std::move(distinct);
 }
 
+// trusted.* needs CAP_SYS_ADMIN in the machine's own user namespace (xattr(7)), whose inode number
+// is PROC_USER_INIT_INO of include/linux/proc_ns.h.
+bool hasTrustedXattrs() {
+  constexpr ino_t kInitialUserNamespace = 0xEFFFFFFD;
+  struct stat info {};
+  return ::stat("/proc/self/ns/user", &info) != 0 || info.st_ino == kInitialUserNamespace;
+}
+
 // nullopt: this kernel does not know "lowerdir+".
 std::optional<Fd> mountByNewApi(const OverlaySpec& spec) {
   const Fd fs = sys::fsopen("overlay");
@@ -99,7 +114,7 @@ std::optional<Fd> mountByNewApi(const OverlaySpec& spec) {
     if (lower == spec.lowers.front()) return std::nullopt;
     throw Error{Kind::failed, "the kernel refuses a layer as part of the union"};
   }
-  for (const auto& [key, value] : kOptions) sys::fsconfigString(fs.get(), key, value);
+  for (const auto& [key, value] : optionsOf(spec)) sys::fsconfigString(fs.get(), key, value);
   if (spec.userXattr) sys::fsconfigFlag(fs.get(), "userxattr");
   if (spec.upper >= 0) {
     sys::fsconfigString(fs.get(), "upperdir", fdPath(spec.upper));
@@ -115,7 +130,7 @@ std::string optionString(const OverlaySpec& spec) {
   std::string options = "lowerdir=";
   for (const int lower : spec.lowers) options += std::to_string(lower) + ":";
   options.pop_back();
-  for (const auto& [key, value] : kOptions) options += fmt::format(",{}={}", key, value);
+  for (const auto& [key, value] : optionsOf(spec)) options += fmt::format(",{}={}", key, value);
   if (spec.userXattr) options += ",userxattr";
   if (spec.upper >= 0) options += fmt::format(",upperdir={},workdir={}", spec.upper, spec.work);
   if (spec.upper >= 0 && spec.isVolatile) options += ",volatile";
@@ -182,6 +197,7 @@ Fd mountByCall(const OverlaySpec& spec) {
 
 Fd mountOverlay(OverlaySpec spec, OverlayMethod method) {
   checkSpec(spec);
+  spec.userXattr = spec.userXattr || !hasTrustedXattrs();
   try {
     dropRepeatedLowers(spec);
     dropHiddenLowers(spec);

@@ -17,7 +17,9 @@ struct OverlaySpec {
   int upper = -1;           // -1: read-only union
   int work = -1;            // empty folder on the file system of upper
   bool isVolatile = false;  // no sync at unmount: for uppers thrown away or sealed by hash
-  bool userXattr = false;   // rootless: marks in user.overlay.* instead of trusted.overlay.*
+  // Marks in user.overlay.* instead of trusted.overlay.*. Always so in a user namespace, where the
+  // others are out of reach (overlayfs.rst, "userxattr").
+  bool userXattr = false;
 };
 
 enum class OverlayMethod {
