@@ -360,7 +360,7 @@ void mountSetattrIdmap(int mount, int userNamespace) {
   attributes.userns_fd = static_cast<std::uint64_t>(userNamespace);
   check(
       [&] {
-        return ::syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &attributes,
+        return ::syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH | AT_RECURSIVE, &attributes,
                          sizeof attributes);
       },
       "map the owners of a mount");

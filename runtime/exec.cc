@@ -14,6 +14,7 @@
 #include "runtime/architecture.h"
 #include "runtime/init.h"
 #include "runtime/launched.h"
+#include "runtime/namespaces.h"
 #include "runtime/own_binary.h"
 #include "runtime/privileges.h"
 
@@ -22,14 +23,29 @@ namespace {
 
 constexpr int kNamespaces =
     CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWCGROUP;
+
+// setns(2) refuses a user namespace that one is in already, and old kernels know no time namespace.
+int namespacesOf(pid_t pid) {
+  int flags = kNamespaces;
+  if (isOtherNamespace(pid, "user")) flags |= CLONE_NEWUSER;
+  if (isOtherNamespace(pid, "time")) flags |= CLONE_NEWTIME;
+  return flags;
+}
+
 constexpr int kSetupFailed = 125;
+
+struct Target {
+  int pidfd = -1;
+  int namespaces = 0;  // CLONE_NEW*
+  int null = -1;
+};
 
 // Joins everything but the pid namespace, which only children enter: this program is never among
 // the processes that the container can see, so not even one with CAP_SYS_PTRACE gets hold of the
 // binary (security.md F3).
-[[noreturn]] void joinContainer(const Spec& spec, ChildSide side, int pidfd, int null) {
+[[noreturn]] void joinContainer(const Spec& spec, ChildSide side, const Target& target) {
   Stage stage;
-  stage.null = null;
+  stage.null = target.null;
   stage.isFurther = true;
   try {
     dieWithParent();
@@ -37,7 +53,8 @@ constexpr int kSetupFailed = 125;
     sys::prctl(PR_SET_DUMPABLE, 0, "hide this process");
     enterAppArmorOnExec(spec.appArmor);
     for (const Fd& procs : side.cgroups) writeAll(procs.get(), "0", "cgroup.procs");
-    sys::setns(pidfd, kNamespaces, "the namespaces of the container");
+    sys::setns(target.pidfd, target.namespaces, "the namespaces of the container");
+    if ((target.namespaces & CLONE_NEWUSER) != 0) becomeNamespaceRoot();
     if (spec.tty) {
       const Fd root = sys::openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
       const Fd pts = sys::openBeneath(root.get(), "dev/pts", O_PATH | O_DIRECTORY);
@@ -72,7 +89,12 @@ Container execute(int pidfd, pid_t pid, const Spec& spec) {
   // The host's, opened before anything of the container is in view: its own /dev/null may be
   // anything by now.
   const Fd null = sys::openat(AT_FDCWD, "/dev/null", O_RDWR);
-  Cgroup group = CgroupTree{}.find(cgroupNameOf(pid));
+  const Target target{pidfd, namespacesOf(pid), null.get()};
+  if ((target.namespaces & CLONE_NEWUSER) != 0) {
+    checkOwner(openNamespace(pid, "user").get());
+    giveStreams(spec, outsideRootOf(pid));
+  }
+  Cgroup group = CgroupTree{}.groupsOf(pid);
 
   clone_args args{};
   if (group.into) {
@@ -82,7 +104,7 @@ Container execute(int pidfd, pid_t pid, const Spec& spec) {
   side.cgroups = std::move(group.entries);
   const Launched helper = cloneChild(args, [&] {
     errors.read.reset();
-    joinContainer(spec, std::move(side), pidfd, null.get());
+    joinContainer(spec, std::move(side), target);
   });
   side = {};
   const ExecReport report = readReport(errors.read, spec.argv.front());

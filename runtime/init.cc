@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <net/if.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -19,10 +18,14 @@
 #include "base/text.h"
 #include "runtime/apparmor.h"
 #include "runtime/command.h"
+#include "runtime/early_network.h"
+#include "runtime/mounts.h"
+#include "runtime/namespaces.h"
 #include "runtime/own_binary.h"
 #include "runtime/paths.h"
 #include "runtime/privileges.h"
 #include "runtime/rootfs.h"
+#include "runtime/user_namespace.h"
 
 namespace img::runtime {
 namespace {
@@ -33,15 +36,6 @@ constexpr int kFirstFree = 4;
 constexpr int kSetupFailed = 125;
 constexpr int kNotExecutable = 126;
 constexpr long kPipeMagic = 0x50495045;  // PIPEFS_MAGIC, linux/magic.h
-
-void bringLoopbackUp() {
-  const Fd socket{
-      sys::check([] { return ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0); }, "open a socket")};
-  ifreq request{};
-  std::strcpy(request.ifr_name, "lo");
-  request.ifr_flags = IFF_UP | IFF_RUNNING;
-  sys::ioctl(socket.get(), SIOCSIFFLAGS, &request, "bring the loopback interface up");
-}
 
 Fd aboveStandard(int fd) {
   return Fd{sys::check([&] { return ::fcntl(fd, F_DUPFD_CLOEXEC, kFirstFree + 1); },
@@ -122,6 +116,45 @@ void waitForParent(const Fd& go) {
   if (go && sys::check([&] { return ::read(go.get(), &byte, 1); }, "wait for the parent") != 1) {
     ::_exit(kSetupFailed);
   }
+}
+
+// In a user namespace: the maps are written when the trees come, and only root of it can mount. A
+// parent that cannot go on closes the socket, and says why itself.
+void enterUserNamespace(const Spec& spec, ChildSide& side) {
+  if (!side.trees) return;
+  // A caller that is itself in a user namespace may write the maps of a readable process only.
+  if (isInitialUserNamespace()) sys::prctl(PR_SET_DUMPABLE, 0, "hide this process");
+  const auto receive = [&] {
+    try {
+      return sys::receiveFd(side.trees.get());
+    } catch (const Error&) {
+      ::_exit(kSetupFailed);
+    }
+  };
+  side.rootfs = receive();
+  for (const Mount& mount : spec.mounts) {
+    side.mounts.push_back(mount.type == Mount::Type::tmpfs ? Fd{} : receive());
+  }
+  becomeNamespaceRoot();
+  for (size_t i = 0; i < spec.mounts.size(); ++i) {
+    if (!side.mounts[i]) side.mounts[i] = makeTmpfs(spec.mounts[i]);
+  }
+  side.trees.reset();
+}
+
+// In the caller's /proc, as long as this process's files there belong to it.
+void setOomScore(const Spec& spec) {
+  if (!spec.oomScoreAdj) return;
+  const Fd file = sys::openat(AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY);
+  writeAll(file.get(), std::to_string(*spec.oomScoreAdj), "oom_score_adj");
+}
+
+void setHostNames(const Spec& spec) {
+  if (spec.uts.from != Namespace::From::own) return;
+  if (!spec.hostname.empty()) sys::sethostname(spec.hostname);
+  if (spec.domainname.empty()) return;
+  sys::check([&] { return ::setdomainname(spec.domainname.data(), spec.domainname.size()); },
+             "set the domain name");
 }
 
 std::vector<std::string> completeEnvironment(const Spec& spec, const Identity& identity) {
@@ -208,22 +241,25 @@ void runContainer(const Spec& spec, ChildSide side) {
   try {
     dieWithParent();
     if (!hasReader(side.errors.get())) ::_exit(kSetupFailed);
+    setOomScore(spec);
+    for (const Fd& procs : side.cgroups) writeAll(procs.get(), "0", "cgroup.procs");
+    enterUserNamespace(spec, side);
     sys::prctl(PR_SET_DUMPABLE, 0, "hide this process");
     enterAppArmorOnExec(spec.appArmor);
     ::umask(022);
-    for (const Fd& procs : side.cgroups) writeAll(procs.get(), "0", "cgroup.procs");
     if (side.unshareCgroup) sys::unshare(CLONE_NEWCGROUP);
-    if (spec.network == Network::join) {
-      sys::setns(spec.networkNamespace, CLONE_NEWNET, "the network namespace");
-    }
+    if (!needsJoiner(spec)) joinAfterClone(spec);
+    if (side.network) sys::setns(side.network.get(), CLONE_NEWNET, "the new network namespace");
     // Nothing of ours shows on the host from here on (security.md N2).
     sys::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
 
     step = "building the root file system of the container";
     devices = assembleRootfs(side.rootfs.get(), spec, side.mounts, side.mountCgroup);
     pivotInto(side.rootfs.get());
-    if (!spec.hostname.empty()) sys::sethostname(spec.hostname);
-    if (spec.network == Network::none) bringLoopbackUp();
+    setHostNames(spec);
+    if (spec.network == Network::none && !side.network && !bringLoopbackUp()) {
+      throw Error::fromErrno(errno, "bring the loopback interface up");
+    }
     stage.null = devices.null.get();
     stage.terminal = std::move(devices.terminal);
     waitForParent(side.go);

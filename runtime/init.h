@@ -15,13 +15,16 @@ namespace img::runtime {
 
 // What the parent made ready for the child.
 struct ChildSide {
-  Fd errors;                // write end of the error pipe
-  Fd go;                    // a byte comes when spec.onCreated is done; empty: nothing to wait for
-  Fd terminalSocket;        // where the pty's master goes (spec.tty)
+  Fd errors;          // write end of the error pipe
+  Fd go;              // a byte comes when spec.onCreated is done; empty: nothing to wait for
+  Fd terminalSocket;  // where the pty's master goes (spec.tty)
+  // With a user namespace: where rootfs and the bind mounts come through once it has its ids.
+  Fd trees;
   Fd program;               // makeContainerInit()
   Fd rootfs;                // detached mount
   std::vector<Fd> mounts;   // prepareMounts(spec.mounts)
   std::vector<Fd> cgroups;  // cgroup.procs files to enter
+  Fd network;               // made already: EarlyNetwork
   bool unshareCgroup = false;
   bool mountCgroup = false;  // show the version 2 tree at /sys/fs/cgroup
 };

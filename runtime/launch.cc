@@ -2,21 +2,28 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <exception>
+#include <tuple>
 
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "runtime/architecture.h"
 #include "runtime/command.h"
+#include "runtime/early_network.h"
 #include "runtime/init.h"
 #include "runtime/launched.h"
 #include "runtime/mounts.h"
+#include "runtime/namespaces.h"
 #include "runtime/own_binary.h"
+#include "runtime/privileges.h"
 
 namespace img::runtime {
 
@@ -28,6 +35,16 @@ void removeQuietly(Cgroup& group) {
     group.remove();
   } catch (const Error& error) {
     log::warn("{}", error.cause());
+  }
+}
+
+// `img update` may have added version 1 groups meanwhile.
+void addLateGroups(Cgroup& group) {
+  if (group.isUnified) return;
+  for (std::string& folder : CgroupTree{}.find(group.name).folders) {
+    const bool isKnown =
+        std::find(group.folders.begin(), group.folders.end(), folder) != group.folders.end();
+    if (!isKnown) group.folders.push_back(std::move(folder));
   }
 }
 
@@ -69,12 +86,13 @@ ExitStatus Container::wait() {
   siginfo_t info{};
   // PID 1 is reported only after every other process of its pid namespace is gone
   // (zap_pid_ns_processes() in the kernel runs first), so nothing of the container lives after
-  // this.
+  // this. In a pid namespace that it shares, what it left behind ends with its cgroup below.
   sys::check(
       [&] { return ::waitid(P_PIDFD, static_cast<id_t>(impl_->pidfd.get()), &info, WEXITED); },
       "wait for the container");
   impl_->isReaped = true;
   if (impl_->cgroup) {
+    addLateGroups(*impl_->cgroup);
     impl_->outOfMemory = impl_->cgroup->outOfMemory();
     if (impl_->outOfMemory) impl_->peakMemory = impl_->cgroup->peakMemory();
     removeQuietly(*impl_->cgroup);
@@ -111,12 +129,14 @@ struct CgroupHolder {
     if (!spec.cgroupName.empty()) {
       group = CgroupTree{}.create(spec.cgroupName, spec.limits);
     }
-    if (!group && spec.limits.any()) {
-      throw Error{Kind::unsupported, "cannot set the limits of the container"}
-          .code("cgroup")
-          .why("no cgroup can be written to")
-          .hint("--cgroups=disabled runs the container without limits");
-    }
+    if (group || (!spec.limits.any() && !spec.isCgroupRequired)) return;
+    throw Error{Kind::unsupported, spec.isCgroupRequired ? "the container cannot have a cgroup"
+                                                         : "cannot set the limits of the container"}
+        .code("cgroup")
+        .why("no cgroup can be written to")
+        .hint(
+            "run as root, or have a cgroup delegated (systemd-run --user --scope -p Delegate=yes "
+            "img ...); --cgroups=disabled runs the container without limits");
   }
   CgroupHolder(const CgroupHolder&) = delete;
   CgroupHolder& operator=(const CgroupHolder&) = delete;
@@ -129,27 +149,141 @@ struct CgroupHolder {
   std::optional<Cgroup> group;
 };
 
-std::uint64_t cloneFlags(const Spec& spec, bool hasCgroup) {
-  std::uint64_t flags = CLONE_PIDFD | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
-  if (spec.network == Network::none) flags |= CLONE_NEWNET;
-  // With a cgroup of its own the child makes the cgroup namespace after it has moved in.
-  if (!hasCgroup) flags |= CLONE_NEWCGROUP;
-  return flags;
+// The caller's ends of what leads to the child.
+struct Ends {
+  Fd errors, go, terminal, trees;
+};
+
+// What is ready before the clone.
+ChildSide prepareSide(const Spec& spec, Ends& ends) {
+  ChildSide side;
+  Pipe errors = Pipe::make();
+  ends.errors = std::move(errors.read);
+  side.errors = std::move(errors.write);
+  side.program = makeContainerInit();
+  if (spec.userNamespace.isUsed()) {
+    std::tie(ends.trees, side.trees) = sys::socketPair();
+  } else {
+    side.mounts = prepareMounts(spec.mounts);
+    side.rootfs = spec.mountRootfs();
+  }
+  if (spec.tty) std::tie(ends.terminal, side.terminalSocket) = sys::socketPair();
+  if (spec.onCreated) {
+    Pipe go = Pipe::make();
+    ends.go = std::move(go.write);
+    side.go = std::move(go.read);
+  }
+  return side;
 }
 
-// Returns what spec.onCreated threw. The child's own failure, which may be the reason, comes first:
-// without a byte in the pipe it ends.
-std::exception_ptr letGo(const Spec& spec, const Container& container, Pipe& go) {
-  if (!spec.onCreated) return {};
+void enterCgroup(const Spec& spec, Cgroup& group, clone_args& args, ChildSide& side) {
+  if (group.into) {
+    args.flags |= CLONE_INTO_CGROUP;
+    args.cgroup = static_cast<std::uint64_t>(group.into.get());
+  }
+  side.cgroups = std::move(group.entries);
+  side.unshareCgroup = spec.cgroup.from == Namespace::From::own;
+  side.mountCgroup = group.isUnified;
+}
+
+[[noreturn]] void runJoiner(const Spec& spec, clone_args args, ChildSide side, Fd answer) {
+  try {
+    dieWithParent();
+    if (!hasReader(side.errors.get())) ::_exit(1);
+    // In a user namespace that is there already others could look at this process.
+    if (spec.userNamespace.fd >= 0) sys::prctl(PR_SET_DUMPABLE, 0, "hide this process");
+    joinBeforeClone(spec);
+    args.flags |=
+        CLONE_PARENT;  // clone(2): the caller's child, with the caller's signal at its end
+    const pid_t pid = sys::clone3(args);
+    if (pid == 0) {
+      answer.reset();  // the caller reads it to its end
+      runContainer(spec, std::move(side));
+    }
+    writeAll(answer.get(), std::to_string(pid), "the answer of the joiner");
+  } catch (...) {
+    reportAndExit(side.errors.get(), "joining the namespaces");
+  }
+  ::_exit(0);
+}
+
+Launched cloneByJoiner(const Spec& spec, const clone_args& args, Ends& ends, ChildSide& side) {
+  Pipe answer = Pipe::make();
+  const Launched joiner = cloneChild({}, [&] {
+    ends = {};
+    answer.read.reset();
+    runJoiner(spec, args, std::move(side), std::move(answer.write));
+  });
+  answer.write.reset();
+  // The number in this pid namespace: setns(2) leaves the joiner's own as it is.
+  const auto pid = text::parseUnsigned(readAll(answer.read.get(), "the answer of the joiner"));
+  waitFor(joiner.pid);
+  if (pid) {
+    // A child of ours that nobody has waited for: its pid cannot have been given away.
+    return {static_cast<pid_t>(*pid), sys::pidfdOpen(static_cast<pid_t>(*pid))};
+  }
+  side = {};
+  const ExecReport report = readReport(ends.errors, spec.argv.front());
+  if (report.error) throw Error{*report.error};
+  throw Error{Kind::internal, "the process that joins namespaces ended without an answer"};
+}
+
+Launched cloneContainer(const Spec& spec, const clone_args& args, Ends& ends, ChildSide& side) {
+  if (needsJoiner(spec)) return cloneByJoiner(spec, args, ends, side);
+  return cloneChild(args, [&] {
+    ends = {};
+    runContainer(spec, std::move(side));
+  });
+}
+
+// Hard limits of the machine's root are raised by it alone, not by root of another user namespace.
+void raiseLimits(const Spec& spec, pid_t pid) {
+  for (const ResourceLimit& limit : spec.resourceLimits) {
+    const rlimit value{limit.soft, limit.hard};
+    // What is refused here is refused in the container as well, which then names it.
+    ::prlimit(pid, static_cast<__rlimit_resource>(limit.resource), &value, nullptr);
+  }
+}
+
+// A user namespace has its ids only now, and ID-mapped mounts are made with it.
+Fd giveTrees(const Spec& spec, pid_t pid, const Fd& socket) {
+  if (spec.userNamespace.isOwn()) writeIdMaps(pid, spec.userNamespace);
+  const Fd own = spec.userNamespace.isOwn() ? openNamespace(pid, "user") : Fd{};
+  const int user = own ? own.get() : spec.userNamespace.fd;
+  Fd rootfs = spec.mountMappedRootfs ? spec.mountMappedRootfs(user) : spec.mountRootfs();
+  const std::vector<Fd> mounts = prepareMounts(spec.mounts, user);
+  giveStreams(spec, outsideRootOf(pid));
+  raiseLimits(spec, pid);
+  sys::sendFd(socket.get(), rootfs.get());
+  for (const Fd& mount : mounts) {
+    if (mount) sys::sendFd(socket.get(), mount.get());
+  }
+  return rootfs;
+}
+
+// Returns what went wrong here. The child's own failure, which may be the reason, comes first:
+// without trees or a byte in the pipe it ends.
+std::exception_ptr letGo(const Spec& spec, pid_t pid, Ends& ends, Fd& rootfs) {
   std::exception_ptr trouble;
   try {
-    spec.onCreated(container.pid());
-    writeAll(go.write.get(), "g", "the pipe to the container");
+    if (ends.trees) rootfs = giveTrees(spec, pid, ends.trees);
+    if (spec.onCreated) {
+      spec.onCreated(pid);
+      writeAll(ends.go.get(), "g", "the pipe to the container");
+    }
   } catch (...) {
     trouble = std::current_exception();
   }
-  go.write.reset();
+  ends.trees.reset();
+  ends.go.reset();
   return trouble;
+}
+
+void warnOfSharedProcesses(const Spec& spec, bool hasCgroup) {
+  if (hasCgroup || spec.pid.from == Namespace::From::own) return;
+  log::warn(
+      "no cgroup can be written to: in a pid namespace that is not its own, processes that the "
+      "command leaves behind outlive the container");
 }
 
 }  // namespace
@@ -211,53 +345,31 @@ void checkCommand(const Spec& spec) {
 
 Container start(const Spec& spec) {
   checkCommand(spec);
-  Pipe errors = Pipe::make();
-  std::pair<Fd, Fd> terminal;
-  ChildSide side;
-  side.program = makeContainerInit();
-  side.mounts = prepareMounts(spec.mounts);
-  side.rootfs = spec.mountRootfs();
-  if (spec.tty) {
-    terminal = sys::socketPair();
-    side.terminalSocket = std::move(terminal.second);
-  }
-  side.errors = std::move(errors.write);
-  Pipe go;
-  if (spec.onCreated) {
-    go = Pipe::make();
-    side.go = std::move(go.read);
-  }
+  // With a user namespace, the network namespace must belong to that.
+  EarlyNetwork network{spec.network == Network::none && !spec.userNamespace.isUsed()};
+  Ends ends;
+  ChildSide side = prepareSide(spec, ends);
   CgroupHolder cgroup{spec};
+  warnOfSharedProcesses(spec, cgroup.group.has_value());
   clone_args args{};
-  args.flags = cloneFlags(spec, cgroup.group.has_value());
-  if (cgroup.group) {
-    if (cgroup.group->into) {
-      args.flags |= CLONE_INTO_CGROUP;
-      args.cgroup = static_cast<std::uint64_t>(cgroup.group->into.get());
-    }
-    side.cgroups = std::move(cgroup.group->entries);
-    side.unshareCgroup = true;
-    side.mountCgroup = cgroup.group->isUnified;
-  }
+  args.flags = namespaceFlags(spec, cgroup.group.has_value());
+  side.network = network.take();
+  if (side.network) args.flags &= ~std::uint64_t{CLONE_NEWNET};
+  if (cgroup.group) enterCgroup(spec, *cgroup.group, args, side);
 
-  Launched launched = cloneChild(args, [&] {
-    errors.read.reset();
-    go.write.reset();
-    runContainer(spec, std::move(side));
-  });
-  auto held = std::make_unique<Container::Impl>(std::move(launched));
+  auto held = std::make_unique<Container::Impl>(cloneContainer(spec, args, ends, side));
   held->cgroup = std::exchange(cgroup.group, std::nullopt);
   Container::Impl& impl = *held;
   Container container{std::move(held)};
   // The child holds its own copies; the end of the pipe and, once this function is left, the end of
   // the mounts depend on it alone.
-  const Fd rootfs = std::move(side.rootfs);
+  Fd rootfs = std::move(side.rootfs);
   side = {};
-  const std::exception_ptr trouble = letGo(spec, container, go);
-  const ExecReport report = readReport(errors.read, spec.argv.front());
+  const std::exception_ptr trouble = letGo(spec, container.pid(), ends, rootfs);
+  const ExecReport report = readReport(ends.errors, spec.argv.front());
   if (trouble && !report.error) std::rethrow_exception(trouble);
   if (report.error) throw explainForeign(*report.error, rootfs.get(), spec);
-  if (spec.tty) impl.terminal = sys::receiveFd(terminal.first.get());
+  if (spec.tty) impl.terminal = sys::receiveFd(ends.terminal.get());
   return container;
 }
 

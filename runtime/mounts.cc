@@ -4,6 +4,7 @@
 #include <linux/mount.h>
 #include <sys/mount.h>
 
+#include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
 
@@ -45,29 +46,48 @@ std::vector<MountOption> parseMountOptions(std::string_view options) {
 
 namespace {
 
-Fd prepareMount(const Mount& mount) {
-  const std::uint64_t attributes = mount.attributes | (mount.readOnly ? MOUNT_ATTR_RDONLY : 0);
-  if (mount.type == Mount::Type::tmpfs) {
-    std::vector<MountOption> options = parseMountOptions(mount.tmpfsOptions);
-    options.push_back({"source", "tmpfs"});
-    return makeMount("tmpfs", static_cast<unsigned>(attributes), options);
+std::uint64_t attributesOf(const Mount& mount) {
+  return mount.attributes | (mount.readOnly ? MOUNT_ATTR_RDONLY : 0);
+}
+
+// The kernel refuses it for file systems that cannot (EINVAL), and for those that belong to another
+// user namespace than the caller's (EPERM). Their files then show the owners that they have
+// outside.
+void tryIdmap(const Fd& tree, const Mount& mount, int userNamespace) {
+  try {
+    sys::mountSetattrIdmap(tree.get(), userNamespace);
+  } catch (const Error& error) {
+    if (error.errnum() != EINVAL && error.errnum() != EPERM && error.errnum() != EOPNOTSUPP) throw;
+    log::info("the mount on {} keeps its owners: its file system cannot map ids", mount.target);
   }
+}
+
+Fd prepareMount(const Mount& mount, int userNamespace) {
+  const std::uint64_t attributes = attributesOf(mount);
+  if (mount.type == Mount::Type::tmpfs) return userNamespace < 0 ? makeTmpfs(mount) : Fd{};
   // Attributes come with the clone, in the container's own namespace (rootfs.cc).
   if (mount.type == Mount::Type::detached) return mount.source.duplicate();
   Fd tree = cloneMount(mount.source.get(), "", true);
   // Private before it is attached: a clone of a shared mount is a peer of the host's (security.md
   // N2). Read-only for the whole tree, mounts below included (N8).
   sys::mountSetattr(tree.get(), "", AT_RECURSIVE, attributes, 0, MS_PRIVATE);
+  if (userNamespace >= 0) tryIdmap(tree, mount, userNamespace);
   return tree;
 }
 
 }  // namespace
 
-std::vector<Fd> prepareMounts(const std::vector<Mount>& mounts) {
+Fd makeTmpfs(const Mount& mount) {
+  std::vector<MountOption> options = parseMountOptions(mount.tmpfsOptions);
+  options.push_back({"source", "tmpfs"});
+  return makeMount("tmpfs", static_cast<unsigned>(attributesOf(mount)), options);
+}
+
+std::vector<Fd> prepareMounts(const std::vector<Mount>& mounts, int userNamespace) {
   std::vector<Fd> trees;
   for (const Mount& mount : mounts) {
     try {
-      trees.push_back(prepareMount(mount));
+      trees.push_back(prepareMount(mount, userNamespace));
     } catch (Error& error) {
       error.during("preparing the mount for {}", mount.target);
       throw;

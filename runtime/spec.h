@@ -60,14 +60,20 @@ struct UserNamespace {
   std::vector<IdRange> uids, gids;
   int fd = -1;  // that of another container instead
   [[nodiscard]] bool isOwn() const { return !uids.empty(); }
+  [[nodiscard]] bool isUsed() const { return isOwn() || fd >= 0; }
 };
 
 enum class Seccomp { standard, unconfined, profile };
 
+// Limits of the container's control groups; -1: unlimited, where that has a meaning. `ioWeight` is
+// 10 to 1000, as version 1 has it.
 struct Limits {
-  std::optional<std::int64_t> memory, memorySwap, cpuShares, cpuQuota, cpuPeriod, pids;
-  std::string cpusetCpus;
-  [[nodiscard]] bool any() const;
+  std::optional<std::int64_t> memory, memorySwap, memoryReservation, cpuShares, cpuQuota, cpuPeriod,
+      pids, ioWeight;
+  std::string cpusetCpus, cpusetMems;
+  // A limit on processes that nobody asked for: where it cannot be set, the container runs without.
+  std::optional<std::int64_t> defaultPids;
+  [[nodiscard]] bool any() const;  // one that was asked for
 };
 
 struct ResourceLimit {
@@ -109,6 +115,10 @@ struct Spec {
   std::vector<Mount> mounts;
   std::vector<DeviceNode> devices;
   std::uint64_t shmSize = std::uint64_t{64} << 20;
+  // /dev/shm: one of its own, somebody else's (a detached mount), or none.
+  bool hasSharedMemory = true;
+  int sharedMemory = -1;
+  std::optional<int> oomScoreAdj;
   // Small files bound over the root, from a private tmpfs: {"/etc/hosts", text}.
   std::vector<std::pair<std::string, std::string>> files;
   bool filesReadOnly = false;
@@ -118,7 +128,10 @@ struct Spec {
   // {"net.core.somaxconn", "1024"}: of the container's own namespaces only.
   std::vector<std::pair<std::string, std::string>> sysctls;
 
-  std::string cgroupName;  // "" : no cgroup of its own
+  // "" : no cgroup of its own. A name alone is made in ours, PATH/NAME below where the caller may
+  // make groups, /PATH/NAME below the root of the hierarchies (runtime/cgroups.h).
+  std::string cgroupName;
+  bool isCgroupRequired = false;  // it does not start without
   Limits limits;
 
   // Called by start() in the calling process once the container's PID 1 exists in its namespaces,
@@ -130,6 +143,9 @@ struct Spec {
   // before the clone: overlayfs refuses layers that belong to another mount namespace (EINVAL from
   // clone_private_mount() in the kernel), and descriptors keep the namespace they were opened in.
   std::function<Fd()> mountRootfs;
+  // The same with userNamespace: called after the clone, when that namespace has its ids, with a
+  // descriptor of it for ID-mapped layers. Unset: mountRootfs does.
+  std::function<Fd(int)> mountMappedRootfs;
 };
 
 }  // namespace img::runtime
