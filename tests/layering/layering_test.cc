@@ -21,9 +21,10 @@ const std::map<std::string, std::set<std::string>>& allowedArrows() {
       {"parser", {"parser", "base"}},
       {"store", {"store", "base"}},
       {"runtime", {"runtime", "base"}},
+      {"network", {"network", "base"}},
       {"registry", {"registry", "store", "base"}},
-      {"builder", {"builder", "parser", "store", "runtime", "base"}},
-      {"cli", {"cli", "builder", "parser", "store", "runtime", "base"}},
+      {"builder", {"builder", "parser", "store", "runtime", "network", "base"}},
+      {"cli", {"cli", "builder", "parser", "store", "runtime", "network", "base"}},
   };
   return arrows;
 }

@@ -1,0 +1,37 @@
+// Network namespaces as descriptors: entered for a moment, made and kept without a process.
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/fd.h"
+
+namespace img::network {
+
+// The calling thread is in another network namespace for as long as this lives. What cannot come
+// back ends the process: nothing of ours may go on in a container's network by mistake.
+class [[nodiscard]] NamespaceVisit {
+ public:
+  explicit NamespaceVisit(int netns);
+  NamespaceVisit(const NamespaceVisit&) = delete;
+  NamespaceVisit& operator=(const NamespaceVisit&) = delete;
+  ~NamespaceVisit();
+
+ private:
+  Fd home_;
+};
+
+Fd openNamespace(pid_t pid);  // of a process
+Fd ownNamespace();            // of the calling thread
+// A new one with loopback up and the settings that a container's own gets (runtime/rootfs.cc). It
+// lives as long as the descriptor, or a process in it.
+Fd makeNamespace();
+// Whether this process's user namespace owns the network it is in, so that capabilities count
+// there.
+bool ownsNamespace();
+
+void bringLoopbackUp();
+// A setting below /proc/sys/net of the calling thread's network namespace; false: the kernel has no
+// such setting, or the folder is read-only.
+bool trySetSysctl(const char* path, const char* value);
+
+}  // namespace img::network
