@@ -24,6 +24,7 @@
 #include "runtime/namespaces.h"
 #include "runtime/own_binary.h"
 #include "runtime/privileges.h"
+#include "runtime/sysctls.h"
 
 namespace img::runtime {
 
@@ -263,12 +264,14 @@ Fd giveTrees(const Spec& spec, pid_t pid, const Fd& socket) {
 
 // Returns what went wrong here. The child's own failure, which may be the reason, comes first:
 // without trees or a byte in the pipe it ends.
-std::exception_ptr letGo(const Spec& spec, pid_t pid, Ends& ends, Fd& rootfs) {
+// `netns`: where the child goes by itself; empty: it is there already.
+std::exception_ptr letGo(const Spec& spec, pid_t pid, Fd netns, Ends& ends, Fd& rootfs) {
   std::exception_ptr trouble;
   try {
     if (ends.trees) rootfs = giveTrees(spec, pid, ends.trees);
     if (spec.onCreated) {
-      spec.onCreated(pid);
+      if (!netns) netns = openNamespace(pid, "net");
+      spec.onCreated(pid, netns.get());
       writeAll(ends.go.get(), "g", "the pipe to the container");
     }
   } catch (...) {
@@ -345,6 +348,7 @@ void checkCommand(const Spec& spec) {
 
 Container start(const Spec& spec) {
   checkCommand(spec);
+  checkSysctls(spec);
   // With a user namespace, the network namespace must belong to that.
   EarlyNetwork network{spec.network == Network::none && !spec.userNamespace.isUsed()};
   Ends ends;
@@ -364,8 +368,9 @@ Container start(const Spec& spec) {
   // The child holds its own copies; the end of the pipe and, once this function is left, the end of
   // the mounts depend on it alone.
   Fd rootfs = std::move(side.rootfs);
+  Fd netns = std::move(side.network);
   side = {};
-  const std::exception_ptr trouble = letGo(spec, container.pid(), ends, rootfs);
+  const std::exception_ptr trouble = letGo(spec, container.pid(), std::move(netns), ends, rootfs);
   const ExecReport report = readReport(ends.errors, spec.argv.front());
   if (trouble && !report.error) std::rethrow_exception(trouble);
   if (report.error) throw explainForeign(*report.error, rootfs.get(), spec);

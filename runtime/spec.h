@@ -136,8 +136,9 @@ struct Spec {
 
   // Called by start() in the calling process once the container's PID 1 exists in its namespaces,
   // and before the command starts; what it throws ends the container. The network is laid here,
-  // while the child builds its root.
-  std::function<void(pid_t)> onCreated;
+  // while the child builds its root. The second argument is a descriptor of the network namespace it
+  // has or is about to enter.
+  std::function<void(pid_t, int)> onCreated;
 
   // Returns a detached mount of the root file system. Called by start() in the calling process,
   // before the clone: overlayfs refuses layers that belong to another mount namespace (EINVAL from
