@@ -1,245 +1,101 @@
 #include "runtime/cgroups.h"
 
+#include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <ctime>
+#include <set>
 
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "runtime/cgroup_files.h"
+#include "runtime/cgroup_limits.h"
 
 namespace img::runtime {
 namespace {
 
 constexpr const char* kParent = "img";
-constexpr std::int64_t kDefaultProcesses = 2048;
-constexpr int kPatienceMs = 10000;
-constexpr const char* kV1Hierarchies[] = {"freezer", "memory", "cpu", "cpuset", "pids"};
+constexpr const char* kOwnLeaf = "self";  // where we go when our own folder has to be empty
+constexpr const char* kV1Hierarchies[] = {"freezer", "memory", "cpu", "cpuset", "blkio", "pids"};
 
-bool exists(const std::string& path) {
-  return ::access(path.c_str(), F_OK) == 0;
+int tryMakeFolder(const std::string& path) {
+  return ::mkdir(path.c_str(), 0755) == 0 || errno == EEXIST ? 0 : errno;
 }
 
-std::string readText(const std::string& path) {
-  return fs::tryReadFile(AT_FDCWD, path).value_or("");
+// Delegated to us: the folder is ours, and so is the file that admits processes (cgroups(7)).
+bool isOurs(const std::string& folder) {
+  struct stat st {};
+  return ::stat(folder.c_str(), &st) == 0 && st.st_uid == ::geteuid() &&
+         ::access(folder.c_str(), W_OK) == 0 &&
+         ::access((folder + "/cgroup.procs").c_str(), W_OK) == 0;
 }
 
-void writeText(const std::string& path, std::string_view value) {
-  writeAll(sys::openat(AT_FDCWD, path, O_WRONLY).get(), value, path);
+bool hasWord(const std::string& list, std::string_view word, char separator) {
+  const std::vector<std::string> words = text::split(text::trim(list), separator);
+  return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-bool tryWriteText(const std::string& path, std::string_view value) {
-  const Fd file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
-  return file && ::write(file.get(), value.data(), value.size()) >= 0;
-}
-
-bool tryMakeFolder(const std::string& path) {
-  return ::mkdir(path.c_str(), 0755) == 0 || errno == EEXIST;
-}
-
-void sleepMs(long ms) {
-  const timespec time{0, ms * 1'000'000};
-  ::nanosleep(&time, nullptr);
-}
-
-// The number after "KEY " in a file of such lines.
-std::optional<unsigned long long> keyedNumber(const std::string& content, std::string_view key) {
-  for (const std::string& line : text::split(content, '\n')) {
-    if (line.size() > key.size() && line.compare(0, key.size(), key) == 0 &&
-        line[key.size()] == ' ') {
-      return text::parseUnsigned(text::trim(std::string_view{line}.substr(key.size())));
-    }
+// The path in the line of /proc/PID/cgroup that names the controller; "" asks for version 2. The
+// lines are "hierarchy:controllers:path".
+std::string pathFor(const std::string& text, const std::string& controller) {
+  for (const std::string& line : text::split(text, '\n')) {
+    const size_t first = line.find(':');
+    const size_t second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string names = line.substr(first + 1, second - first - 1);
+    const bool isIt = controller.empty() ? names.empty() : hasWord(names, controller, ',');
+    if (isIt) return line.substr(second + 1);
   }
-  return std::nullopt;
+  return {};
 }
 
-Error cannotLimit(const std::string& what, const std::string& why) {
-  return Error::make(Kind::unsupported, "cannot set the limit {}", what)
-      .code("cgroup")
-      .why(why)
-      .hint("--cgroups=disabled runs the container without limits");
-}
-
-void setLimit(const std::string& folder, const char* file, const std::string& value) {
-  try {
-    writeText(folder + "/" + file, value);
-  } catch (const Error& error) {
-    throw cannotLimit(fmt::format("{}={}", file, value), error.cause());
-  }
-}
-
-std::string orMax(std::int64_t value) {
-  return value < 0 ? "max" : std::to_string(value);
-}
-
-// Twice the memory when nothing was said (cli.md 10.5); -1: unlimited.
-std::int64_t memoryAndSwap(const Limits& limits) {
-  return limits.memorySwap.value_or(*limits.memory * 2);
-}
-
-void limitMemory(const std::string& folder, bool isV2, const Limits& limits) {
-  const std::string memory = std::to_string(*limits.memory);
-  const std::int64_t total = memoryAndSwap(limits);
-  if (isV2) {
-    setLimit(folder, "memory.max", memory);
-    const std::string swap =
-        total < 0 ? "max" : std::to_string(std::max<std::int64_t>(total - *limits.memory, 0));
-    if (limits.memorySwap || exists(folder + "/memory.swap.max"))
-      setLimit(folder, "memory.swap.max", swap);
-    return;
-  }
-  setLimit(folder, "memory.limit_in_bytes", memory);
-  // Without swap accounting in the kernel the file is missing, which matters only if it was asked
-  // for.
-  if (limits.memorySwap || exists(folder + "/memory.memsw.limit_in_bytes")) {
-    setLimit(folder, "memory.memsw.limit_in_bytes", std::to_string(total));
-  }
-}
-
-void limitCpu(const std::string& folder, bool isV2, const Limits& limits) {
-  const std::int64_t period = limits.cpuPeriod.value_or(100000);
-  if (isV2) {
-    if (limits.cpuShares) {  // 2..262144 to 1..10000
-      setLimit(folder, "cpu.weight", std::to_string(1 + (*limits.cpuShares - 2) * 9999 / 262142));
-    }
-    if (limits.cpuQuota || limits.cpuPeriod) {
-      setLimit(folder, "cpu.max",
-               fmt::format("{} {}", orMax(limits.cpuQuota.value_or(-1)), period));
-    }
-    return;
-  }
-  if (limits.cpuShares) setLimit(folder, "cpu.shares", std::to_string(*limits.cpuShares));
-  if (limits.cpuPeriod) setLimit(folder, "cpu.cfs_period_us", std::to_string(period));
-  if (limits.cpuQuota) setLimit(folder, "cpu.cfs_quota_us", std::to_string(*limits.cpuQuota));
-}
-
-// A version 1 cpuset starts empty and takes no process until both files are filled
-// (cgroup-v1/cpusets.rst).
-void fillCpuset(const std::string& parent, const std::string& folder) {
-  for (const char* file : {"/cpuset.cpus", "/cpuset.mems"}) {
-    if (text::trim(readText(folder + file)).empty()) {
-      setLimit(folder, file + 1, std::string{text::trim(readText(parent + file))});
-    }
-  }
-}
-
-struct Want {
-  const char* controller;
-  bool isAsked;
+struct GroupPath {
+  std::string start;                 // exists already: the folder it begins at
+  std::vector<std::string> folders;  // below it, outermost first; the last one is the group
 };
 
-std::vector<Want> wantedControllers(const Limits& limits) {
-  return {{"memory", limits.memory || limits.memorySwap},
-          {"cpu", limits.cpuShares || limits.cpuQuota || limits.cpuPeriod},
-          {"cpuset", !limits.cpusetCpus.empty()},
-          {"pids", limits.pids.has_value()}};
+// Where the group of that name lies in a hierarchy.
+GroupPath groupPath(const std::string& mount, const std::string& base, const std::string& name) {
+  GroupPath path;
+  const bool isAbsolute = name.starts_with('/');
+  path.start = isAbsolute ? mount : base;
+  std::string folder = path.start;
+  if (name.find('/') == std::string::npos) {
+    folder += std::string{"/"} + kParent;
+    path.folders.push_back(folder);
+  }
+  for (const std::string& word : text::split(name, '/')) {
+    if (word.empty()) continue;
+    folder += "/" + word;
+    path.folders.push_back(folder);
+  }
+  return path;
 }
 
-void applyLimit(const std::string& controller, const std::string& folder, bool isV2,
-                const Limits& limits) {
-  if (controller == "memory" && limits.memory) limitMemory(folder, isV2, limits);
-  if (controller == "cpu") limitCpu(folder, isV2, limits);
-  if (controller == "cpuset") setLimit(folder, "cpuset.cpus", limits.cpusetCpus);
-  if (controller == "pids") {
-    setLimit(folder, "pids.max", orMax(limits.pids.value_or(kDefaultProcesses)));
+void add(Cgroup& group, const std::string& folder, bool isV2) {
+  group.folders.push_back(folder);
+  if (isV2) {
+    group.into = sys::openat(AT_FDCWD, folder, O_PATH | O_DIRECTORY);
+  } else {
+    group.entries.push_back(sys::openat(AT_FDCWD, folder + "/cgroup.procs", O_WRONLY));
   }
 }
 
-std::vector<pid_t> readProcesses(const std::string& folder) {
-  std::vector<pid_t> pids;
-  for (const std::string& line : text::split(readText(folder + "/cgroup.procs"), '\n')) {
-    if (const auto pid = text::parseUnsigned(line)) pids.push_back(static_cast<pid_t>(*pid));
-  }
-  return pids;
-}
-
-void killProcesses(const std::string& folder) {
-  if (tryWriteText(folder + "/cgroup.kill", "1")) return;  // Linux 5.14
-  for (const pid_t pid : readProcesses(folder)) ::kill(pid, SIGKILL);
-}
-
-// Waits for the line KEY VALUE in cgroup.events, whose changes poll(2) reports.
-bool awaitEvent(const std::string& folder, std::string_view key, unsigned long long value) {
-  const Fd events = sys::openat(AT_FDCWD, folder + "/cgroup.events", O_RDONLY);
-  const std::int64_t deadline = sys::monotonicMs() + kPatienceMs;
-  while (sys::monotonicMs() < deadline) {
-    sys::check([&] { return ::lseek(events.get(), 0, SEEK_SET); }, "rewind cgroup.events");
-    if (keyedNumber(readAll(events.get(), "cgroup.events"), key) == value) return true;
-    pollfd entry{events.get(), POLLPRI, 0};
-    ::poll(&entry, 1, 100);
-  }
-  return false;
-}
-
-void setFreezerState(const std::string& folder, const char* state) {
-  const std::int64_t deadline = sys::monotonicMs() + kPatienceMs;
-  // FREEZING until every task has stopped; tasks forked meanwhile need the write again.
-  do {
-    writeText(folder + "/freezer.state", state);
-    if (text::trim(readText(folder + "/freezer.state")) == state) return;
-    sleepMs(1);
-  } while (sys::monotonicMs() < deadline);
-  throw Error::make(Kind::busy, "the processes in {} did not become {}", folder, state);
-}
-
-void setFrozen(const Cgroup& group, const std::string& name, bool isFrozen) {
-  for (const std::string& folder : group.folders) {
-    if (exists(folder + "/cgroup.freeze")) {
-      writeText(folder + "/cgroup.freeze", isFrozen ? "1" : "0");
-      if (awaitEvent(folder, "frozen", isFrozen ? 1 : 0)) return;
-      throw Error::make(Kind::busy, "the processes of {} did not {}", name,
-                        isFrozen ? "stop" : "resume");
-    }
-    if (exists(folder + "/freezer.state")) {
-      return setFreezerState(folder, isFrozen ? "FROZEN" : "THAWED");
-    }
-  }
-  throw Error::make(Kind::unsupported, "container {} has no cgroup to freeze", name).code("cgroup");
+bool hasFolder(const Cgroup& group, const std::string& folder) {
+  return std::find(group.folders.begin(), group.folders.end(), folder) != group.folders.end();
 }
 
 }  // namespace
 
-bool Cgroup::outOfMemory() const {
-  return std::any_of(folders.begin(), folders.end(), [](const std::string& folder) {
-    const auto v2 = keyedNumber(readText(folder + "/memory.events"), "oom_kill");
-    const auto v1 = keyedNumber(readText(folder + "/memory.oom_control"), "oom_kill");
-    return v2.value_or(0) > 0 || v1.value_or(0) > 0;
-  });
-}
-
-std::optional<std::uint64_t> Cgroup::peakMemory() const {
-  // Version 2 (memory.peak is of Linux 5.19), then version 1.
-  for (const char* file : {"/memory.peak", "/memory.max_usage_in_bytes"}) {
-    for (const std::string& folder : folders) {
-      if (const auto peak = text::parseUnsigned(text::trim(readText(folder + file)))) return peak;
-    }
-  }
-  return std::nullopt;
-}
-
-void Cgroup::remove() {
-  const std::int64_t deadline = sys::monotonicMs() + kPatienceMs;
-  for (const std::string& folder : folders) {
-    while (::rmdir(folder.c_str()) != 0 && errno != ENOENT) {
-      if (errno != EBUSY || sys::monotonicMs() > deadline) {
-        throw Error::fromErrno(errno, "remove the cgroup " + folder);
-      }
-      tryWriteText(folder + "/freezer.state", "THAWED");  // a frozen version 1 task cannot die
-      killProcesses(folder);
-      sleepMs(1);
-    }
-  }
-  folders.clear();
-}
-
-CgroupTree::CgroupTree(std::string root) : root_(std::move(root)) {
+CgroupTree::CgroupTree(std::string root, std::optional<std::string> self)
+    : root_(std::move(root)), self_(std::move(self)) {
   for (const std::string& candidate : {root_, root_ + "/unified"}) {
-    if (!exists(candidate + "/cgroup.controllers")) continue;
+    if (!pathExists(candidate + "/cgroup.controllers")) continue;
     unified_ = candidate;
     controllers_ =
         text::split(std::string{text::trim(readText(candidate + "/cgroup.controllers"))}, ' ');
@@ -247,74 +103,150 @@ CgroupTree::CgroupTree(std::string root) : root_(std::move(root)) {
   }
 }
 
-std::string CgroupTree::folderOf(const std::string& hierarchy, const std::string& name) const {
-  return hierarchy + "/" + kParent + "/" + name;
+std::string CgroupTree::ownPath(const std::string& controller) const {
+  if (!self_) self_ = readText("/proc/self/cgroup");
+  return pathFor(*self_, controller);
 }
 
-// The mount that has the controller: the version 2 one or a version 1 hierarchy; "" for none.
-std::string CgroupTree::controllerHome(const std::string& controller) const {
+// The highest folder on the way to our own one that is ours.
+std::string CgroupTree::baseIn(const std::string& mount, const std::string& ownPath) const {
+  if (isOurs(mount)) return mount;
+  std::string folder = mount;
+  for (const std::string& word : text::split(ownPath, '/')) {
+    if (word.empty() || word == "..") continue;
+    folder += "/" + word;
+    if (isOurs(folder)) return folder;
+  }
+  return {};
+}
+
+CgroupTree::Hierarchy CgroupTree::unified() const {
+  if (unified_.empty()) return {};
+  return {unified_, isOurs(unified_) ? unified_ : baseIn(unified_, ownPath("")), true};
+}
+
+// The hierarchy that has the controller: version 2 or one of version 1.
+CgroupTree::Hierarchy CgroupTree::hierarchyOf(const std::string& controller) const {
   if (std::find(controllers_.begin(), controllers_.end(), controller) != controllers_.end())
-    return unified_;
-  const std::string v1 = root_ + "/" + controller;
-  return unified_ != root_ && exists(v1 + "/cgroup.procs") ? v1 : "";
+    return unified();
+  const std::string v1 = versionOneName(controller);
+  const std::string mount = root_ + "/" + v1;
+  if (unified_ == root_ || !pathExists(mount + "/cgroup.procs")) return {};
+  return {mount, isOurs(mount) ? mount : baseIn(mount, ownPath(v1)), false};
+}
+
+std::vector<CgroupTree::Hierarchy> CgroupTree::all() const {
+  std::vector<Hierarchy> found;
+  if (!unified_.empty()) found.push_back(unified());
+  if (unified_ == root_) return found;
+  for (const char* v1 : kV1Hierarchies) {
+    Hierarchy one = hierarchyOf(v1 == std::string_view{"blkio"} ? "io" : v1);
+    if (!one.mount.empty() && !one.isV2) found.push_back(std::move(one));
+  }
+  return found;
 }
 
 // Makes the group in one hierarchy, once; "" when it cannot be written to.
-std::string CgroupTree::enter(Cgroup& group, const std::string& home,
-                              const std::string& name) const {
-  std::string folder = folderOf(home, name);
-  if (std::find(group.folders.begin(), group.folders.end(), folder) != group.folders.end())
-    return folder;
-  if (!tryMakeFolder(home + "/" + kParent) || !tryMakeFolder(folder)) return {};
-  group.folders.push_back(folder);
-  if (home == unified_) {
-    group.into = sys::openat(AT_FDCWD, folder, O_PATH | O_DIRECTORY);
-  } else {
-    group.entries.push_back(sys::openat(AT_FDCWD, folder + "/cgroup.procs", O_WRONLY));
+std::string CgroupTree::enter(Cgroup& group, const Hierarchy& where) const {
+  const bool isAbsolute = group.name.starts_with('/');
+  if (where.mount.empty() || (where.base.empty() && !isAbsolute)) return {};
+  const GroupPath path = groupPath(where.mount, where.base, group.name);
+  const std::string& folder = path.folders.back();
+  if (hasFolder(group, folder)) return folder;
+  for (const std::string& part : path.folders) {
+    const int errnum = tryMakeFolder(part);
+    if (errnum == 0) continue;
+    log::debug("{}", Error::fromErrno(errnum, "make the cgroup " + part).cause());
+    return {};
   }
+  add(group, folder, where.isV2);
   return folder;
 }
 
-void CgroupTree::addController(Cgroup& group, const std::string& name,
-                               const std::string& controller, bool isAsked,
+// A version 2 group with processes passes no controllers on ("no internal process constraint",
+// cgroup-v2.rst). When it is our own group, we move into a leaf below; false: others are in it too,
+// and they are not ours to move.
+bool CgroupTree::makeRoomIn(const std::string& folder) const {
+  if (folder != unified_ + ownPath("")) return false;
+  const std::string leaf = folder + "/" + kParent + "/" + kOwnLeaf;
+  if (tryMakeFolder(folder + "/" + kParent) != 0 || tryMakeFolder(leaf) != 0) return false;
+  if (tryWriteText(leaf + "/cgroup.procs", "0") != 0) return false;
+  self_.reset();
+  return true;
+}
+
+// Passes a version 2 controller down to the group. What prevents it, "" when nothing does.
+std::string CgroupTree::enableController(const Hierarchy& where, const std::string& folder,
+                                         const std::string& controller) const {
+  const std::string parent = folder.substr(0, folder.rfind('/'));
+  const bool isBelowBase = !where.base.empty() && parent.starts_with(where.base);
+  std::string at = isBelowBase ? where.base : where.mount;
+  for (;;) {
+    const std::string file = at + "/cgroup.subtree_control";
+    if (!hasWord(readText(file), controller, ' ')) {
+      int errnum = tryWriteText(file, "+" + controller);
+      if (errnum == EBUSY && makeRoomIn(at)) errnum = tryWriteText(file, "+" + controller);
+      if (errnum == EBUSY) return at + " holds other processes, and passes no controllers on";
+      if (errnum != 0) return Error::fromErrno(errnum, "write " + file).cause();
+    }
+    if (at == parent) return {};
+    at = parent.substr(0, parent.find('/', at.size() + 1));
+  }
+}
+
+void CgroupTree::addController(Cgroup& group, const std::string& controller, bool isAsked,
                                const Limits& limits) const {
-  const std::string home = controllerHome(controller);
-  const bool isV2 = home == unified_;
-  if (home.empty()) {
+  const Hierarchy where = hierarchyOf(controller);
+  if (where.mount.empty()) {
     if (!isAsked) return;
-    throw cannotLimit(controller,
-                      fmt::format("the kernel offers no {} controller here", controller));
+    throw missingController(controller, root_);
   }
-  if (isV2) {
-    tryWriteText(home + "/cgroup.subtree_control", "+" + controller);
-    tryWriteText(home + "/" + kParent + "/cgroup.subtree_control", "+" + controller);
+  if (where.isV2 && !where.base.empty() && where.base != where.mount &&
+      !hasWord(readText(where.base + "/cgroup.controllers"), controller, ' ')) {
+    if (!isAsked) return;
+    throw undelegatedController(controller, where.base);
   }
-  const std::string folder = enter(group, home, name);
+  const std::string folder = enter(group, where);
   if (folder.empty()) {
     if (!isAsked) return;
-    throw cannotLimit(controller, fmt::format("{} cannot be written to", home));
+    throw cannotLimit(controller, fmt::format("no cgroup below {} can be written to", where.mount),
+                      "run as root, or have a cgroup delegated (systemd-run --user --scope -p "
+                      "Delegate=yes img ...); --cgroups=disabled runs it without limits");
   }
-  if (!isAsked && !exists(folder + "/pids.max")) return;
-  if (controller == "cpuset" && !isV2) {
-    fillCpuset(home, home + "/" + kParent);
-    fillCpuset(home + "/" + kParent, folder);
+  if (where.isV2) {
+    const std::string why = enableController(where, folder, controller);
+    if (!why.empty()) {
+      if (!isAsked) return;
+      throw cannotLimit(controller, why,
+                        "start img in a cgroup of its own (systemd-run --scope -p Delegate=yes "
+                        "img ...); --cgroups=disabled runs it without limits");
+    }
   }
-  applyLimit(controller, folder, isV2, limits);
+  if (!isAsked && !pathExists(folder + "/pids.max")) return;
+  if (controller == "cpuset" && !where.isV2) {
+    const GroupPath path = groupPath(where.mount, where.base, group.name);
+    std::string above = path.start;
+    for (const std::string& part : path.folders) {
+      fillCpuset(above, part);
+      above = part;
+    }
+  }
+  applyLimits(controller, folder, where.isV2, limits);
 }
 
 std::optional<Cgroup> CgroupTree::create(const std::string& name, const Limits& limits) const {
   Cgroup group;
+  group.name = name;
   group.isUnified = unified_ == root_;
   try {
-    if (unified_.empty() || enter(group, unified_, name).empty()) {
-      if (exists(root_ + "/freezer/cgroup.procs")) enter(group, root_ + "/freezer", name);
-    }
-    for (const Want& want : wantedControllers(limits)) {
+    if (enter(group, unified()).empty()) std::ignore = enter(group, hierarchyOf("freezer"));
+    for (const WantedController& want : wantedControllers(limits)) {
       // Our own limit on processes: where it costs nothing, or the cost is paid already.
-      const bool isFree = controllerHome(want.controller) == unified_ || limits.any();
-      const bool isDefault = want.controller == std::string_view{"pids"} && isFree;
-      if (want.isAsked || isDefault)
-        addController(group, name, want.controller, want.isAsked, limits);
+      const bool isFree =
+          limits.any() || limits.defaultPids ||
+          std::find(controllers_.begin(), controllers_.end(), "pids") != controllers_.end();
+      const bool isDefault = want.name == std::string_view{"pids"} && isFree && !limits.pids;
+      if (want.isAsked || isDefault) addController(group, want.name, want.isAsked, limits);
     }
   } catch (...) {
     Error error = currentError();
@@ -326,7 +258,7 @@ std::optional<Cgroup> CgroupTree::create(const std::string& name, const Limits& 
     throw error;
   }
   if (group.folders.empty()) {
-    log::info("no cgroup can be written to: the container cannot be paused");
+    log::info("no cgroup can be written to: the container runs without limits and pause");
     return std::nullopt;
   }
   return group;
@@ -334,67 +266,140 @@ std::optional<Cgroup> CgroupTree::create(const std::string& name, const Limits& 
 
 Cgroup CgroupTree::find(const std::string& name) const {
   Cgroup group;
+  group.name = name;
   group.isUnified = unified_ == root_;
-  const auto add = [&](const std::string& home) {
-    const std::string folder = folderOf(home, name);
-    if (!exists(folder + "/cgroup.procs")) return;
-    group.folders.push_back(folder);
-    if (home == unified_) {
-      group.into = sys::openat(AT_FDCWD, folder, O_PATH | O_DIRECTORY);
-    } else {
-      group.entries.push_back(sys::openat(AT_FDCWD, folder + "/cgroup.procs", O_WRONLY));
-    }
-  };
   if (name.empty()) return group;
-  if (!unified_.empty()) add(unified_);
-  if (!group.isUnified) {
-    for (const char* hierarchy : kV1Hierarchies) add(root_ + "/" + hierarchy);
+  for (const Hierarchy& where : all()) {
+    if (where.base.empty() && !name.starts_with('/')) continue;
+    const std::string folder = groupPath(where.mount, where.base, name).folders.back();
+    if (pathExists(folder + "/cgroup.procs")) add(group, folder, where.isV2);
   }
   return group;
 }
 
-void CgroupTree::freeze(const std::string& name) const {
-  setFrozen(find(name), name, true);
-}
-void CgroupTree::thaw(const std::string& name) const {
-  setFrozen(find(name), name, false);
+// A process is somewhere in every hierarchy. Entering version 1 groups costs time, and those of the
+// caller are no business of the container: only where it has a group of the same name as the one
+// that every container has.
+Cgroup CgroupTree::groupsOf(pid_t pid) const {
+  Cgroup group;
+  group.isUnified = unified_ == root_;
+  const std::string theirs = readText(fmt::format("/proc/{}/cgroup", pid));
+  const auto nameIn = [](const std::string& path) { return path.substr(path.rfind('/') + 1); };
+  const std::string basic = pathFor(theirs, unified_.empty() ? "freezer" : "");
+  const std::string name = basic.empty() ? "" : nameIn(basic);
+  if (name.empty()) return group;
+  group.name = name;
+  const auto enterAs = [&](const std::string& mount, const std::string& controller, bool isV2) {
+    const std::string path = pathFor(theirs, controller);
+    const std::string folder = mount + path;
+    if (path.empty() || nameIn(path) != name || path == ownPath(controller)) return;
+    if (::access((folder + "/cgroup.procs").c_str(), W_OK) == 0) add(group, folder, isV2);
+  };
+  if (!unified_.empty()) enterAs(unified_, "", true);
+  if (group.isUnified) return group;
+  for (const char* v1 : kV1Hierarchies) enterAs(root_ + "/" + v1, v1, false);
+  return group;
 }
 
-void CgroupTree::killAll(const std::string& name) const {
-  for (const std::string& folder : find(name).folders) {
-    killProcesses(folder);
-    tryWriteText(folder + "/freezer.state", "THAWED");
+// What forks while we look comes up in a later round.
+void CgroupTree::moveProcesses(const Cgroup& group, const std::string& folder) const {
+  const std::string entry = folder + "/cgroup.procs";
+  for (int round = 0; round < 100; ++round) {
+    std::set<pid_t> left;
+    for (const pid_t pid : group.processes()) left.insert(pid);
+    for (const std::string& line : text::split(readText(entry), '\n')) {
+      if (const auto pid = text::parseUnsigned(line)) left.erase(static_cast<pid_t>(*pid));
+    }
+    if (left.empty()) return;
+    for (const pid_t pid : left) {
+      const int errnum = tryWriteText(entry, std::to_string(pid));
+      if (errnum != 0 && errnum != ESRCH)
+        throw Error::fromErrno(errnum, "move a process to " + folder).code("cgroup");
+    }
+  }
+  throw Error::make(Kind::busy, "the processes of {} do not stop forking", group.name)
+      .code("cgroup");
+}
+
+Cgroup CgroupTree::update(const std::string& name, const Limits& limits) const {
+  Cgroup group = find(name);
+  for (const WantedController& want : wantedControllers(limits)) {
+    const bool isUnlimited = want.name == std::string_view{"pids"} && limits.pids;
+    if (!want.isAsked && !isUnlimited) continue;
+    const size_t before = group.folders.size();
+    addController(group, want.name, true, limits);
+    if (group.folders.size() == before || before == 0) continue;
+    if (group.folders.back().starts_with(unified_ + "/") && !unified_.empty()) continue;
+    moveProcesses(group, group.folders.back());
+  }
+  return group;
+}
+
+std::vector<std::string> CgroupTree::names() const {
+  std::set<std::string> found;
+  for (const Hierarchy& where : all()) {
+    if (where.base.empty()) continue;
+    const auto dir = sys::tryOpenat(AT_FDCWD, where.base + "/" + kParent, O_RDONLY | O_DIRECTORY);
+    if (!dir) continue;
+    for (fs::Entry& entry : fs::list(dir->get())) {
+      if (entry.type == DT_DIR) found.insert(std::move(entry.name));
+    }
+  }
+  return {found.begin(), found.end()};
+}
+
+void CgroupTree::removeStale(const std::string& prefix, long long ageSeconds) const {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  for (const std::string& name : names()) {
+    if (!name.starts_with(prefix)) continue;
+    for (const std::string& folder : find(name).folders) {
+      struct stat st {};
+      const bool isOld = ::stat(folder.c_str(), &st) == 0 && now.tv_sec - st.st_mtime >= ageSeconds;
+      // A group with processes says EBUSY.
+      if (isOld) ::rmdir(folder.c_str());
+    }
   }
 }
 
-std::vector<pid_t> CgroupTree::processesOf(const std::string& name) const {
-  const Cgroup group = find(name);
-  return group.folders.empty() ? std::vector<pid_t>{} : readProcesses(group.folders.front());
+Cgroup openCgroup(const std::vector<std::string>& folders) {
+  Cgroup group;
+  for (const std::string& folder : folders) {
+    if (!pathExists(folder + "/cgroup.procs")) continue;
+    group.name = folder.substr(folder.rfind('/') + 1);
+    group.folders.push_back(folder);
+  }
+  return group;
 }
 
 void freeze(const std::string& cgroupName) {
-  CgroupTree{}.freeze(cgroupName);
+  CgroupTree{}.find(cgroupName).freeze();
 }
 void thaw(const std::string& cgroupName) {
-  CgroupTree{}.thaw(cgroupName);
+  CgroupTree{}.find(cgroupName).thaw();
 }
 void killAll(const std::string& cgroupName) {
-  CgroupTree{}.killAll(cgroupName);
+  CgroupTree{}.find(cgroupName).killAll();
 }
 std::vector<pid_t> processesOf(const std::string& cgroupName) {
-  return CgroupTree{}.processesOf(cgroupName);
+  return CgroupTree{}.find(cgroupName).processes();
 }
 void removeCgroup(const std::string& cgroupName) {
   CgroupTree{}.find(cgroupName).remove();
 }
 
-std::string cgroupNameOf(pid_t pid) {
-  const std::string prefix = fmt::format(":/{}/", kParent);
-  for (const std::string& line : text::split(readText(fmt::format("/proc/{}/cgroup", pid)), '\n')) {
-    const size_t at = line.find(prefix);
-    if (at != std::string::npos) return line.substr(at + prefix.size());
+void checkCgroupParent(const std::string& path) {
+  const auto words = text::split(path.starts_with('/') ? path.substr(1) : path, '/');
+  const bool isBad = std::any_of(words.begin(), words.end(), [](const std::string& word) {
+    return word.empty() || word == "." || word == ".." || word.find('\n') != std::string::npos;
+  });
+  if (path.empty() || path == "/" || isBad) {
+    throw Error::make(Kind::usage, "--cgroup-parent: {} is not the path of a cgroup",
+                      text::quote(path))
+        .hint(
+            "for example /builds/ci, below the root of the hierarchies, or builds, below where "
+            "you may make groups");
   }
-  return {};
 }
 
 }  // namespace img::runtime

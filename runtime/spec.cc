@@ -3,7 +3,9 @@
 namespace img::runtime {
 
 bool Limits::any() const {
-  return memory || memorySwap || cpuShares || cpuQuota || cpuPeriod || pids || !cpusetCpus.empty();
+  const bool hasPids = pids && *pids >= 0;  // unlimited needs no controller
+  return memory || memorySwap || memoryReservation || cpuShares || cpuQuota || cpuPeriod ||
+         hasPids || ioWeight || !cpusetCpus.empty() || !cpusetMems.empty();
 }
 
 }  // namespace img::runtime

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <tuple>
 
 #include "base/sys.h"
@@ -32,7 +33,6 @@ TEST_F(Cgroups, HoldTheContainerAndGoAwayWithIt) {
   one.cgroupName = name_;
   Container container = start(one);
   EXPECT_EQ(processesOf(name_), std::vector<pid_t>{container.pid()});
-  EXPECT_EQ(cgroupNameOf(container.pid()), name_);
   container.kill(9);
   container.wait();
   EXPECT_TRUE(CgroupTree{}.find(name_).folders.empty());
@@ -109,104 +109,97 @@ TEST_F(Cgroups, LimitProcesses) {
   }
 }
 
-// A made-up version 2 tree: what is written where.
-class MadeUpTree : public testing::Test {
- protected:
-  void put(const std::string& path, const std::string& content) const {
-    const size_t slash = path.rfind('/');
-    if (slash != std::string::npos) std::ignore = fs::makeDirs(tree_.fd(), path.substr(0, slash));
-    writeAll(sys::openat(tree_.fd(), path, O_WRONLY | O_CREAT | O_TRUNC, 0644).get(), content,
-             path);
-  }
-  std::string get(const std::string& path) const {
-    return fs::tryReadFile(tree_.fd(), path).value_or("(missing)");
-  }
-  // The kernel makes the files of a new group by itself; here they exist beforehand.
-  void prepareV2() const {
-    put("cgroup.controllers", "cpuset cpu memory pids\n");
-    put("cgroup.subtree_control", "");
-    put("img/cgroup.subtree_control", "");
-    for (const char* file : {"cgroup.procs", "memory.max", "memory.swap.max", "cpu.max",
-                             "cpu.weight", "pids.max", "cpuset.cpus"}) {
-      put(std::string{"img/c/"} + file, "");
-    }
-  }
-  fs::TempDir tree_;
-};
+TEST_F(Cgroups, OfARunningProcessAreTheOnesAnotherMayEnter) {
+  EXPECT_TRUE(CgroupTree{}.groupsOf(::getpid()).folders.empty()) << "we are there already";
+  Spec one = spec({"/bin/sleep", "100"});
+  one.cgroupName = name_;
+  const Container container = start(one);
+  const Cgroup found = CgroupTree{}.groupsOf(container.pid());
+  EXPECT_EQ(found.name, name_);
+  EXPECT_EQ(found.folders, CgroupTree{}.find(name_).folders);
+}
 
-TEST_F(MadeUpTree, TakesVersion2Limits) {
-  prepareV2();
-  Limits limits;
-  limits.memory = 64 << 20;
-  limits.cpuShares = 1024;
-  limits.cpuQuota = 150000;
-  limits.cpusetCpus = "0-1";
-  const auto group = CgroupTree{tree_.path()}.create("c", limits);
+TEST_F(Cgroups, LieBelowTheParentThatIsAskedFor) {
+  const std::string parent = "/img-test-" + fs::randomHex(8);
+  Spec one = spec({"/bin/sleep", "100"});
+  one.cgroupName = parent + "/" + name_;
+  std::vector<std::string> folders;
+  {
+    const Container container = start(one);
+    folders = CgroupTree{}.find(one.cgroupName).folders;
+    ASSERT_FALSE(folders.empty());
+    EXPECT_TRUE(folders.front().ends_with(one.cgroupName)) << folders.front();
+    EXPECT_EQ(openCgroup(folders).processes(), std::vector<pid_t>{container.pid()});
+  }
+  EXPECT_TRUE(openCgroup(folders).folders.empty()) << "it ended with its container";
+  for (const std::string& folder : folders) {
+    EXPECT_EQ(::rmdir(folder.substr(0, folder.rfind('/')).c_str()), 0) << folder;
+  }
+}
+
+TEST_F(Cgroups, AreRemovedWithTheGroupsMadeBelowThem) {
+  const auto group = CgroupTree{}.create(name_, {});
   ASSERT_TRUE(group);
-  EXPECT_TRUE(group->isUnified);
-  EXPECT_TRUE(group->entries.empty());
-  EXPECT_EQ(get("img/c/memory.max"), "67108864");
-  EXPECT_EQ(get("img/c/memory.swap.max"), "67108864") << "twice the memory in all";
-  EXPECT_EQ(get("img/c/cpu.weight"), "39");
-  EXPECT_EQ(get("img/c/cpu.max"), "150000 100000");
-  EXPECT_EQ(get("img/c/cpuset.cpus"), "0-1");
-  EXPECT_EQ(get("img/c/pids.max"), "2048") << "the default";
+  ASSERT_EQ(::mkdir((group->folders.front() + "/below").c_str(), 0755), 0);
+  removeCgroup(name_);
+  EXPECT_TRUE(CgroupTree{}.find(name_).folders.empty());
 }
 
-TEST_F(MadeUpTree, HasNoSwapLimitWhenUnlimited) {
-  prepareV2();
-  Limits limits;
-  limits.memory = 64 << 20;
-  limits.memorySwap = -1;
-  limits.pids = -1;
-  std::ignore = CgroupTree{tree_.path()}.create("c", limits);
-  EXPECT_EQ(get("img/c/memory.swap.max"), "max");
-  EXPECT_EQ(get("img/c/pids.max"), "max");
+TEST_F(Cgroups, OfAKilledKeeperAreFoundByName) {
+  std::ignore = CgroupTree{}.create(name_, {});
+  const std::vector<std::string> names = CgroupTree{}.names();
+  EXPECT_NE(std::find(names.begin(), names.end(), name_), names.end());
+  CgroupTree{}.removeStale(name_, 3600);
+  EXPECT_FALSE(CgroupTree{}.find(name_).folders.empty()) << "too young";
+  CgroupTree{}.removeStale(name_, 0);
+  EXPECT_TRUE(CgroupTree{}.find(name_).folders.empty());
 }
 
-TEST_F(MadeUpTree, RefusesALimitWithoutItsController) {
-  put("cgroup.controllers", "cpu\n");
-  put("img/c/cgroup.procs", "");
+TEST_F(Cgroups, KnowWhetherTheyAreFrozen) {
+  Spec one = spec({"/bin/sleep", "100"});
+  one.cgroupName = name_;
+  const Container container = start(one);
+  EXPECT_FALSE(CgroupTree{}.find(name_).isFrozen());
+  freeze(name_);
+  EXPECT_TRUE(CgroupTree{}.find(name_).isFrozen());
+  thaw(name_);
+  EXPECT_FALSE(CgroupTree{}.find(name_).isFrozen());
+}
+
+TEST_F(Cgroups, TakeALimitWhileTheyRunAndMoveTheirProcessesForIt) {
+  Spec one = shell("sleep 100 & sleep 100");
+  one.cgroupName = name_;
+  Container container = start(one);
   Limits limits;
-  limits.memory = 64 << 20;
+  limits.pids = 17;
   try {
-    std::ignore = CgroupTree{tree_.path()}.create("c", limits);
-    FAIL() << "the limit was dropped silently";
+    const Cgroup group = CgroupTree{}.update(name_, limits);
+    const auto folder =
+        std::find_if(group.folders.begin(), group.folders.end(), [](const std::string& candidate) {
+          return ::access((candidate + "/pids.max").c_str(), F_OK) == 0;
+        });
+    ASSERT_NE(folder, group.folders.end());
+    EXPECT_EQ(fs::readFile(AT_FDCWD, *folder + "/pids.max"), "17\n");
+    EXPECT_EQ(openCgroup({*folder}).processes().size(), group.processes().size());
+  } catch (const Error& error) {
+    if (error.code() == "cgroup") GTEST_SKIP() << error.why();
+    throw;
+  }
+  container.kill(9);
+  container.wait();
+  EXPECT_TRUE(CgroupTree{}.find(name_).folders.empty()) << "the late group is left behind";
+}
+
+TEST_F(Cgroups, ThatCannotBeMadeAreAnErrorWhenTheyAreRequired) {
+  Spec one = spec({"/bin/true"});
+  one.isCgroupRequired = true;  // and no name: nothing to make
+  try {
+    std::ignore = start(one);
+    FAIL() << "it started";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), "cgroup");
-    EXPECT_NE(error.why().find("memory"), std::string::npos) << error.why();
+    EXPECT_FALSE(error.hints().empty());
   }
-}
-
-TEST_F(MadeUpTree, SplitsAHybridSetupByController) {
-  put("unified/cgroup.controllers", "\n");
-  put("unified/img/c/cgroup.procs", "");
-  put("memory/cgroup.procs", "");
-  put("memory/img/c/cgroup.procs", "");
-  put("memory/img/c/memory.limit_in_bytes", "");
-  put("memory/img/c/memory.memsw.limit_in_bytes", "");
-  Limits limits;
-  limits.memory = 64 << 20;
-  const auto group = CgroupTree{tree_.path()}.create("c", limits);
-  ASSERT_TRUE(group);
-  EXPECT_FALSE(group->isUnified);
-  EXPECT_EQ(group->entries.size(), 1U);
-  EXPECT_TRUE(group->into);
-  EXPECT_EQ(get("memory/img/c/memory.limit_in_bytes"), "67108864");
-  EXPECT_EQ(get("memory/img/c/memory.memsw.limit_in_bytes"), "134217728");
-}
-
-TEST_F(MadeUpTree, TellsTheOutOfMemoryKillerFromItsCounters) {
-  prepareV2();
-  Cgroup group = CgroupTree{tree_.path()}.find("c");
-  EXPECT_FALSE(group.outOfMemory());
-  put("img/c/memory.events", "low 0\noom 3\noom_kill 1\n");
-  EXPECT_TRUE(group.outOfMemory());
-}
-
-TEST_F(MadeUpTree, OffersNothingWhereNothingIsMounted) {
-  EXPECT_FALSE(CgroupTree{tree_.path()}.create("c", {}));
-  EXPECT_THROW(CgroupTree{tree_.path()}.freeze("c"), Error);
 }
 
 }  // namespace
