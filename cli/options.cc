@@ -22,6 +22,8 @@ struct Spec {
   std::string key;  // the spelling under which CLI11 and isGiven() know it: "--name" or "-n"
   Arity arity;
   std::string bare;  // flag, optionalValue: the value when none is given
+  std::string names, meta, help, group;
+  Options::Take take;
 };
 
 constexpr char kOptionsGroup[] = "Options";
@@ -41,14 +43,11 @@ class HelpFormatter final : public CLI::Formatter {
 }  // namespace
 
 struct Options::Impl {
-  Impl(Context& contextOf, std::string_view usageOf, std::string_view help)
-      : context(contextOf), usage(usageOf), app(std::string{help}) {
-    app.set_help_flag("");  // -h is the host name of run, and CLI11 would leave by an exception
-  }
+  Impl(Context& contextOf, std::string_view usageOf, std::string_view helpOf)
+      : context(contextOf), usage(usageOf), description(helpOf) {}
 
   Context& context;
-  std::string usage;
-  CLI::App app;
+  std::string usage, description;
   std::deque<Spec> specs;
   std::map<std::string, const Spec*> byName;  // "--name", "-n"
   std::map<std::string, size_t> given;        // Spec::key -> count
@@ -72,7 +71,9 @@ struct Options::Impl {
   void takeCluster(size_t& at, std::vector<std::string>& plain);
   const std::string& nextWord(size_t& at, const std::string& name) const;
   void push(const Spec& spec, const std::string& value, std::vector<std::string>& plain);
-  void apply(std::vector<std::string> plain);
+  using Wanted = std::function<bool(const Spec& spec)>;
+  [[nodiscard]] std::unique_ptr<CLI::App> makeApp(const Wanted& isWanted) const;
+  void apply(std::vector<std::string> plain) const;
 };
 
 void Options::Impl::add(const std::string& names, Arity arity, std::string bare,
@@ -82,23 +83,41 @@ void Options::Impl::add(const std::string& names, Arity arity, std::string bare,
       std::find_if(spellings.begin(), spellings.end(),
                    [](const std::string& name) { return name.starts_with("--"); });
   Spec& spec = specs.emplace_back();
-  spec = {longName == spellings.end() ? spellings.front() : *longName, arity, std::move(bare)};
+  spec = {longName == spellings.end() ? spellings.front() : *longName,
+          arity,
+          std::move(bare),
+          names,
+          meta,
+          help,
+          groupTitle,
+          std::move(take)};
   for (const std::string& name : spellings) byName.emplace(name, &spec);
+}
 
-  // Each value is handed over as it comes, so that a list accumulates and a single value is
-  // overwritten.
-  app.add_option(
-         names,
-         [take = std::move(take)](const CLI::results_t& values) {
-           take(values.back());
-           return true;
-         },
-         help)
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->trigger_on_parse()
-      ->option_text(meta.empty() ? " " : meta)  // an empty text would bring CLI11's own
-      ->group(groupTitle);
+// CLI11 compares the names of every new option with those of all others: a table of a hundred
+// options takes longer than making a container. So it gets the few that a command line has, and all
+// of them only for the help.
+std::unique_ptr<CLI::App> Options::Impl::makeApp(const Wanted& isWanted) const {
+  auto app = std::make_unique<CLI::App>(description);
+  app->set_help_flag("");  // -h is the host name of run, and CLI11 would leave by an exception
+  for (const Spec& spec : specs) {
+    if (!isWanted(spec)) continue;
+    // Each value is handed over as it comes, so that a list accumulates and a single value is
+    // overwritten.
+    app->add_option(
+           spec.names,
+           [&spec](const CLI::results_t& values) {
+             spec.take(values.back());
+             return true;
+           },
+           spec.help)
+        ->expected(1)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->trigger_on_parse()
+        ->option_text(spec.meta.empty() ? " " : spec.meta)  // an empty text would bring CLI11's own
+        ->group(spec.group);
+  }
+  return app;
 }
 
 // Options of the command itself win: `-v` and `-h` of run are not the global ones.
@@ -204,10 +223,12 @@ void Options::Impl::takeCluster(size_t& at, std::vector<std::string>& plain) {
   }
 }
 
-void Options::Impl::apply(std::vector<std::string> plain) {
+void Options::Impl::apply(std::vector<std::string> plain) const {
+  if (plain.empty()) return;
+  const auto app = makeApp([this](const Spec& spec) { return given.contains(spec.key); });
   std::reverse(plain.begin(), plain.end());  // App::parse takes the words from the back
   try {
-    app.parse(std::move(plain));
+    app->parse(std::move(plain));
   } catch (const CLI::Error& error) {
     throw Error{Kind::usage, text::escape(error.what())};
   }
@@ -368,8 +389,9 @@ std::string Options::help() const {
   impl.addGlobals();
   const std::string usage =
       impl.commandName() + " [OPTIONS]" + (impl.usage.empty() ? "" : " " + impl.usage);
-  impl.app.formatter(std::make_shared<HelpFormatter>(usage));
-  std::string text = impl.app.help();
+  const auto app = impl.makeApp([](const Spec&) { return true; });
+  app->formatter(std::make_shared<HelpFormatter>(usage));
+  std::string text = app->help();
   while (text.ends_with('\n')) text.pop_back();
   text += '\n';
   // CLI11 sets two blank lines between groups.
