@@ -63,6 +63,20 @@ store::MountRecord toRecord(const MountRequest& request) {
   return record;
 }
 
+std::string absoluteHostPath(const std::string& path) {
+  std::string full = path;
+  if (path == "~" || path.starts_with("~/")) {
+    const auto home = findVariable("HOME");
+    if (!home) throw Error::make(Kind::usage, "{}: HOME is not set", text::quote(path));
+    full = *home + path.substr(1);
+  } else if (!path.starts_with('/')) {
+    full = std::filesystem::current_path().string() + "/" + path;
+  }
+  full = std::filesystem::path{full}.lexically_normal().string();
+  while (full.size() > 1 && full.ends_with('/')) full.pop_back();
+  return full;
+}
+
 }  // namespace
 
 std::vector<MountRequest> mountRequests(const RunRequest& request,
@@ -83,19 +97,22 @@ std::vector<MountRequest> mountRequests(const RunRequest& request,
 }
 
 std::string resolveHostPath(const std::string& path) {
-  std::string full = path;
-  if (path == "~" || path.starts_with("~/")) {
-    const auto home = findVariable("HOME");
-    if (!home) throw Error::make(Kind::usage, "{}: HOME is not set", text::quote(path));
-    full = *home + path.substr(1);
-  } else if (!path.starts_with('/')) {
-    full = std::filesystem::current_path().string() + "/" + path;
-  }
-  full = std::filesystem::path{full}.lexically_normal().string();
-  while (full.size() > 1 && full.ends_with('/')) full.pop_back();
+  std::string full = absoluteHostPath(path);
   if (sys::tryFstatat(AT_FDCWD, full)) return full;
   throw Error::make(Kind::notFound, "the mount source {} does not exist", text::quote(full))
       .hint("create it first, or give a volume name instead of a path");
+}
+
+void createMountSources(const RunRequest& request) {
+  for (const std::string& spec : request.volumes) {
+    const MountRequest mount = parseVolume(spec);
+    if (mount.type != Type::bind) continue;
+    const std::string path = absoluteHostPath(mount.source);
+    for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
+      sys::tryMkdirat(AT_FDCWD, path.substr(0, end), 0755);
+      if (end == std::string::npos) break;
+    }
+  }
 }
 
 std::vector<store::MountRecord> settleMounts(const store::Layout& layout,

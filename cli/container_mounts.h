@@ -16,6 +16,9 @@ namespace img::cli {
 // In mount order. Pure: reads nothing.
 std::vector<MountRequest> mountRequests(const RunRequest& request, const store::ImageConfig& image);
 
+// The folders of -v that are not there, as docker makes them: for confinement=docker.
+void createMountSources(const RunRequest& request);
+
 // Throws Kind::notFound for a missing host path, before anything is created.
 std::vector<store::MountRecord> settleMounts(const store::Layout& layout,
                                              const std::vector<MountRequest>& requests,

@@ -75,10 +75,6 @@ std::string ownInitPath(const store::ContainerConfig& config) {
   return "containers/" + config.id + "/init";
 }
 
-const Confinement& confinementOf(const store::ContainerConfig& config) {
-  return *parseSecurityOptions(config.securityOpt).confinement;
-}
-
 }  // namespace
 
 runtime::Mount mountOf(const store::Layout& layout, const store::MountRecord& record) {
@@ -186,6 +182,10 @@ std::vector<std::string> environmentOf(const store::ContainerConfig& config, boo
   if (tty && !hasKey(config.env, "TERM=")) env.emplace_back("TERM=xterm");
   env.insert(env.end(), config.env.begin(), config.env.end());
   return env;
+}
+
+const Confinement& confinementOf(const store::ContainerConfig& config) {
+  return *parseSecurityOptions(config.securityOpt).confinement;
 }
 
 std::uint64_t capabilitiesOf(const store::ContainerConfig& config) {

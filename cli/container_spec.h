@@ -13,6 +13,8 @@
 
 namespace img::cli {
 
+struct Confinement;
+
 // The spec refers to the descriptors beside it: keep them together until the container runs.
 struct PreparedContainer {
   std::vector<Fd> layers;  // topmost first
@@ -33,6 +35,8 @@ Fd openInit(const store::Layout& layout, const store::ContainerConfig& config, b
 // Keeps the init layer of a container that goes, for the next ones of its image.
 void shareInit(const store::Layout& layout, const store::ContainerConfig& config);
 
+// The row of defaults that --security-opt confinement= chose.
+const Confinement& confinementOf(const store::ContainerConfig& config);
 // The bounding set of the container: of its confinement, --cap-add and --cap-drop. Throws
 // Kind::usage for unknown names.
 std::uint64_t capabilitiesOf(const store::ContainerConfig& config);

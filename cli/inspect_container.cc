@@ -5,6 +5,8 @@
 #include "cli/container_size.h"
 #include "cli/container_spec.h"
 #include "cli/inspect.h"
+#include "cli/security_options.h"
+#include "runtime/rootfs.h"
 #include "store/containers.h"
 
 namespace img::cli {
@@ -92,7 +94,19 @@ Json ulimitsOf(const std::vector<store::UlimitRecord>& ulimits) {
   return facts.empty() ? Json() : facts;
 }
 
+// What --security-opt and --privileged come to.
+runtime::Spec rightsOf(const store::ContainerConfig& config) {
+  const SecurityOptions options = parseSecurityOptions(config.securityOpt);
+  runtime::Spec spec;
+  spec.privileged = config.privileged;
+  spec.maskedPaths = options.maskedPaths;
+  spec.unmaskedPaths = options.unmaskedPaths;
+  if (!config.privileged) spec.appArmor = options.appArmor;
+  return spec;
+}
+
 Json hostFacts(const store::ContainerConfig& config) {
+  const runtime::Spec rights = rightsOf(config);
   Json hosts = Json::array();
   for (const auto& [host, address] : config.extraHosts)
     hosts.push_back(fmt::format("{}:{}", host, address));
@@ -120,8 +134,8 @@ Json hostFacts(const store::ContainerConfig& config) {
                 {"UTSMode", ""},
                 {"UsernsMode", ""},
                 {"Ulimits", ulimitsOf(config.ulimits)},
-                {"MaskedPaths", Json::array()},
-                {"ReadonlyPaths", Json::array()}};
+                {"MaskedPaths", runtime::maskedPaths(rights)},
+                {"ReadonlyPaths", runtime::readOnlyPaths(rights)}};
   addLimits(config.limits, facts);
   return facts;
 }
@@ -196,7 +210,7 @@ std::optional<Json> inspectContainer(Context& context, const std::string& name, 
                 {"Platform", "linux"},
                 {"MountLabel", ""},
                 {"ProcessLabel", ""},
-                {"AppArmorProfile", ""},
+                {"AppArmorProfile", rightsOf(config).appArmor},
                 {"ExecIDs", Json()},
                 {"HostConfig", hostFacts(config)},
                 {"GraphDriver", driverFacts(layout, config)},

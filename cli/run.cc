@@ -13,6 +13,7 @@
 #include "cli/keeper.h"
 #include "cli/options.h"
 #include "cli/run_options.h"
+#include "cli/security_options.h"
 #include "store/images.h"
 
 namespace img::cli {
@@ -33,6 +34,17 @@ auto withRunStatus(Work&& work) -> decltype(work()) {
 void checkTerminal(const RunRequest& request) {
   if (!request.tty || request.detach || ::isatty(0) != 0) return;
   throw Error{Kind::failed, "the input device is not a TTY"}.hint("drop -t in CI").exitCode(1);
+}
+
+// One line, for what a reader of the command line could overlook.
+void warnOfOpenConfinement(Context& context, const store::ContainerConfig& config) {
+  if (config.privileged) {
+    context.notice(
+        "warning: --privileged: the container has all capabilities and devices of the host, and "
+        "no filter\n");
+  } else if (parseSecurityOptions(config.securityOpt).isSeccompOff) {
+    context.notice("warning: seccomp=unconfined: system calls of the container are not filtered\n");
+  }
 }
 
 void checkNewFile(const std::string& path) {
@@ -61,7 +73,9 @@ store::Containers::Held makeContainer(Context& context, const RunRequest& reques
   const store::StoreUse use{layout};
   const store::Image image = store::Images{layout}.get(request.words.front());
   store::ContainerConfig config = configFor(request, image);
+  warnOfOpenConfinement(context, config);
   ensureLayers(layout, config);
+  if (confinementOf(config).createsMountSources) createMountSources(request);
   config.mounts = settleMounts(layout, mountRequests(request, image.config), config);
   try {
     store::Containers::Held held = store::Containers{layout}.createHeld(config);

@@ -12,33 +12,12 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 
 #include "runtime/security.h"
+#include "tests/runtime/filter_evaluator.h"
 
 namespace img::runtime::test {
 namespace {
-
-// What the kernel's interpreter would do (only the instructions our generator uses).
-std::uint32_t evaluate(const std::vector<sock_filter>& program, const seccomp_data& data) {
-  std::uint32_t accumulator = 0;
-  for (size_t at = 0; at < program.size(); ++at) {
-    const sock_filter& one = program[at];
-    switch (one.code) {
-      case BPF_LD | BPF_W | BPF_ABS:
-        std::memcpy(&accumulator, reinterpret_cast<const char*>(&data) + one.k, sizeof accumulator);
-        break;
-      case BPF_JMP | BPF_JA: at += one.k; break;
-      case BPF_JMP | BPF_K | BPF_JEQ: at += accumulator == one.k ? one.jt : one.jf; break;
-      case BPF_JMP | BPF_K | BPF_JGE: at += accumulator >= one.k ? one.jt : one.jf; break;
-      case BPF_JMP | BPF_K | BPF_JSET: at += (accumulator & one.k) != 0 ? one.jt : one.jf; break;
-      case BPF_RET | BPF_K: return one.k;
-      default: ADD_FAILURE() << "unexpected instruction " << one.code; return 0;
-    }
-  }
-  ADD_FAILURE() << "the program does not end";
-  return 0;
-}
 
 constexpr int kAllowed = 0;
 
@@ -164,6 +143,20 @@ TEST(SeccompFilter, RefusesX32AndForeignArchitectures) {
   EXPECT_EQ(native(0x40000000L | SYS_read), ENOSYS);
   EXPECT_EQ(native(0x40000000L | 512), ENOSYS);
   EXPECT_EQ(verdict(kDefaultCapabilities, AUDIT_ARCH_AARCH64, 63), ENOSYS);
+}
+
+TEST(SeccompFilter, ClosesThe32BitCallsWhenAsked) {
+  const std::vector<sock_filter> program = onlyNative(seccompProgram(kDefaultCapabilities));
+  const auto result = [&](std::uint32_t arch, long number) {
+    seccomp_data data{};
+    data.nr = static_cast<int>(number);
+    data.arch = arch;
+    return evaluate(program, data);
+  };
+  EXPECT_EQ(result(kNative, SYS_read), SECCOMP_RET_ALLOW);
+  EXPECT_EQ(result(kNative, SYS_mount), SECCOMP_RET_ERRNO | EPERM);
+  EXPECT_EQ(result(AUDIT_ARCH_I386, 3), SECCOMP_RET_ERRNO | ENOSYS) << "read";
+  EXPECT_EQ(result(AUDIT_ARCH_I386, 102), SECCOMP_RET_ERRNO | ENOSYS) << "socketcall";
 }
 
 TEST(SeccompFilter, LooksAtArguments) {
