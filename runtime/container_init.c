@@ -44,6 +44,7 @@ __asm__(".globl _start\n_start:\n  mov x0, sp\n  bl run\n");
 
 enum { kCloneParent = 0x8000, kSigKill = 9, kPrSetDeathSignal = 1, kPollOut = 4, kPollError = 8,
        kTiocsctty = 0x540E };
+enum { kPrSetChildSubreaper = 36 };
 enum { kErrorPipe = 3, kSigChld = 17, kSigTtin = 21, kSigTtou = 22 };
 enum { kPrSetDumpable = 4, kTiocspgrp = 0x5410, kBlock = 0, kSetMask = 2, kNoHang = 1, kNoSuchEntry = 2, kSetFdFlags = 2,
        kCloseOnExec = 1 };
@@ -77,6 +78,8 @@ static void runAsInit(char** words, char** environment) {
   const word all = ~0UL;
   const word none = 0;
   call(NR_sigprocmask, kBlock, (word)&all, 0, sizeof all);
+  // In a pid namespace that is shared it is not PID 1, and orphans would go to the one that is.
+  call(NR_prctl, kPrSetChildSubreaper, 1, 0, 0);
   const long child = forkProcess(0);
   if (child < 0) quit(126);
   if (child == 0) {

@@ -151,7 +151,8 @@ Fd makeDeviceFolder(const Spec& spec, Stands& stands) {
   makeAskedDevices(dir, spec, stands);
   ::umask(old);
   for (const Link& link : kLinks) sys::symlinkat(link.target, dir, link.name);
-  for (const char* name : {"pts", "shm", "mqueue"}) sys::mkdirat(dir, name, 0755);
+  for (const char* name : {"pts", "mqueue"}) sys::mkdirat(dir, name, 0755);
+  if (spec.hasSharedMemory) sys::mkdirat(dir, "shm", 0755);
   if (spec.privileged) {
     copyHostDevices(sys::openDirectory(AT_FDCWD, "/dev").get(), dir, 0, stands);
   }
@@ -169,6 +170,26 @@ Fd makePts(bool hasTtyGroup) {
 void attachConsole(int folder, const Terminal& terminal) {
   const Fd file = sys::openat(folder, "console", O_WRONLY | O_CREAT | O_EXCL, 0600);
   sys::moveMount(cloneMount(terminal.slave.get(), "").get(), folder, "console");
+}
+
+constexpr unsigned kInert = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV;
+
+void attachSharedMemory(int dir, const Spec& spec) {
+  if (!spec.hasSharedMemory) return;
+  if (spec.sharedMemory >= 0) return sys::moveMount(spec.sharedMemory, dir, "shm");
+  const Fd shm =
+      makeMount("tmpfs", kInert,
+                {{"source", "shm"}, {"mode", "1777"}, {"size", std::to_string(spec.shmSize)}});
+  sys::moveMount(shm.get(), dir, "shm");
+}
+
+void attachQueues(int dir) {
+  try {
+    sys::moveMount(makeMount("mqueue", kInert, {{"source", "mqueue"}}).get(), dir, "mqueue");
+  } catch (const Error& error) {
+    // The ipc namespace belongs to another user namespace. mq_open(3) works without the folder.
+    if (error.errnum() != EPERM) throw;
+  }
 }
 
 }  // namespace
@@ -196,18 +217,12 @@ Devices mountDevices(int root, const Spec& spec, bool hasTtyGroup) {
   Stands stands;
   devices.folder = makeDeviceFolder(spec, stands);
   const int dir = devices.folder.get();
-  constexpr unsigned kInert = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NODEV;
   const Fd pts = makePts(hasTtyGroup);
-  const Fd shm =
-      makeMount("tmpfs", kInert,
-                {{"source", "shm"}, {"mode", "1777"}, {"size", std::to_string(spec.shmSize)}});
-  const Fd queues = makeMount("mqueue", kInert, {{"source", "mqueue"}});
-
   sys::moveMount(dir, openRealFolder(root, "dev").get(), "");
   bindStands(stands);
   sys::moveMount(pts.get(), dir, "pts");
-  sys::moveMount(shm.get(), dir, "shm");
-  sys::moveMount(queues.get(), dir, "mqueue");
+  attachSharedMemory(dir, spec);
+  attachQueues(dir);
   devices.null = sys::openat(dir, "null", O_RDWR);
   if (spec.tty) {
     devices.terminal = openTerminal(pts.get());

@@ -285,8 +285,8 @@ std::exception_ptr letGo(const Spec& spec, pid_t pid, Fd netns, Ends& ends, Fd& 
 void warnOfSharedProcesses(const Spec& spec, bool hasCgroup) {
   if (hasCgroup || spec.pid.from == Namespace::From::own) return;
   log::warn(
-      "no cgroup can be written to: in a pid namespace that is not its own, processes that the "
-      "command leaves behind outlive the container");
+      "without a cgroup and in a pid namespace that is not its own: processes that the command "
+      "leaves behind outlive the container");
 }
 
 }  // namespace

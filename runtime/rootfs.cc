@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "runtime/mounts.h"
 #include "runtime/paths.h"
+#include "runtime/sysctls.h"
 #include "runtime/user_namespace.h"
 
 namespace img::runtime {
@@ -89,33 +90,6 @@ void maskThermalThrottles(int sysfs, const Spec& spec, int scratch, int devices)
   }
 }
 
-// Settings of namespaces that are the container's own; any other would change the host.
-bool isOwnSysctl(const Spec& spec, std::string_view key) {
-  constexpr std::string_view kIpc[] = {
-      "kernel/msgmax", "kernel/msgmnb", "kernel/msgmni",          "kernel/sem",
-      "kernel/shmall", "kernel/shmmax", "kernel/shm_rmid_forced", "kernel/shmmni"};
-  if (key.substr(0, 4) == "net/") return spec.network == Network::none;
-  return key.substr(0, 10) == "fs/mqueue/" ||
-         std::find(std::begin(kIpc), std::end(kIpc), key) != std::end(kIpc);
-}
-
-void applySysctls(int proc, const Spec& spec) {
-  for (const auto& [name, value] : spec.sysctls) {
-    std::string key = name;
-    std::replace(key.begin(), key.end(), '.', '/');
-    if (!isOwnSysctl(spec, key)) {
-      throw Error::make(Kind::usage, "cannot set sysctl {}", text::quote(name))
-          .why("it is not one of the container's own namespaces");
-    }
-    try {
-      writeAll(sys::openBeneath(proc, "sys/" + key, O_WRONLY).get(), value, name);
-    } catch (Error& error) {
-      error.during("setting sysctl {}", name);
-      throw;
-    }
-  }
-}
-
 // Our own network namespace has no privileged ports to guard, and ping works without CAP_NET_RAW
 // (security.md P1).
 void relaxNetworkSysctls(int proc) {
@@ -132,12 +106,19 @@ void relaxNetworkSysctls(int proc) {
 }
 
 // In a user namespace the kernel gives a new /proc only where the one that is there hides nothing
-// (mount_too_revealing() in the kernel).
-Fd makeProc() {
+// (mount_too_revealing() in the kernel), and only to the owner of the pid namespace: with the
+// caller's pid namespace `ours` is shown instead.
+Fd makeProc(const Spec& spec, Fd ours) {
   try {
     return makeMount("proc", kInert, {{"source", "proc"}});
   } catch (Error& error) {
     if (error.kind() != Kind::denied && error.errnum() != EPERM) throw;
+    if (ours) return ours;
+    if (spec.pid.from == Namespace::From::other) {
+      error.why("the pid namespace to join belongs to another user namespace");
+      error.hint("join that one too: --userns container:NAME");
+      throw;
+    }
     error.why("parts of /proc are covered here, as in a container, so the kernel gives no new one");
     error.hint(
         "start the container around this program with --security-opt unmask=ALL (podman) or "
@@ -161,8 +142,16 @@ Fd makeSys(const Spec& spec) {
   return tree;
 }
 
-void mountProc(int root, const Spec& spec, int scratch, int devices) {
-  const Fd proc = makeProc();
+// The /proc of the caller, where a container is to see the same processes.
+Fd cloneHostProc(const Spec& spec) {
+  if (spec.pid.from != Namespace::From::host) return {};
+  Fd tree = cloneMount(AT_FDCWD, "/proc", true);
+  sys::mountSetattr(tree.get(), "", AT_RECURSIVE, kInert, 0, MS_PRIVATE);
+  return tree;
+}
+
+void mountProc(int root, const Spec& spec, Fd ours, int scratch, int devices) {
+  const Fd proc = makeProc(spec, std::move(ours));
   sys::moveMount(proc.get(), openRealFolder(root, "proc").get(), "");
   if (spec.network == Network::none) relaxNetworkSysctls(proc.get());
   applySysctls(proc.get(), spec);
@@ -195,8 +184,13 @@ void mountCgroups(int root, const Spec& spec) {
   const unsigned readOnly = spec.privileged ? 0U : unsigned{MOUNT_ATTR_RDONLY};
   const std::optional<Fd> target = sys::tryOpenInRoot(root, "sys/fs/cgroup", O_PATH | O_DIRECTORY);
   if (!target) return;
-  const Fd tree = makeMount("cgroup2", kInert | readOnly, {{"source", "cgroup"}});
-  sys::moveMount(tree.get(), target->get(), "");
+  try {
+    const Fd tree = makeMount("cgroup2", kInert | readOnly, {{"source", "cgroup"}});
+    sys::moveMount(tree.get(), target->get(), "");
+  } catch (const Error& error) {
+    // A user namespace in the host's cgroup namespace: no view is better than a writable one.
+    if (error.errnum() != EPERM) throw;
+  }
 }
 
 // A volume that names the very path wins over our file.
@@ -238,12 +232,16 @@ std::vector<size_t> mountOrder(const Spec& spec) {
 // A clone of what the mount names in its tree, which is attached in the scratch mount: there the
 // container never sees it, and it goes away with the old root.
 Fd cloneDetached(const Mount& mount, int tree, int scratch, size_t index) {
+  const std::uint64_t attributes = mount.attributes | (mount.readOnly ? MOUNT_ATTR_RDONLY : 0);
+  if (!S_ISDIR(sys::fstat(tree).st_mode)) {  // of a single file: nothing in it to name
+    sys::mountSetattr(tree, "", 0, attributes, 0, MS_PRIVATE);
+    return Fd{sys::check([&] { return ::fcntl(tree, F_DUPFD_CLOEXEC, 0); }, "duplicate a mount")};
+  }
   const std::string folder = fmt::format("tree{}", index);
   sys::mkdirat(scratch, folder, 0700);
   sys::moveMount(tree, scratch, folder);
   const Fd source = sys::openInRoot(tree, mount.subpath.empty() ? "." : mount.subpath, O_PATH);
   Fd clone = cloneMount(source.get(), "");
-  const std::uint64_t attributes = mount.attributes | (mount.readOnly ? MOUNT_ATTR_RDONLY : 0);
   sys::mountSetattr(clone.get(), "", 0, attributes, 0, MS_PRIVATE);
   return clone;
 }
@@ -331,12 +329,13 @@ std::vector<std::string> readOnlyPaths(const Spec& spec) {
 Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts,
                        bool showCgroups) {
   const bool hasTtyGroup = contiguousIds(currentGidMap()) > kTtyGroup;  // while /proc is in view
+  Fd proc = cloneHostProc(spec);
   const Scratch scratch;
   sys::moveMount(root, AT_FDCWD, "/");
 
   Devices devices = mountDevices(root, spec, hasTtyGroup);
   const int dev = devices.folder.get();
-  mountProc(root, spec, scratch.mount.get(), dev);
+  mountProc(root, spec, std::move(proc), scratch.mount.get(), dev);
   mountSys(root, spec, scratch.mount.get(), dev);
   if (showCgroups) mountCgroups(root, spec);
   attachMounts(root, spec, mounts, scratch.mount.get());
