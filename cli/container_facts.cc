@@ -20,6 +20,7 @@ constexpr std::array<std::string_view, 13> kKinds = {
     "since", "volume", "network", "health", "expose", "publish"};
 constexpr std::array<std::string_view, 7> kStatuses = {
     "created", "running", "paused", "restarting", "removing", "exited", "dead"};
+constexpr std::array<std::string_view, 4> kHealth = {"none", "starting", "healthy", "unhealthy"};
 
 template <class Array>
 bool isOneOf(const Array& known, std::string_view word) {
@@ -66,8 +67,17 @@ bool matches(const std::string& kind, const std::string& wanted,
   if (kind == "volume") return matchesVolume(wanted, config.mounts);
   if (kind == "network") return config.network == wanted;
   if (kind == "expose") return matchesPort(wanted, config.exposedPorts);
-  if (kind == "health") return wanted == "none";
+  if (kind == "health") {
+    return wanted == (state.healthStatus.empty() ? "none" : state.healthStatus);
+  }
   return false;  // publish: nothing is published yet
+}
+
+// As docker shows it.
+std::string healthText(const store::ContainerState& state) {
+  if (state.healthStatus.empty()) return {};
+  if (state.healthStatus == "starting") return " (health: starting)";
+  return " (" + state.healthStatus + ")";
 }
 
 }  // namespace
@@ -78,8 +88,10 @@ std::string statusText(const store::ContainerState& state, long long now) {
   };
   switch (state.status) {
     case Status::created: return "Created";
-    case Status::running: return "Up " + ageSince(state.startedAt);
+    case Status::running: return "Up " + ageSince(state.startedAt) + healthText(state);
     case Status::paused: return "Up " + ageSince(state.startedAt) + " (Paused)";
+    case Status::restarting:
+      return fmt::format("Restarting ({}) {} ago", state.exitCode, ageSince(state.finishedAt));
     case Status::exited: break;
   }
   return fmt::format("Exited ({}) {} ago", state.exitCode, ageSince(state.finishedAt));
@@ -121,6 +133,10 @@ void ContainerFilter::add(std::string_view text) {
   if (kind == "status" && !isOneOf(kStatuses, value)) {
     throw Error::make(Kind::usage, "--filter status: unknown state {}", text::quote(value))
         .hint("states are " + text::join({kStatuses.begin(), kStatuses.end()}, ", "));
+  }
+  if (kind == "health" && !isOneOf(kHealth, value)) {
+    throw Error::make(Kind::usage, "--filter health: unknown state {}", text::quote(value))
+        .hint("states are " + text::join({kHealth.begin(), kHealth.end()}, ", "));
   }
   if (kind == "exited" && !text::parseUnsigned(value)) {
     throw Error::make(Kind::usage, "--filter exited: {} is not an exit code", text::quote(value));

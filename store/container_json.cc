@@ -283,6 +283,8 @@ ContainerConfig configFromJson(const Json& json) {
   config.networkOptions = networkFromJson(json.value("networkOptions", Json::object()));
   config.namespaces = namespacesFromJson(json.value("namespaces", Json::object()));
   config.health = healthFromJson(json.value("health", Json::object()));
+  config.restart.policy = json.value("restartPolicy", "");
+  config.restart.maximum = json.value("restartMaximum", 0);
   config.devices = devicesFromJson(json.value("devices", Json::array()));
   config.cgroups = json.value("cgroups", "");
   config.cgroupParent = json.value("cgroupParent", "");
@@ -303,6 +305,7 @@ ContainerConfig configFromJson(const Json& json) {
 Status statusFromName(const std::string& name) {
   if (name == "running") return Status::running;
   if (name == "paused") return Status::paused;
+  if (name == "restarting") return Status::restarting;
   if (name == "exited") return Status::exited;
   return Status::created;
 }
@@ -314,6 +317,7 @@ std::string_view statusName(Status status) {
     case Status::created: return "created";
     case Status::running: return "running";
     case Status::paused: return "paused";
+    case Status::restarting: return "restarting";
     case Status::exited: return "exited";
   }
   return "created";
@@ -340,6 +344,8 @@ std::string toJson(const ContainerConfig& config) {
                      {"networkOptions", networkToJson(config.networkOptions)},
                      {"namespaces", namespacesToJson(config.namespaces)},
                      {"health", healthToJson(config.health)},
+                     {"restartPolicy", config.restart.policy},
+                     {"restartMaximum", config.restart.maximum},
                      {"devices", devicesToJson(config.devices)},
                      {"sysctls", config.sysctls},
                      {"cgroups", config.cgroups},
@@ -378,6 +384,8 @@ std::string toJson(const ContainerState& state) {
                      {"error", state.error},
                      {"startedAt", state.startedAt},
                      {"finishedAt", state.finishedAt},
+                     {"restartCount", state.restartCount},
+                     {"cgroups", state.cgroups},
                      {"address", state.address},
                      {"gateway", state.gateway},
                      {"macAddress", state.macAddress},
@@ -411,6 +419,8 @@ ContainerState parseContainerState(std::string_view text, std::string_view origi
   state.error = json.value("error", "");
   state.startedAt = json.value("startedAt", "");
   state.finishedAt = json.value("finishedAt", "");
+  state.restartCount = json.value("restartCount", 0);
+  state.cgroups = json.value("cgroups", Strings{});
   state.address = json.value("address", "");
   state.gateway = json.value("gateway", "");
   state.macAddress = json.value("macAddress", "");

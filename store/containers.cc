@@ -24,6 +24,8 @@ constexpr char kNames[] = "containers/.names";
 constexpr char kAuto[] = "containers/.auto";
 constexpr char kParts[] = "containers/.part";
 constexpr char kLock[] = "locks/containers";  // held while a name is claimed or given back
+constexpr char kStateLock[] = "state.lock";
+constexpr char kStop[] = "stop";
 
 std::string under(const char* folder, const std::string& name) {
   return std::string{folder} + "/" + name;
@@ -246,7 +248,8 @@ std::optional<ContainerRecord> Containers::load(const std::string& id, bool with
   // for a keeper that is stopped.
   for (int tries = 0; readState(); ++tries) {
     const bool held = isHeld(id);
-    if (held && isSameProcess(record.state)) break;
+    const bool waits = record.state.status == ContainerState::Status::restarting;
+    if (held && (waits || isSameProcess(record.state))) break;
     if (!held && !readState()) break;  // written between the two looks
     if (!held || tries == 20) {
       record.state = lost(std::move(record.state));
@@ -306,6 +309,31 @@ void Containers::setState(const std::string& id, const ContainerState& state) co
   const auto sync = state.status == ContainerState::Status::exited && isDurable() ? fs::Sync::data
                                                                                   : fs::Sync::none;
   fs::replaceFile(dir.get(), "state.json", toJson(state), 0600, sync);
+}
+
+void Containers::changeState(const std::string& id, const StateChange& change) const {
+  const Fd dir = folder(id);
+  const FileLock lock = FileLock::acquire(dir.get(), kStateLock, FileLock::Mode::exclusive);
+  const auto text = fs::tryReadFile(dir.get(), "state.json");
+  ContainerState state = text ? parseContainerState(*text, "state.json") : ContainerState{};
+  if (change(state)) setState(id, state);
+}
+
+void Containers::setConfig(const ContainerConfig& config) const {
+  fs::replaceFile(folder(config.id).get(), "config.json", toJson(config), 0600, fs::Sync::full);
+}
+
+void Containers::requestStop(const std::string& id) const {
+  const Fd made = sys::openat(folder(id).get(), kStop, O_WRONLY | O_CREAT | O_NOFOLLOW, 0600);
+}
+
+void Containers::forgetStop(const std::string& id) const {
+  sys::tryUnlinkat(folder(id).get(), kStop, 0);
+}
+
+bool Containers::isStopRequested(const std::string& id) const {
+  const auto dir = sys::tryOpenat(layout_.fd(), recordPath(id), O_RDONLY | O_DIRECTORY);
+  return !dir || sys::tryFstatat(dir->get(), kStop);
 }
 
 void Containers::rename(const ContainerRecord& record, const std::string& name) const {

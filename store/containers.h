@@ -87,7 +87,13 @@ struct UlimitRecord {
   long long soft = 0, hard = 0;
 };
 
-// What was asked for; written once (`rename` writes it again).
+// --restart. `maximum` 0: as often as it takes.
+struct RestartRecord {
+  std::string policy;  // on-failure, always, unless-stopped; empty: no
+  int maximum = 0;
+};
+
+// What was asked for; written once (`rename` and `update` write it again).
 struct ContainerConfig {
   std::string id;  // 64 hex
   std::string name;
@@ -103,6 +109,7 @@ struct ContainerConfig {
   NetworkRecord networkOptions;
   NamespaceRecord namespaces;
   HealthRecord health;
+  RestartRecord restart;
   std::vector<DeviceRecord> devices;
   std::vector<std::pair<std::string, std::string>> sysctls;
   std::string cgroups, cgroupParent;  // --cgroups: auto, disabled, required
@@ -123,7 +130,7 @@ struct ContainerConfig {
 };
 
 struct ContainerState {
-  enum class Status { created, running, paused, exited };
+  enum class Status { created, running, paused, restarting, exited };
   Status status = Status::created;
   pid_t pid = 0;                 // of PID 1 on the host while running
   std::uint64_t startTicks = 0;  // field 22 of /proc/PID/stat: guards against pid reuse
@@ -131,6 +138,8 @@ struct ContainerState {
   int exitCode = 0;
   bool oomKilled = false;
   std::string error, startedAt, finishedAt;
+  int restartCount = 0;
+  std::vector<std::string> cgroups;  // the folders of its control groups
 
   // While it runs, on a bridge.
   std::string address, gateway, macAddress;
@@ -146,8 +155,9 @@ struct ContainerState {
   int failingStreak = 0;
   std::vector<HealthResult> healthLog;  // the last five
 
+  // Somebody keeps it. While it is restarting there is no process.
   [[nodiscard]] bool isAlive() const {
-    return status == Status::running || status == Status::paused;
+    return status == Status::running || status == Status::paused || status == Status::restarting;
   }
 };
 
@@ -178,6 +188,18 @@ class Containers {
   [[nodiscard]] std::optional<ContainerRecord> find(std::string_view argument) const;
   [[nodiscard]] ContainerRecord get(std::string_view argument) const;
   void setState(const std::string& id, const ContainerState& state) const;
+  // For what somebody else than the keeper changes, or both: reads, changes and writes the state
+  // while nobody else who comes through here does. `change` returns false when there is nothing to
+  // write.
+  using StateChange = std::function<bool(ContainerState&)>;
+  void changeState(const std::string& id, const StateChange& change) const;
+  // Writes the configuration again, under the name it has.
+  void setConfig(const ContainerConfig& config) const;
+  // Whoever ends a container for good says so first: its keeper does not start it again. A new
+  // start takes it back.
+  void requestStop(const std::string& id) const;
+  void forgetStop(const std::string& id) const;
+  [[nodiscard]] bool isStopRequested(const std::string& id) const;
   void rename(const ContainerRecord& record, const std::string& name) const;
   FileLock hold(const std::string& id) const;  // the keeper's lock; waits
   [[nodiscard]] std::optional<FileLock> tryHold(const std::string& id) const;

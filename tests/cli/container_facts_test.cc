@@ -23,6 +23,19 @@ TEST(StatusText, SaysWhatTheContainerDoes) {
   state.exitCode = 137;
   state.finishedAt = "2026-01-01T22:00:00Z";
   EXPECT_EQ(statusText(state, kNow), "Exited (137) 2 hours ago");
+  state.status = Status::restarting;
+  state.exitCode = 1;
+  EXPECT_EQ(statusText(state, kNow), "Restarting (1) 2 hours ago");
+}
+
+TEST(StatusText, SaysHowAContainerWithAHealthCheckIs) {
+  store::ContainerState state;
+  state.status = Status::running;
+  state.startedAt = "2026-01-01T23:57:00Z";
+  state.healthStatus = "starting";
+  EXPECT_EQ(statusText(state, kNow), "Up 3 minutes (health: starting)");
+  state.healthStatus = "unhealthy";
+  EXPECT_EQ(statusText(state, kNow), "Up 3 minutes (unhealthy)");
 }
 
 TEST(CommandText, IsQuotedAndShort) {
@@ -80,6 +93,8 @@ const Case kCases[] = {
     {"VolumePath", {"volume=/data"}, true},
     {"OtherVolume", {"volume=cache"}, false},
     {"Network", {"network=none"}, true},
+    {"NoHealthCheck", {"health=none"}, true},
+    {"OtherHealth", {"health=healthy", "health=starting"}, false},
     {"Expose", {"expose=80"}, true},
     {"OtherPort", {"expose=80/udp"}, false},
 };

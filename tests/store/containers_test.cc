@@ -191,6 +191,68 @@ TEST_F(ContainersTest, AnotherBootMeansExitedWithCode255) {
   EXPECT_EQ(seen.error, "host restarted");
 }
 
+TEST_F(ContainersTest, OneThatWaitsForItsRestartIsAliveAsLongAsItsKeeper) {
+  const ContainerConfig config = make("web");
+  ContainerState state = runningAs(::getpid());
+  state.status = Status::restarting;
+  state.pid = 0;
+  state.restartCount = 3;
+  containers_.setState(config.id, state);
+  {
+    const FileLock keeper = containers_.hold(config.id);
+    const ContainerState seen = containers_.get("web").state;
+    EXPECT_EQ(seen.status, Status::restarting);
+    EXPECT_EQ(seen.restartCount, 3);
+  }
+  EXPECT_EQ(containers_.get("web").state.error, "monitor lost");
+}
+
+TEST_F(ContainersTest, ChangesOfTheStateByManyAtOnceAreAllKept) {
+  const std::string id = make("web").id;
+  constexpr int kProcesses = 4;
+  constexpr int kChanges = 25;
+  for (int i = 0; i < kProcesses; ++i) {
+    if (::fork() != 0) continue;
+    for (int change = 0; change < kChanges; ++change) {
+      containers_.changeState(id, [](ContainerState& state) { return ++state.failingStreak > 0; });
+    }
+    ::_exit(0);
+  }
+  for (int i = 0; i < kProcesses; ++i) ::wait(nullptr);
+  EXPECT_EQ(containers_.get("web").state.failingStreak, kProcesses * kChanges);
+}
+
+TEST_F(ContainersTest, AChangeThatIsDeclinedWritesNothing) {
+  const std::string id = make("web").id;
+  containers_.changeState(id, [](ContainerState& state) {
+    state.exitCode = 5;
+    return false;
+  });
+  EXPECT_EQ(containers_.get("web").state.exitCode, 0);
+}
+
+TEST_F(ContainersTest, ARequestToStopStaysUntilTheNextStart) {
+  const std::string id = make("web").id;
+  EXPECT_FALSE(containers_.isStopRequested(id));
+  containers_.requestStop(id);
+  EXPECT_TRUE(containers_.isStopRequested(id));
+  containers_.forgetStop(id);
+  EXPECT_FALSE(containers_.isStopRequested(id));
+  containers_.remove(id);
+  EXPECT_TRUE(containers_.isStopRequested(id)) << "a container that is gone is not to be started";
+}
+
+TEST_F(ContainersTest, AConfigurationCanBeWrittenAgain) {
+  ContainerConfig config = make("web");
+  config.limits.memory = 64 << 20;
+  config.restart = {"on-failure", 5};
+  containers_.setConfig(config);
+  const ContainerConfig now = containers_.get("web").config;
+  EXPECT_EQ(now.limits.memory, 64 << 20);
+  EXPECT_EQ(now.restart.policy, "on-failure");
+  EXPECT_EQ(now.restart.maximum, 5);
+}
+
 TEST_F(ContainersTest, RenameMovesTheName) {
   make("old");
   containers_.rename(containers_.get("old"), "new");
