@@ -4,7 +4,8 @@
     run.py [--bin DIR] [-k PATTERN]... [--keep] SUITE      suites: the files in suites/
 
 A suite runs in mount and pid namespaces of its own. Whatever it starts dies with it and whatever it mounts
-goes away with it, also when it is killed; and "no process is left" can be asked of the whole namespace.
+goes away with it, also when it is killed; and "no process is left" can be asked of the whole namespace. Some have
+a network of their own too: nothing but loopback, any port free, and "no interface is left" can be asked as well.
 Exit status: 0 passed, 1 failed, 77 nothing could run (ctest counts that as skipped).
 """
 import argparse
@@ -18,6 +19,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77
 INSIDE = "IMG_E2E_INSIDE"
+OWN_NETWORK = ("story", "stress")
 
 
 def arguments():
@@ -29,11 +31,12 @@ def arguments():
     return parser.parse_args()
 
 
-def enter_namespaces():
+def enter_namespaces(suite):
     """Becomes pid 1 of a new pid namespace, in a private mount namespace with its own /proc."""
     os.environ[INSIDE] = "1"
+    network = ["--net"] if suite in OWN_NETWORK else []
     os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
-                          "--mount-proc", sys.executable, *sys.argv])
+                          "--mount-proc", *network, sys.executable, *sys.argv])
 
 
 class Result(unittest.TextTestResult):
@@ -90,7 +93,7 @@ def main():
         print(f"error: no img in {options.bin}; build it first (./dev build, or --bin DIR)")
         return 1
     if os.environ.get(INSIDE) is None:
-        enter_namespaces()
+        enter_namespaces(options.suite)
     sys.path.insert(0, str(HERE))
     sys.dont_write_bytecode = True
     from lib import harness

@@ -1,4 +1,5 @@
 """What every suite needs: temporary folders, bounded commands, the program under test, a base image."""
+import fcntl
 import io
 import json
 import os
@@ -20,6 +21,10 @@ _settings = {"bin": None, "keep": False, "scratch": None}
 
 def configure(bin_dir, keep):
     _settings.update(bin=bin_dir, keep=keep)
+
+
+def program(name="img"):
+    return os.path.join(_settings["bin"], name)
 
 
 def scratch():
@@ -142,7 +147,7 @@ class Img:
         self.env = env or {}
 
     def path(self, name="img"):
-        return os.path.join(_settings["bin"], name)
+        return program(name)
 
     def argv(self, command, *args):
         """command: `build`, `run`, ...: the link imgbuild, with the store."""
@@ -191,6 +196,21 @@ def busybox_tar():
             require(BUSYBOX)
             _write_busybox(path + ".tmp")
             os.rename(path + ".tmp", path)
+    return path
+
+
+def flask_tar():
+    """Debian with python3 and Flask, the base of testdata/flask: the demo's, made once and kept in build/cache."""
+    cache = ROOT / "build/cache"
+    path = cache / "debian-flask.tar"
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            require("mmdebstrap")
+            run(["mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", "--include=python3-flask", "bookworm",
+                 f"{path}.new"], timeout=600)
+            os.rename(f"{path}.new", path)
     return path
 
 
