@@ -8,6 +8,8 @@
 #include <sys/statfs.h>
 
 #include <array>
+#include <functional>
+#include <memory>
 #include <set>
 #include <span>
 #include <string>
@@ -106,8 +108,37 @@ bool hasTrustedXattrs() {
   return ::stat("/proc/self/ns/user", &info) != 0 || info.st_ino == kInitialUserNamespace;
 }
 
+// The descriptors of `spec` become those of mapped clones, which are returned. `attach` is called
+// for each clone.
+std::vector<Fd> mapLayers(OverlaySpec& spec, const std::function<void(int)>& attach) {
+  std::vector<Fd> clones;
+  if (!spec.mapping.isUsed()) return clones;
+  const auto clone = [&](int folder) {
+    clones.push_back(cloneMapped(folder, spec.mapping.userNamespace));
+    attach(clones.back().get());
+    return clones.back().get();
+  };
+  const int folder = spec.upper >= 0 ? clone(spec.mapping.folder) : -1;
+  for (int& lower : spec.lowers) lower = clone(lower);
+  if (folder < 0) return clones;
+  for (const auto& [fd, name] : {std::pair{&spec.upper, "upper"}, std::pair{&spec.work, "work"}}) {
+    clones.push_back(sys::openBeneath(folder, name, O_PATH | O_DIRECTORY));
+    *fd = clones.back().get();
+  }
+  return clones;
+}
+
+// The first clone is the one of the upper's folder.
+std::unique_ptr<MountingAsRootOf> mounterOf(const OverlaySpec& spec,
+                                            const std::vector<Fd>& clones) {
+  if (clones.empty() || spec.upper < 0) return nullptr;
+  return std::make_unique<MountingAsRootOf>(clones.front().get());
+}
+
 // nullopt: this kernel does not know "lowerdir+".
-std::optional<Fd> mountByNewApi(const OverlaySpec& spec) {
+std::optional<Fd> mountByNewApi(OverlaySpec spec) {
+  const std::vector<Fd> clones = mapLayers(spec, [](int) {});
+  const auto mounter = mounterOf(spec, clones);
   const Fd fs = sys::fsopen("overlay");
   for (const int lower : spec.lowers) {
     if (sys::tryFsconfigString(fs.get(), "lowerdir+", fdPath(lower))) continue;
@@ -165,6 +196,7 @@ Fd mountInPrivateNamespace(OverlaySpec spec) {
     fd = folders.back().get();
   };
   for (int& lower : spec.lowers) renew(lower);
+  if (spec.upper >= 0 && spec.mapping.isUsed()) renew(spec.mapping.folder);
   if (spec.upper >= 0) renew(spec.upper);
   if (spec.upper >= 0) renew(spec.work);
   // /proc is a folder that is there wherever we run; it is covered only here, and the descriptors'
@@ -177,6 +209,14 @@ Fd mountInPrivateNamespace(OverlaySpec spec) {
     folders.push_back(sys::openDirectory(AT_FDCWD, "/proc/empty"));
     spec.lowers.push_back(folders.back().get());
   }
+  // Attached: overlayfs takes layers of detached mounts since Linux 6.15 only.
+  int count = 0;
+  const std::vector<Fd> clones = mapLayers(spec, [&](int clone) {
+    const std::string place = fmt::format("/proc/{}", count++);
+    sys::mkdirat(AT_FDCWD, place, 0755);
+    sys::moveMount(clone, AT_FDCWD, place);
+  });
+  const auto mounter = mounterOf(spec, clones);
   sys::fchdir(names.get());
   const unsigned long flags = spec.upper >= 0 ? 0 : MS_RDONLY;
   sys::mount("overlay", "/proc/union", "overlay", flags, optionString(spec).c_str());
@@ -193,6 +233,17 @@ Fd mountByCall(const OverlaySpec& spec) {
   return sys::receiveFd(ours.get());
 }
 
+// Mapped layers are detached here, which kernels before 6.15 refuse (EINVAL): nullopt then, too.
+std::optional<Fd> tryNewApi(const OverlaySpec& spec, OverlayMethod method) {
+  try {
+    return mountByNewApi(spec);
+  } catch (const Error& error) {
+    const bool mayBeDetached = spec.mapping.isUsed() && error.errnum() == EINVAL;
+    if (!mayBeDetached || method == OverlayMethod::newApi) throw;
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
 Fd mountOverlay(OverlaySpec spec, OverlayMethod method) {
@@ -204,7 +255,7 @@ Fd mountOverlay(OverlaySpec spec, OverlayMethod method) {
     // One lower and no upper: see mountInPrivateNamespace.
     const bool isSingle = spec.lowers.size() == 1 && spec.upper < 0;
     if (method != OverlayMethod::mountCall && !isSingle) {
-      if (auto mount = mountByNewApi(spec)) return std::move(*mount);
+      if (auto mount = tryNewApi(spec, method)) return std::move(*mount);
       if (method == OverlayMethod::newApi) {
         throw Error{Kind::unsupported, "this kernel's overlayfs has no \"lowerdir+\""};
       }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "store/id_mapping.h"
 
 namespace img::store {
 
@@ -20,6 +21,7 @@ struct OverlaySpec {
   // Marks in user.overlay.* instead of trusted.overlay.*. Always so in a user namespace, where the
   // others are out of reach (overlayfs.rst, "userxattr").
   bool userXattr = false;
+  IdMapping mapping = {};
 };
 
 enum class OverlayMethod {

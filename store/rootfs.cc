@@ -181,7 +181,8 @@ Fd mountFull(const RootfsSpec& spec, bool withInit) {
                    .upper = spec.upper,
                    .work = spec.work,
                    .isVolatile = spec.isVolatile,
-                   .userXattr = spec.userXattr};
+                   .userXattr = spec.userXattr,
+                   .mapping = spec.mapping};
   if (withInit) full.lowers.push_back(spec.init);
   full.lowers.insert(full.lowers.end(), spec.layers.begin(), spec.layers.end());
   return mountOverlay(full);
@@ -195,6 +196,15 @@ void createHidden(int root, const RootfsSpec& spec) {
       throw Error::make(Kind::internal, "`/{}` is missing in the root file system", path);
     createStub(root, path, isFolder);
   }
+}
+
+// Through the mapped union nobody but the namespace can make a file: another one with the same
+// upper, gone before the real one, makes what is missing. An upper without names hides nothing.
+void createHiddenUnmapped(RootfsSpec spec, bool withInit) {
+  if (spec.upper < 0 || isEmpty(spec.upper)) return;
+  spec.mapping = {};
+  spec.isVolatile = false;
+  createHidden(mountFull(spec, withInit).get(), spec);
 }
 
 // Most images have every stub: one mount is enough. Only where dropping it again costs nothing: an
@@ -232,7 +242,12 @@ Fd mountRootfs(const RootfsSpec& spec) try {
   if (auto root = tryMountComplete(spec, wasFilled)) return std::move(*root);
   const bool isFilled = prepareInit(spec) || wasFilled;
   // From here on every stub is in the image or in the init layer.
-  Fd root = mountFull(spec, isFilled || spec.layers.empty());
+  const bool withInit = isFilled || spec.layers.empty();
+  if (spec.mapping.isUsed()) {
+    createHiddenUnmapped(spec, withInit);
+    return mountFull(spec, withInit);
+  }
+  Fd root = mountFull(spec, withInit);
   createHidden(root.get(), spec);
   return root;
 } catch (Error& error) {

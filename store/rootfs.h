@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "store/id_mapping.h"
 
 namespace img::store {
 
@@ -26,6 +27,7 @@ struct RootfsSpec {
   int init = -1;
   // Made in the init layer where the image lacks them; links of the image are followed inside it.
   std::vector<MountPoint> mountPoints = {};
+  IdMapping mapping = {};  // of the union; stubs are made with the ids of the disk
 };
 
 // A detached mount (see overlay.h) in which every stub exists.

@@ -1,8 +1,11 @@
 #include "store/overlay.h"
 
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
+#include "base/process.h"
 #include "store/rootfs.h"
 #include "store/whiteout.h"
 #include "tests/store/store_fixture.h"
@@ -195,6 +198,66 @@ TEST_F(UnionTest, OnOverlayfsSaysWhereToPutTheStore) {
   EXPECT_NE(error.hints()[0].find("overlayfs"), std::string::npos);
 }
 
+// Ids of a user namespace
+// ------------------------------------------------------------------------------
+
+constexpr unsigned kFirstId = 200000;
+
+// A user namespace with 65536 ids from kFirstId on; it stays as long as its descriptor.
+Fd makeUserNamespace() {
+  Pipe ready = Pipe::make();
+  const Child child = Child::fork([&] {
+    sys::unshare(CLONE_NEWUSER);
+    writeAll(ready.write.get(), "r", "a pipe");
+    for (;;) ::pause();  // killed by the handle
+    return std::string{};
+  });
+  ready.write.reset();
+  std::byte answer{};
+  if (readFull(ready.read.get(), {&answer, 1}, "a pipe") != 1)
+    throw Error{Kind::failed, "no child"};
+  for (const char* file : {"uid_map", "gid_map"}) {
+    const Fd map = sys::openat(AT_FDCWD, fmt::format("/proc/{}/{}", child.pid(), file), O_WRONLY);
+    writeAll(map.get(), fmt::format("0 {} 65536", kFirstId), file);
+  }
+  return sys::openat(AT_FDCWD, fmt::format("/proc/{}/ns/user", child.pid()), O_RDONLY);
+}
+
+uid_t ownerOf(int folder, const std::string& path) {
+  return sys::fstatat(folder, path).st_uid;
+}
+
+TEST_P(Overlay, ShowsTheOwnersThatAUserNamespaceHas) {
+  const Fd user = makeUserNamespace();
+  const int lower = makeFolder("lower");
+  write(lower, "roots", "1");
+  write(lower, "others", "2");
+  sys::lchownat(lower, "others", 1000, 1001);
+  const int folder = makeFolder("container");
+  const int upper = makeFolder("container/upper");
+  const Fd root = mountOverlay({.lowers = {lower, makeFolder("empty")},
+                                .upper = upper,
+                                .work = makeFolder("container/work"),
+                                .mapping = {user.get(), folder}},
+                               GetParam());
+  EXPECT_EQ(ownerOf(root.get(), "roots"), kFirstId);
+  EXPECT_EQ(ownerOf(root.get(), "others"), kFirstId + 1000);
+  EXPECT_EQ(sys::fstatat(root.get(), "others").st_gid, kFirstId + 1001);
+  // Changes lie in the upper as they are inside.
+  sys::lchownat(root.get(), "roots", kFirstId + 7, kFirstId + 8);
+  EXPECT_EQ(ownerOf(upper, "roots"), 7U);
+  EXPECT_EQ(sys::fstatat(upper, "roots").st_gid, 8U);
+  EXPECT_EQ(ownerOf(lower, "roots"), 0U) << "the layer is shared";
+}
+
+TEST_F(UnionTest, OfAFileSystemThatCannotMapIdsSaysSo) {
+  const Fd user = makeUserNamespace();
+  const Fd proc = sys::openDirectory(AT_FDCWD, "/proc/self");
+  const Error error = errorOf([&] { std::ignore = cloneMapped(proc.get(), user.get()); });
+  EXPECT_EQ(error.kind(), Kind::unsupported);
+  EXPECT_EQ(error.code(), "idmap");
+}
+
 // The root file system
 // ------------------------------------------------------------------------------
 
@@ -299,6 +362,27 @@ TEST_F(Rootfs, AStubThatTheContainerRemovedIsMadeAgain) {
     sys::unlinkat(first.get(), "etc/hosts", 0);
   }
   expectStubs(mount(false));
+}
+
+TEST_F(Rootfs, OfAUserNamespaceHasItsStubsWithTheIdsOfTheDisk) {
+  const Fd user = makeUserNamespace();
+  const int folder = makeFolder("container");
+  const int upper = makeFolder("container/upper");
+  const RootfsSpec spec{.layers = {layer, base},
+                        .upper = upper,
+                        .work = makeFolder("container/work"),
+                        .init = init,
+                        .mapping = {user.get(), folder}};
+  {
+    const Fd root = mountRootfs(spec);
+    expectStubs(root);
+    EXPECT_EQ(ownerOf(root.get(), "etc/hosts"), kFirstId);
+    EXPECT_EQ(ownerOf(init, "etc/hosts"), 0U);
+    sys::unlinkat(root.get(), "etc/hosts", 0);
+  }
+  // What the container removed is made again, by root of the disk.
+  expectStubs(mountRootfs(spec));
+  EXPECT_EQ(ownerOf(upper, "etc/hosts"), 0U);
 }
 
 TEST_F(Rootfs, ADanglingResolvConfLeadsToAStubAtItsTarget) {
