@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "builder/layer_step.h"
 #include "builder/root_path.h"
+#include "store/owners.h"
 
 namespace img::builder {
 namespace {
@@ -32,7 +33,7 @@ Task<> lock(Events& events, int file, bool isExclusive) {
 Fd newFolder(const CacheIdentity& identity, int dir, const std::string& name) {
   sys::mkdirat(dir, name, 0700);
   Fd folder = sys::openDirectory(dir, name);
-  sys::fchown(folder.get(), identity.uid.value_or(0), identity.gid.value_or(0));
+  store::giveFile(folder.get(), identity.uid.value_or(0), identity.gid.value_or(0));
   sys::fchmod(folder.get(), identity.mode.value_or(0755));
   return folder;
 }

@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/root_path.h"
+#include "store/owners.h"
 
 namespace img::builder {
 namespace {
@@ -52,8 +53,9 @@ bool isUnchanged(const struct stat& before, const struct stat& after) {
 
 bool isCopiedXattr(const std::string& name) {
   if (name == "security.capability") return true;
-  return !name.starts_with("system.") && !name.starts_with("security.") &&
-         !name.starts_with("trusted.overlay.") && !name.starts_with("user.overlay.");
+  return !store::isOwnerXattr(name) && !name.starts_with("system.") &&
+         !name.starts_with("security.") && !name.starts_with("trusted.overlay.") &&
+         !name.starts_with("user.overlay.");
 }
 
 mode_t gitMode(mode_t mode) {
@@ -84,7 +86,8 @@ Hasher ContentDigester::header(const struct stat& st) const {
 
 std::optional<Digest> ContentDigester::digest(int handle, const std::string& contextPath,
                                               const SourceFilter& filter) {
-  const struct stat st = sys::fstat(handle);
+  struct stat st = sys::fstat(handle);
+  if (recordsOwners_) store::applyOwner(handle, st);
   if (!S_ISDIR(st.st_mode)) {
     // By a name in /proc the descriptor can be opened again: the object is the one that was
     // resolved.
@@ -108,8 +111,9 @@ std::optional<Digest> ContentDigester::digestFolder(const Folder& folder, const 
   const std::uint64_t xattrs = addXattrs(hasher, folder.fd);
   bool isAny = isTaken;
   for (const fs::Entry& entry : fs::listSorted(folder.fd)) {
-    const auto child = sys::tryFstatat(folder.fd, entry.name);
+    auto child = sys::tryFstatat(folder.fd, entry.name);
     if (!child) continue;  // removed while we looked; the copy will not see it either
+    if (recordsOwners_) store::applyOwnerAt(folder.fd, entry.name, *child);
     const std::string contextPath = folder.contextPath + entry.name;
     const std::string path = folder.path + entry.name;
     const bool isFolder = S_ISDIR(child->st_mode);

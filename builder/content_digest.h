@@ -13,6 +13,7 @@
 #include "base/digest.h"
 #include "builder/source_filter.h"
 #include "builder/stat_cache.h"
+#include "store/owners.h"
 
 namespace img::builder {
 
@@ -52,7 +53,11 @@ class ContentDigester {
   // `pulse` is called now and then while files are read, and may throw.
   ContentDigester(bool isContext, StatCache* cache, Reads reads = Reads::content,
                   std::function<void()> pulse = {})
-      : isContext_(isContext), cache_(cache), reads_(reads), pulse_(std::move(pulse)) {}
+      : isContext_(isContext),
+        recordsOwners_(!isContext && store::recordsOwners()),
+        cache_(cache),
+        reads_(reads),
+        pulse_(std::move(pulse)) {}
 
   // The regular files met so far, in the order of the walk.
   [[nodiscard]] const std::vector<SeenFile>& seen() const { return seen_; }
@@ -87,7 +92,7 @@ class ContentDigester {
   [[nodiscard]] mode_t modeOf(const struct stat& st) const;
   void pulse();
 
-  bool isContext_;
+  bool isContext_, recordsOwners_;  // a copy from a stage takes owners along
   StatCache* cache_;
   Reads reads_;
   bool gitPermissions_ = false;

@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/content_digest.h"
+#include "store/owners.h"
 
 namespace img::builder {
 namespace {
@@ -68,7 +69,8 @@ void TreeCopier::copy(const Source& source, const std::string& destination,
   // Step 1: the folder that DEST names, or the one that holds it.
   std::ignore =
       makeFolders(root_, endsAsFolder(destination) ? destination : parentOf(destination), missing);
-  const struct stat st = sys::fstat(source.handle);
+  struct stat st = sys::fstat(source.handle);
+  if (recordsOwners_) store::applyOwner(source.handle, st);
   if (!S_ISDIR(st.st_mode)) {
     Place place = resolvePlace(root_, destination, missing);
     if (place.isFolder()) {
@@ -119,7 +121,7 @@ void TreeCopier::writeFile(const std::string& name, std::string_view content,
   const Fd file = sys::openat(folder.get(), target, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
   writeAll(file.get(), content, target);
   const auto [uid, gid] = options_.owner.value_or(std::pair<uid_t, gid_t>{0, 0});
-  sys::fchown(file.get(), uid, gid);
+  store::giveFile(file.get(), uid, gid);
   sys::fchmod(file.get(), options_.mode ? options_.mode->apply(0644, false) : 0644);
 }
 
@@ -158,8 +160,9 @@ void TreeCopier::copyChildren(int from, const std::string& contextPath, const st
                               Target& to, const SourceFilter& filter,
                               const SourceFilter::State& state) {
   for (const fs::Entry& entry : fs::listSorted(from)) {
-    const auto st = sys::tryFstatat(from, entry.name);
+    auto st = sys::tryFstatat(from, entry.name);
     if (!st) continue;
+    if (recordsOwners_) store::applyOwnerAt(from, entry.name, *st);
     const std::string below = path + entry.name;
     const bool isFolder = S_ISDIR(st->st_mode);
     const SourceFilter::Step step = filter.enter(state, contextPath + entry.name, below, isFolder);
@@ -248,11 +251,12 @@ mode_t TreeCopier::modeOf(const struct stat& st) const {
 // Only what differs is set: each change is a transaction of the file system's journal, a look is
 // not.
 void TreeCopier::setOwnerAndMode(int fd, const struct stat& st) const {
-  const struct stat made = sys::fstat(fd);
+  struct stat made = sys::fstat(fd);
+  if (recordsOwners_) store::applyOwner(fd, made);
   const auto [uid, gid] = ownerOf(st);
   const mode_t mode = modeOf(st);
   const bool isOthers = made.st_uid != uid || made.st_gid != gid;
-  if (isOthers) sys::fchown(fd, uid, gid);
+  if (isOthers) store::giveFile(fd, uid, gid);
   // After the owner: chown(2) clears setuid.
   if (isOthers || (made.st_mode & 07777) != mode) sys::fchmod(fd, mode);
 }
@@ -317,7 +321,7 @@ void TreeCopier::copyEntry(int from, const std::string& name, const struct stat&
   } else {
     sys::mknodat(toDir, toName, (st.st_mode & S_IFMT) | 0600, st.st_rdev);
   }
-  sys::lchownat(toDir, toName, uid, gid);
+  store::giveEntry(toDir, toName, uid, gid);
   if (!S_ISLNK(st.st_mode)) sys::fchmodat(toDir, toName, modeOf(st));
   sys::utimensat(toDir, toName, st.st_mtim, st.st_mtim);
 }

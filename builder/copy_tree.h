@@ -16,6 +16,7 @@
 #include "builder/root_path.h"
 #include "builder/source_filter.h"
 #include "parser/value_checks.h"
+#include "store/owners.h"
 
 namespace img::builder {
 
@@ -89,6 +90,7 @@ class TreeCopier {
   int root_;
   int upper_;
   const CopyOptions& options_;
+  const bool recordsOwners_ = store::recordsOwners();
   // Hard links inside one source: (device, inode) -> the first copy.
   std::map<std::pair<dev_t, ino_t>, FirstCopy> links_;
   // How many non-folders this instruction would write (device, inode of the folder, name).

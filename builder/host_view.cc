@@ -16,6 +16,7 @@
 #include "builder/content_digest.h"
 #include "runtime/mounts.h"
 #include "store/overlay.h"
+#include "store/owners.h"
 
 namespace img::builder {
 namespace {
@@ -156,7 +157,7 @@ Fd cloneForRoot(int folder, uid_t uid, gid_t gid) {
 Fd mountThrowAway(std::vector<int> lowers, const struct stat& root, int scratch) {
   const Fd upper = makeFolder(scratch, "upper");
   const Fd work = makeFolder(scratch, "work");
-  sys::fchown(upper.get(), root.st_uid, root.st_gid);
+  store::giveFile(upper.get(), root.st_uid, root.st_gid);
   sys::fchmod(upper.get(), root.st_mode & 07777);
   sys::futimens(upper.get(), root.st_atim, root.st_mtim);
   store::OverlaySpec spec;

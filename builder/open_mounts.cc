@@ -1,10 +1,13 @@
 #include "builder/open_mounts.h"
 
+#include <fcntl.h>
 #include <linux/mount.h>
+#include <unistd.h>
 
 #include <algorithm>
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "runtime/mounts.h"
@@ -17,6 +20,22 @@ using Type = RunMount::Type;
 
 constexpr unsigned kInert = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
 constexpr mode_t kSecretMode = 0400, kSshMode = 0600, kExecutable = 0111;
+
+// `name` "": the descriptor itself. Where the user namespace has no such id, nobody in the step has
+// it either, and root of it may read everything.
+void giveInMemory(int fd, const std::string& name, const RunMount& wanted) {
+  try {
+    sys::check(
+        [&] {
+          return ::fchownat(fd, name.c_str(), wanted.uid.value_or(0), wanted.gid.value_or(0),
+                            AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW);
+        },
+        "change the owner of a secret");
+  } catch (const Error& error) {
+    if (error.errnum() != EINVAL) throw;
+    log::info("a secret stays with root: there is no user {} here", wanted.uid.value_or(0));
+  }
+}
 
 // Memory that is never written to a swap device: tmpfs may be, ramfs is not (security.md S1).
 Fd privateMemory() {
@@ -152,7 +171,7 @@ class Opener {
     if ((mode & kExecutable) == 0) mount.attributes |= MOUNT_ATTR_NOEXEC;
     const Fd file = sys::openat(mount.source.get(), "secret", O_WRONLY | O_CREAT | O_EXCL, 0600);
     writeAll(file.get(), content, "a secret");
-    sys::fchown(file.get(), wanted.uid.value_or(0), wanted.gid.value_or(0));
+    giveInMemory(file.get(), "", wanted);
     sys::fchmod(file.get(), mode);
     return mount;
   }
@@ -170,8 +189,7 @@ class Opener {
     mount.subpath = "agent";
     mount.attributes = kInert | MOUNT_ATTR_NOEXEC;
     open_.relays.emplace_back(mount.source.get(), mount.subpath, agent);
-    sys::lchownat(mount.source.get(), mount.subpath, wanted.uid.value_or(0),
-                  wanted.gid.value_or(0));
+    giveInMemory(mount.source.get(), mount.subpath, wanted);
     // A socket is no link, so nothing is followed.
     sys::fchmodat(mount.source.get(), mount.subpath, wanted.mode.value_or(kSshMode));
     if (!firstAgent_ || planned.number < firstAgent_->number) firstAgent_ = &planned;

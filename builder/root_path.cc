@@ -5,6 +5,7 @@
 
 #include "base/sys.h"
 #include "base/text.h"
+#include "store/owners.h"
 
 namespace img::builder {
 namespace {
@@ -48,7 +49,7 @@ class Walker {
     if (!st) {
       sys::mkdirat(top(), name, missing_.mode & 0777);
       Fd made = sys::openat(top(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-      sys::fchown(made.get(), missing_.uid, missing_.gid);
+      store::giveFile(made.get(), missing_.uid, missing_.gid);
       sys::fchmod(made.get(), missing_.mode);  // mkdirat(2) drops setuid and the umask's bits
       if (missing_.mtime) sys::futimens(made.get(), *missing_.mtime, *missing_.mtime);
       folders_.push_back(std::move(made));

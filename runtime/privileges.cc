@@ -18,7 +18,6 @@
 #include "base/sys.h"
 #include "runtime/resource_limits.h"
 #include "runtime/seccomp.h"
-#include "runtime/user_namespace.h"
 
 namespace img::runtime {
 namespace {
@@ -127,10 +126,9 @@ void raiseAmbient(std::uint64_t mask) {
 
 // EINVAL from the set*id calls: the user namespace has no such id.
 Error unmapped(std::string_view what, unsigned id) {
-  return Error::make(Kind::denied, "cannot become {} {}: there is no such id here", what, id)
+  return Error::make(Kind::denied, "cannot become {} {}", what, id)
       .code("idmap")
-      .why(fmt::format("the user namespace has {} user and {} group ids",
-                       contiguousIds(currentUidMap()), contiguousIds(currentGidMap())))
+      .why("this user namespace has no such id")
       .hint("give the user a range of ids in /etc/subuid and /etc/subgid");
 }
 
@@ -139,13 +137,12 @@ Error unmapped(std::string_view what, unsigned id) {
 void setGroups(const Identity& identity) {
   if (::setgroups(identity.groups.size(), identity.groups.data()) == 0) return;
   const int errnum = errno;
-  const bool isSingle = contiguousIds(currentGidMap()) == 1;
+  const bool isForbidden = errnum == EPERM && (capget()[0].effective >> CAP_SETGID & 1) != 0;
   const auto other = std::find_if(identity.groups.begin(), identity.groups.end(),
                                   [](gid_t group) { return group != 0; });
-  if (isSingle && errnum == EPERM && other == identity.groups.end()) return;
-  if (other != identity.groups.end() && (isSingle || errnum == EINVAL)) {
-    throw unmapped("a member of group", *other);
-  }
+  const bool hasOther = other != identity.groups.end();
+  if (isForbidden && !hasOther) return;
+  if (hasOther && (isForbidden || errnum == EINVAL)) throw unmapped("a member of group", *other);
   throw Error::fromErrno(errnum, "set the groups");
 }
 

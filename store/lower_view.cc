@@ -1,6 +1,7 @@
 #include "store/lower_view.h"
 
 #include "base/sys.h"
+#include "store/owners.h"
 #include "store/whiteout.h"
 
 namespace img::store {
@@ -31,9 +32,10 @@ bool LowerFolder::append(Fd folder) {
 
 std::optional<LowerFolder::Found> LowerFolder::find(const std::string& name) const {
   for (const int dir : dirs_) {
-    const auto st = sys::tryFstatat(dir, name);
+    auto st = sys::tryFstatat(dir, name);
     if (!st) continue;
     if (isDeleted(dir, name, *st)) return std::nullopt;
+    if (recordsOwners()) applyOwnerAt(dir, name, *st);
     return Found{dir, *st};
   }
   return std::nullopt;

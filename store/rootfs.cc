@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/overlay.h"
+#include "store/owners.h"
 #include "store/tree_copy.h"
 
 namespace img::store {
@@ -145,7 +146,9 @@ void copyFolderMetadata(int view, int init, const std::string& path) {
   const auto from = sys::tryOpenInRoot(view, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!from) return;
   const Fd to = sys::openBeneath(init, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-  copyMetadata(from->get(), to.get(), sys::fstat(from->get()));
+  struct stat st = sys::fstat(from->get());
+  if (recordsOwners()) applyOwner(from->get(), st);
+  copyMetadata(from->get(), to.get(), st);
 }
 
 void fillInit(int view, int init, const std::vector<std::pair<std::string, bool>>& stubs) {

@@ -5,9 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstring>
 #include <map>
 #include <set>
 #include <utility>
@@ -21,6 +19,8 @@
 #include "store/change_folder.h"
 #include "store/holes.h"
 #include "store/lower_view.h"
+#include "store/owners.h"
+#include "store/same_file.h"
 #include "store/tar.h"
 #include "store/tree_merge.h"
 #include "store/whiteout.h"
@@ -65,7 +65,7 @@ class Sealer {
 
   SealResult run(const std::vector<int>& uppers) try {
     const ChangeFolder root = ChangeFolder::root(uppers);
-    if (!path_.empty()) emit(entryFor(sys::fstat(root.top())));
+    if (!path_.empty()) emit(entryFor(statOf(root.top())));
     walk(root, root.isOpaque(),
          root.isOpaque() ? LowerFolder{} : LowerFolder::root(options_.lowers), 0);
     return result_;
@@ -95,11 +95,11 @@ class Sealer {
                    const LowerFolder& below);
 
   [[nodiscard]] bool hidesNothing(const LowerFolder& below, const std::string& name) const;
+  [[nodiscard]] struct stat statOf(int fd) const;
   [[nodiscard]] Time timeOf(const struct stat& st) const;
   [[nodiscard]] bool isSameMeta(const struct stat& st, const struct stat& lower) const;
   bool isSameFile(int file, const struct stat& st, const Xattrs& xattrs,
                   const LowerFolder::Found& lower);
-  [[nodiscard]] bool isSameContent(int file, int lower, std::uint64_t size) const;
   [[nodiscard]] bool isSameSpecial(int dir, const std::string& name, const struct stat& st,
                                    const LowerFolder& below) const;
 
@@ -112,6 +112,7 @@ class Sealer {
   TarWriter& tar_;
   const SealOptions& options_;
   const std::set<std::string> exclude_;
+  const bool recordsOwners_ = recordsOwners();
   SealResult result_;
   std::string path_;  // of the entry under way
   // Folders that did not change, outermost first: written when something below them is.
@@ -173,7 +174,8 @@ void Sealer::sealEntry(const ChangeFolder& parent, const ChangeFolder::Item& ite
   const int dir = parent.dirOf(item);
   if (item.type == DT_REG) return sealFile(dir, name, below);
   if (item.type == DT_DIR) return sealFolder(parent, item, below, depth);
-  const struct stat st = sys::fstatat(dir, name);
+  struct stat st = sys::fstatat(dir, name);
+  if (recordsOwners_) applyOwnerAt(dir, name, st);
   switch (st.st_mode & S_IFMT) {
     case S_IFDIR: return sealFolder(parent, item, below, depth);
     case S_IFREG: return sealFile(dir, name, below);
@@ -191,7 +193,7 @@ void Sealer::sealFolder(const ChangeFolder& parent, const ChangeFolder::Item& it
                         const LowerFolder& below, int depth) {
   const std::string& name = item.name;
   const ChangeFolder folder = parent.descend(item);
-  const struct stat st = sys::fstat(folder.top());
+  const struct stat st = statOf(folder.top());
   TarEntry entry = entryFor(st);
   entry.xattrs = readXattrs(folder.top());
   const bool isOpaque = folder.isOpaque();
@@ -217,7 +219,7 @@ void Sealer::sealFolder(const ChangeFolder& parent, const ChangeFolder::Item& it
 
 void Sealer::sealFile(int dir, const std::string& name, const LowerFolder& below) {
   const Fd file = openForReading(dir, name, 0);
-  const struct stat st = sys::fstat(file.get());
+  const struct stat st = statOf(file.get());
   if (!S_ISREG(st.st_mode) && options_.isLive) return;
   if (!S_ISREG(st.st_mode))
     throw Error::make(Kind::failed, "{} changed while it was read", text::quote(path_));
@@ -246,7 +248,7 @@ void Sealer::emitFile(int file, const struct stat& st, TarEntry entry) {
 }
 
 SealResult Sealer::runObject(int handle) {
-  const struct stat st = sys::fstat(handle);
+  const struct stat st = statOf(handle);
   TarEntry entry = entryFor(st);
   if (S_ISREG(st.st_mode)) {
     const Fd file = sys::reopen(handle, O_RDONLY | O_NONBLOCK);
@@ -278,6 +280,13 @@ bool Sealer::hidesNothing(const LowerFolder& below, const std::string& name) con
   return (options_.isBottom || !options_.lowers.empty()) && !below.find(name);
 }
 
+// With the owner that the layer says, whoever has the file here.
+struct stat Sealer::statOf(int fd) const {
+  struct stat st = sys::fstat(fd);
+  if (recordsOwners_) applyOwner(fd, st);
+  return st;
+}
+
 Time Sealer::timeOf(const struct stat& st) const {
   const Time time{st.st_mtim.tv_sec, static_cast<std::uint32_t>(st.st_mtim.tv_nsec)};
   if (options_.setMtime) return {*options_.setMtime, 0};
@@ -300,18 +309,6 @@ bool Sealer::isSameFile(int file, const struct stat& st, const Xattrs& xattrs,
   const Fd other = openForReading(lower.dir, name, 0);
   return xattrs == readXattrs(other.get()) &&
          isSameContent(file, other.get(), static_cast<std::uint64_t>(st.st_size));
-}
-
-bool Sealer::isSameContent(int file, int lower, std::uint64_t size) const {
-  constexpr size_t kPiece = size_t{64} << 10;
-  std::array<std::byte, kPiece> ours;
-  std::array<std::byte, kPiece> theirs;
-  for (std::uint64_t at = 0; at < size; at += kPiece) {
-    const size_t a = preadFull(file, ours, static_cast<off_t>(at), path_);
-    const size_t b = preadFull(lower, theirs, static_cast<off_t>(at), path_);
-    if (a != b || std::memcmp(ours.data(), theirs.data(), a) != 0) return false;
-  }
-  return true;
 }
 
 bool Sealer::isSameSpecial(int dir, const std::string& name, const struct stat& st,

@@ -8,6 +8,7 @@
 
 #include "base/fs.h"
 #include "base/sys.h"
+#include "store/owners.h"
 
 namespace img::store {
 namespace {
@@ -16,6 +17,7 @@ void copyXattrs(int from, int to) {
   for (const std::string& name : sys::flistxattr(from)) {
     // Overlay's own marks say something about the folder they came from, not about its content.
     if (name.starts_with("trusted.overlay.") || name.starts_with("user.overlay.")) continue;
+    if (isOwnerXattr(name)) continue;  // of the owners, with them
     if (const auto value = sys::fgetxattr(from, name)) sys::fsetxattr(to, name, *value);
   }
 }
@@ -58,12 +60,15 @@ class Copier {
         throw;
       }
     }
-    copyMetadata(from, to, sys::fstat(from));
+    struct stat st = sys::fstat(from);
+    if (recordsOwners_) applyOwner(from, st);
+    copyMetadata(from, to, st);
   }
 
  private:
   void child(int from, int to, const std::string& name, const std::string& path) {
-    const struct stat st = sys::fstatat(from, name);
+    struct stat st = sys::fstatat(from, name);
+    if (recordsOwners_) applyOwnerAt(from, name, st);
     if (S_ISSOCK(st.st_mode)) return;
     if (S_ISDIR(st.st_mode)) {
       sys::mkdirat(to, name, 0700);
@@ -79,7 +84,7 @@ class Copier {
     } else {
       sys::mknodat(to, name, st.st_mode, st.st_rdev);
     }
-    sys::lchownat(to, name, st.st_uid, st.st_gid);
+    giveEntry(to, name, st.st_uid, st.st_gid);
     // mknod(2) applies the umask; links have no mode. Nobody else knows this new folder.
     if (!S_ISLNK(st.st_mode)) sys::fchmodat(to, name, st.st_mode & 07777);
     sys::utimensat(to, name, st.st_atim, st.st_mtim);
@@ -100,6 +105,7 @@ class Copier {
   }
 
   int top_;
+  const bool recordsOwners_ = recordsOwners();
   std::map<std::pair<dev_t, ino_t>, std::string> seen_;
 };
 
@@ -107,7 +113,7 @@ class Copier {
 
 // Owner first: chown(2) clears the setuid bits and file capabilities that follow.
 void copyMetadata(int from, int to, const struct stat& st) {
-  sys::fchown(to, st.st_uid, st.st_gid);
+  giveFile(to, st.st_uid, st.st_gid);
   sys::fchmod(to, st.st_mode & 07777);
   copyXattrs(from, to);
   sys::futimens(to, st.st_atim, st.st_mtim);

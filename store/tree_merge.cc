@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "store/owners.h"
 #include "store/tree_copy.h"
 
 namespace img::store {
@@ -159,7 +160,7 @@ void TreeMerger::special(int handle, const struct stat& st, int to, const std::s
   const auto made = tryOpenHandle(to, name);
   if (!made || (sys::fstat(made->get()).st_mode & S_IFMT) != (st.st_mode & S_IFMT)) return;
   const auto [uid, gid] = options_.owner.value_or(std::pair{st.st_uid, st.st_gid});
-  sys::lchownat(to, name, uid, gid);  // follows nothing
+  giveEntry(to, name, uid, gid);  // follows nothing
   if (!S_ISLNK(st.st_mode)) sys::fchmodat(AT_FDCWD, sys::procPath(made->get()), modeOf(st));
   sys::utimensat(to, name, st.st_atim, st.st_mtim);
 }
@@ -192,7 +193,7 @@ mode_t TreeMerger::modeOf(const struct stat& st) const {
 void TreeMerger::setMeta(int source, int target, const struct stat& st) const {
   const auto [uid, gid] = options_.owner.value_or(std::pair{st.st_uid, st.st_gid});
   const struct stat made = sys::fstat(target);
-  if (made.st_uid != uid || made.st_gid != gid) sys::fchown(target, uid, gid);
+  if (made.st_uid != uid || made.st_gid != gid) giveFile(target, uid, gid);
   sys::fchmod(target, modeOf(st));
   const bool keepsRights = !options_.isUntrusted || !options_.owner;
   if (keepsRights && S_ISREG(st.st_mode)) {

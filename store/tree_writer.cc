@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "store/owners.h"
 #include "store/whiteout.h"
 
 namespace img::store {
@@ -172,20 +173,12 @@ bool TreeWriter::mustChown(const Meta& meta) const {
   return meta.uid != ownUid_ || meta.gid != ownGid_ || currentIsSetgid_;
 }
 
-void TreeWriter::giveTo(int dir, const std::string& name, const Meta& meta) const try {
+void TreeWriter::giveTo(int dir, const std::string& name, const Meta& meta) const {
   if (name.empty()) {
-    sys::fchown(dir, meta.uid, meta.gid);
+    giveFile(dir, meta.uid, meta.gid);
   } else {
-    sys::lchownat(dir, name, meta.uid, meta.gid);
+    giveEntry(dir, name, meta.uid, meta.gid);
   }
-} catch (Error& error) {
-  if (error.errnum() == EINVAL) {
-    error.hint(
-        fmt::format("owner {}:{} has no place in this user namespace; give the user more "
-                    "subordinate ids in /etc/subuid and /etc/subgid",
-                    meta.uid, meta.gid));
-  }
-  throw;
 }
 
 // The order matters: chown clears setuid bits and capabilities, everything clears times (T12).

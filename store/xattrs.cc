@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "store/owners.h"
 
 namespace img::store {
 namespace {
@@ -125,7 +126,7 @@ std::string procPath(int dir, const std::string& name) {
 }  // namespace
 
 XattrVerdict judgeXattr(std::string_view name, std::string_view value) {
-  if (name.starts_with("user.overlay.")) return XattrVerdict::dropAndWarn;
+  if (name.starts_with("user.overlay.") || isOwnerXattr(name)) return XattrVerdict::dropAndWarn;
   if (name.starts_with("user.") && name.size() > 5) return XattrVerdict::keep;
   if (name == "security.capability") {
     return isFileCapability(value) ? XattrVerdict::keep : XattrVerdict::dropAndWarn;
