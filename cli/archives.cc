@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/image_facts.h"
 #include "cli/options.h"
+#include "cli/output_file.h"
 #include "cli/values.h"
 #include "store/archive.h"
 
@@ -40,27 +41,6 @@ std::vector<store::SaveItem> itemsToSave(const store::Layout& layout,
   return items;
 }
 
-// Into a new file beside the old one, then renamed: a failed save leaves what was there. What is no
-// regular file (a pipe, /dev/stdout) is written to directly.
-void saveToFile(const store::Layout& layout, const std::vector<store::SaveItem>& items,
-                store::ArchiveFormat format, const std::string& path) {
-  const auto old = sys::tryFstatat(AT_FDCWD, path);
-  if (old && !S_ISREG(old->st_mode)) {
-    FdSink sink{sys::openat(AT_FDCWD, path, O_WRONLY), path};
-    return store::saveArchive(layout, items, format, sink);
-  }
-  const std::string part = path + ".part-" + fs::randomHex(8);
-  try {
-    FdSink sink{sys::openat(AT_FDCWD, part, O_WRONLY | O_CREAT | O_EXCL, 0666), path};
-    store::saveArchive(layout, items, format, sink);
-    sink.fd().close(path);
-    sys::renameat(AT_FDCWD, part, AT_FDCWD, path);
-  } catch (...) {
-    ::unlink(part.c_str());
-    throw;
-  }
-}
-
 int runSave(Context& context, const std::vector<std::string>& args) {
   std::string file;
   std::string format = "docker-archive";
@@ -82,9 +62,6 @@ int runSave(Context& context, const std::vector<std::string>& args) {
   if (file.empty() && isDirectory) {
     throw Error{Kind::failed, "a directory cannot be written to stdout"}.hint("-o DIR");
   }
-  if (file.empty() && context.outIsTerminal()) {
-    throw Error{Kind::failed, "refusing to write an archive to a terminal"}.hint("-o FILE");
-  }
   const store::Layout& layout = context.store();
   const store::StoreUse use{layout};
   const std::vector<store::SaveItem> items = itemsToSave(layout, options.words());
@@ -92,13 +69,9 @@ int runSave(Context& context, const std::vector<std::string>& args) {
                                                : store::ArchiveFormat::dockerArchive;
   if (isDirectory) {
     store::saveDirectory(layout, items, file);
-  } else if (file.empty()) {
-    FdSink sink{Fd{sys::check([&] { return fcntl(context.out(), F_DUPFD_CLOEXEC, 3); },
-                              "duplicate stdout")},
-                "stdout"};
-    store::saveArchive(layout, items, archive, sink);
   } else {
-    saveToFile(layout, items, archive, file);
+    writeOutput(context, file,
+                [&](Sink& sink) { store::saveArchive(layout, items, archive, sink); });
   }
   return 0;
 }

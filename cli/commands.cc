@@ -12,6 +12,9 @@ void addAllCommands(CommandTable& table) {
   addTopCommand(table);
   addCommitCommand(table);
   addCopyCommand(table);
+  addDiffCommand(table);
+  addExportCommand(table);
+  addAttachCommand(table);
   addLifecycleCommands(table);
   addBuildCommand(table);
   addDebugCommand(table);

@@ -14,5 +14,8 @@ void addLifecycleCommands(
 void addTopCommand(CommandTable& table);  // top.cc
 void addCommitCommand(CommandTable& table);  // commit.cc
 void addCopyCommand(CommandTable& table);    // cp.cc
+void addDiffCommand(CommandTable& table);    // diff.cc
+void addExportCommand(CommandTable& table);  // export.cc
+void addAttachCommand(CommandTable& table);  // attach.cc
 
 }  // namespace img::cli

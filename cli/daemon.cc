@@ -21,16 +21,6 @@ void closeInherited() {
   }
 }
 
-void becomeDaemon() {
-  ::setsid();
-  sys::chdir("/");
-  const Fd null = sys::openat(AT_FDCWD, "/dev/null", O_RDWR);
-  for (int fd = 0; fd <= 2; ++fd) {
-    sys::check([&] { return ::dup2(null.get(), fd); }, "redirect descriptor {}", fd);
-  }
-  closeInherited();
-}
-
 [[noreturn]] void runDaemon(const std::function<void(const Ready&)>& work, Fd report) {
   try {
     becomeDaemon();
@@ -49,6 +39,16 @@ void becomeDaemon() {
 }
 
 }  // namespace
+
+void becomeDaemon() {
+  ::setsid();
+  sys::chdir("/");
+  const Fd null = sys::openat(AT_FDCWD, "/dev/null", O_RDWR);
+  for (int fd = 0; fd <= 2; ++fd) {
+    sys::check([&] { return ::dup2(null.get(), fd); }, "redirect descriptor {}", fd);
+  }
+  closeInherited();
+}
 
 std::string spawnDaemon(const std::function<void(const Ready& ready)>& work,
                         const std::function<void()>& inParent) {

@@ -9,6 +9,9 @@ namespace img::cli {
 
 using Ready = std::function<void(const std::string& answer)>;
 
+// What makes this process one: own session, streams on /dev/null, nothing inherited left open.
+void becomeDaemon();
+
 // Runs `work` in a forked process and returns what that gives to `ready`, which it calls once. What
 // `work` throws before that is thrown here; later nobody listens, so `work` keeps its own record of
 // failures. `inParent` runs in this process right after the fork: to let go of what now belongs to

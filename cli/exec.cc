@@ -12,6 +12,7 @@
 #include "cli/container_control.h"
 #include "cli/container_spec.h"
 #include "cli/daemon.h"
+#include "cli/foreground.h"
 #include "cli/options.h"
 #include "runtime/monitor.h"
 #include "runtime/terminal.h"
@@ -23,7 +24,7 @@ namespace {
 struct ExecRequest {
   bool interactive = false, tty = false, detach = false, privileged = false;
   std::vector<std::string> env, envFiles;
-  std::string workdir, user;
+  std::string workdir, user, detachKeys = runtime::kDefaultDetachKeys;
   std::vector<std::string> words;
 };
 
@@ -45,7 +46,8 @@ runtime::Spec specFor(const store::ContainerConfig& config, const ExecRequest& r
   return spec;
 }
 
-int runAttached(const Fd& pidfd, pid_t pid, runtime::Spec spec, const ExecRequest& request) {
+int runAttached(const Fd& pidfd, pid_t pid, runtime::Spec spec, const ExecRequest& request,
+                const Detach& detach) {
   runtime::Relay relay;
   if (request.tty) {
     relay.copyOut = 1;
@@ -61,6 +63,11 @@ int runAttached(const Fd& pidfd, pid_t pid, runtime::Spec spec, const ExecReques
   if (request.tty) relay.terminal = process.takeTerminal();
   std::optional<runtime::RawMode> raw;
   if (relay.input >= 0) raw.emplace(relay.input);
+  relay.keys = runtime::DetachKeys{request.detachKeys};
+  relay.onDetach = [&] {
+    raw.reset();
+    detach();
+  };
   return runtime::follow(process, signals, std::move(relay)).code;
 }
 
@@ -88,7 +95,12 @@ int execute(Context& context, const ExecRequest& request) {
   }
   runtime::Spec spec = specFor(record.config, request);
   try {
-    if (!request.detach) return runAttached(*pidfd, record.state.pid, std::move(spec), request);
+    const auto run = [&](const Detach& detach) {
+      return runAttached(*pidfd, record.state.pid, std::move(spec), request, detach);
+    };
+    // Only who types into a terminal can leave it.
+    if (!request.detach && request.tty && request.interactive) return runInForeground(run, [] {});
+    if (!request.detach) return run([] {});
     runDetached(*pidfd, record.state.pid, spec);
     return 0;
   } catch (Error& error) {
@@ -108,6 +120,7 @@ int execCommand(Context& context, const std::vector<std::string>& args) {
       .list("--env-file", request.envFiles, "FILE", "Read variables from a file")
       .text("-w,--workdir", request.workdir, "DIR", "Working directory")
       .text("-u,--user", request.user, "USER[:GROUP]", "User, by name or number")
+      .text("--detach-keys", request.detachKeys, "KEYS", "Keys that leave it (ctrl-p,ctrl-q)")
       .flag("--privileged", request.privileged, "All capabilities, no filter")
       .stopAtPositional()
       .positionals(2, kAnyNumber);

@@ -6,10 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "base/sys.h"
+#include "runtime/attach.h"
 
 namespace img::runtime {
 namespace {
@@ -34,6 +36,8 @@ struct Channel {
   int to = -1;        // -1: the log alone
   LogWriter* log = nullptr;
   LogStream stream = LogStream::out;
+  AttachServer* attach = nullptr;
+  DetachKeys* keys = nullptr;  // of what is typed
   std::string pending = {};
 
   [[nodiscard]] bool isOpen() const { return readFrom >= 0; }
@@ -56,7 +60,12 @@ bool readOnce(Channel& channel) {
   }
   const std::string_view bytes{chunk, static_cast<size_t>(count)};
   if (channel.log != nullptr) channel.log->write(channel.stream, bytes);
-  if (channel.to >= 0) channel.pending = bytes;
+  if (channel.attach != nullptr) channel.attach->send(channel.stream, bytes);
+  if (channel.keys != nullptr) {
+    channel.pending = channel.keys->pass(bytes);
+  } else if (channel.to >= 0) {
+    channel.pending = bytes;
+  }
   return true;
 }
 
@@ -86,7 +95,7 @@ std::vector<Channel> channelsOf(Relay& relay) {
     if (!from) return;
     sys::setNonBlocking(from.get(), true);
     const int fd = from.get();
-    channels.push_back({std::move(from), fd, to, relay.log, stream});
+    channels.push_back({std::move(from), fd, to, relay.log, stream, relay.attach});
   };
   add(std::move(relay.out), relay.copyOut, LogStream::out);
   add(std::move(relay.err), relay.copyErr, LogStream::err);
@@ -127,23 +136,73 @@ void copyWindowSize(int from, int to) {
   if (from >= 0 && ::ioctl(from, TIOCGWINSZ, &size) == 0) ::ioctl(to, TIOCSWINSZ, &size);
 }
 
-ExitStatus follow(Container& container, const SignalCatcher& signals, Relay relay) {
+namespace {
+
+std::vector<Channel> allChannels(Relay& relay) {
   std::vector<Channel> channels = channelsOf(relay);
-  if (relay.terminal) {
-    sys::setNonBlocking(relay.terminal.get(), true);
-    channels.push_back({Fd{}, relay.terminal.get(), relay.copyOut, relay.log, LogStream::out});
-    if (relay.input >= 0) channels.push_back({Fd{}, relay.input, relay.terminal.get()});
+  if (!relay.terminal) return channels;
+  const int terminal = relay.terminal.get();
+  sys::setNonBlocking(terminal, true);
+  channels.push_back({Fd{}, terminal, relay.copyOut, relay.log, LogStream::out, relay.attach});
+  if (relay.input >= 0) {
+    Channel typed{Fd{}, relay.input, terminal};
+    typed.keys = &relay.keys;
+    channels.push_back(std::move(typed));
+  }
+  return channels;
+}
+
+// Our own streams are somebody else's from here on.
+void detach(Relay& relay, std::vector<Channel>& channels) {
+  std::erase_if(channels, [](const Channel& channel) { return channel.keys != nullptr; });
+  for (Channel& channel : channels) {
+    channel.to = -1;
+    channel.pending.clear();
+  }
+  relay.input = relay.copyOut = relay.copyErr = -1;
+  relay.keys = {};
+  if (relay.onDetach) relay.onDetach();
+}
+
+std::vector<pollfd> pollsFor(const Container& container, const SignalCatcher& signals,
+                             const Relay& relay, const std::vector<Channel>& channels) {
+  std::vector<pollfd> polls = {{container.pidfd(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
+  const bool mustWait = relay.attach != nullptr && relay.attach->isBehind();
+  for (const Channel& channel : channels) {
+    const bool writes = !channel.pending.empty();
+    const bool waits = mustWait && !writes && channel.keys == nullptr;
+    polls.push_back({waits    ? -1
+                     : writes ? channel.to
+                              : channel.readFrom,
+                     static_cast<short>(writes ? POLLOUT : POLLIN), 0});
+  }
+  for (const Watch& watch : relay.watches) polls.push_back({watch.fd, POLLIN, 0});
+  if (relay.attach != nullptr) relay.attach->addTo(polls);
+  return polls;
+}
+
+}  // namespace
+
+ExitStatus follow(Container& container, const SignalCatcher& signals, Relay relay) {
+  std::vector<Channel> channels = allChannels(relay);
+  if (relay.attach != nullptr) {
+    const int terminal = relay.terminal ? relay.terminal.get() : -1;
+    relay.attach->setInput(terminal >= 0 ? terminal : relay.attachInput, terminal);
   }
   for (;;) {
-    std::vector<pollfd> polls = {{container.pidfd(), POLLIN, 0}, {signals.fd(), POLLIN, 0}};
-    for (const Channel& channel : channels) {
-      const bool writes = !channel.pending.empty();
-      polls.push_back({writes ? channel.to : channel.readFrom,
-                       static_cast<short>(writes ? POLLOUT : POLLIN), 0});
-    }
-    sys::check([&] { return ::poll(polls.data(), polls.size(), -1); }, "poll");
+    std::vector<pollfd> polls = pollsFor(container, signals, relay, channels);
+    const int timeout = relay.attach != nullptr ? relay.attach->timeoutMs() : -1;
+    sys::check([&] { return ::poll(polls.data(), polls.size(), timeout); }, "poll");
     if (polls[1].revents != 0) forward(container, signals, relay);
     if (polls[0].revents != 0) break;
+    const size_t watches = 2 + channels.size();
+    if (relay.attach != nullptr) {
+      relay.attach->handle(std::span{polls}.subspan(watches + relay.watches.size()));
+      relay.attach->dropStalled();
+    }
+    for (size_t i = 0; i < relay.watches.size(); ++i) {
+      if (polls[watches + i].revents != 0) relay.watches[i].onReadable();
+    }
     for (size_t i = 0; i < channels.size(); ++i) {
       if (polls[i + 2].revents == 0) continue;
       if (channels[i].pending.empty()) {
@@ -152,12 +211,14 @@ ExitStatus follow(Container& container, const SignalCatcher& signals, Relay rela
         writeOnce(channels[i]);
       }
     }
+    if (relay.keys.isComplete()) detach(relay, channels);
   }
   // From here on nobody writes any more: PID 1 is gone, and with it its whole pid namespace.
   const ExitStatus status = container.wait();
   for (Channel& channel : channels) {
-    if (channel.readFrom != relay.input || relay.input < 0) drain(channel);
+    if (channel.keys == nullptr) drain(channel);
   }
+  if (relay.attach != nullptr) relay.attach->finish();
   return status;
 }
 

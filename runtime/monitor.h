@@ -5,10 +5,13 @@
 #pragma once
 
 #include <csignal>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/process.h"
+#include "runtime/detach_keys.h"
 #include "runtime/launch.h"
 #include "runtime/log_file.h"
 
@@ -31,6 +34,14 @@ class [[nodiscard]] SignalCatcher {
   sigset_t before_;
 };
 
+// Something else that the loop waits for: a descriptor, and what to do when it is readable.
+struct Watch {
+  int fd = -1;
+  std::function<void()> onReadable;
+};
+
+class AttachServer;
+
 struct Relay {
   Fd out, err;  // our ends of the container's pipes; empty: it writes where it should by itself
   Fd terminal;  // the pty master, instead of both
@@ -38,6 +49,14 @@ struct Relay {
   int input = -1;                  // copied to the terminal, -1: nothing
   LogWriter* log = nullptr;
   bool forwardSignals = true;
+  std::vector<Watch> watches;
+  // Others who are attached; what they type goes to the terminal, or to `attachInput`.
+  AttachServer* attach = nullptr;
+  int attachInput = -1;
+  // Typed into `input`: from then on nothing of ours is read or written any more, and the container
+  // goes on. `onDetach` is told.
+  DetachKeys keys;
+  std::function<void()> onDetach;
 };
 
 // Returns when the container has ended and all its output has been copied.

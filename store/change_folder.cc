@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 
+#include <algorithm>
 #include <unordered_set>
 #include <utility>
 
@@ -66,6 +67,15 @@ std::vector<ChangeFolder::Item> ChangeFolder::list() const {
     }
   }
   return items;
+}
+
+bool ChangeFolder::isSameStack(const ChangeFolder& other) const {
+  return std::equal(levels_.begin(), levels_.end(), other.levels_.begin(), other.levels_.end(),
+                    [](const Level& a, const Level& b) {
+                      const struct stat first = sys::fstat(a.dir.get());
+                      const struct stat second = sys::fstat(b.dir.get());
+                      return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+                    });
 }
 
 ChangeFolder ChangeFolder::descend(const Item& item) const {

@@ -36,6 +36,8 @@ class ChangeFolder {
   [[nodiscard]] int dirOf(const Item& item) const { return levels_[item.level].dir.get(); }
   // The topmost folder: its metadata are those of the whole.
   [[nodiscard]] int top() const { return levels_.front().dir.get(); }
+  // Made of the very same folders: nothing in them can differ.
+  [[nodiscard]] bool isSameStack(const ChangeFolder& other) const;
   // Nothing that lies below the stack shows through.
   [[nodiscard]] bool isOpaque() const { return isOpaque_; }
 
