@@ -81,6 +81,9 @@ bool Container::outOfMemory() const {
 std::optional<std::uint64_t> Container::peakMemory() const {
   return impl_->peakMemory;
 }
+std::vector<std::string> Container::cgroupFolders() const {
+  return impl_->cgroup ? impl_->cgroup->folders : std::vector<std::string>{};
+}
 
 ExitStatus Container::wait() {
   if (impl_->isReaped) return impl_->status;

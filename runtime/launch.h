@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/process.h"
@@ -33,6 +35,8 @@ class [[nodiscard]] Container {
   // After wait(): the kernel's OOM killer struck in its cgroup; the most memory in use until then.
   [[nodiscard]] bool outOfMemory() const;
   [[nodiscard]] std::optional<std::uint64_t> peakMemory() const;
+  // Of the control groups it started in; empty: it has none.
+  [[nodiscard]] std::vector<std::string> cgroupFolders() const;
 
  private:
   std::unique_ptr<Impl> impl_;
