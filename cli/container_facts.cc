@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cli/human.h"
 #include "cli/lists.h"
+#include "cli/port_options.h"
 #include "cli/values.h"
 
 namespace img::cli {
@@ -46,9 +47,25 @@ bool matchesVolume(const std::string& wanted, const std::vector<store::MountReco
   });
 }
 
-bool matchesPort(const std::string& wanted, const std::vector<std::string>& exposed) {
-  const std::string port = wanted.find('/') == std::string::npos ? wanted + "/tcp" : wanted;
-  return std::find(exposed.begin(), exposed.end(), port) != exposed.end();
+bool isExposed(const std::string& wanted, const store::ContainerConfig& config) {
+  const PortRange range = parsePortRange(wanted, "--filter expose");
+  const auto isInRange = [&](const std::string& text) {
+    const PortRange port = parsePortRange(text, "EXPOSE");
+    return range.contains(port.first, port.protocol);
+  };
+  const std::vector<store::PortRecord>& published = config.networkOptions.ports;
+  return std::any_of(config.exposedPorts.begin(), config.exposedPorts.end(), isInRange) ||
+         std::any_of(published.begin(), published.end(), [&](const store::PortRecord& port) {
+           return range.contains(port.containerPort, port.protocol);
+         });
+}
+
+bool isPublished(const std::string& wanted, const store::ContainerState& state) {
+  const PortRange range = parsePortRange(wanted, "--filter publish");
+  return state.isAlive() &&
+         std::any_of(state.ports.begin(), state.ports.end(), [&](const store::PortRecord& port) {
+           return range.contains(port.hostPort, port.protocol);
+         });
 }
 
 bool matches(const std::string& kind, const std::string& wanted,
@@ -66,11 +83,9 @@ bool matches(const std::string& kind, const std::string& wanted,
   if (kind == "since") return store::sortableTime(config.createdAt) > wanted;
   if (kind == "volume") return matchesVolume(wanted, config.mounts);
   if (kind == "network") return config.network == wanted;
-  if (kind == "expose") return matchesPort(wanted, config.exposedPorts);
-  if (kind == "health") {
-    return wanted == (state.healthStatus.empty() ? "none" : state.healthStatus);
-  }
-  return false;  // publish: nothing is published yet
+  if (kind == "expose") return isExposed(wanted, config);
+  if (kind == "publish") return isPublished(wanted, state);
+  return wanted == (state.healthStatus.empty() ? "none" : state.healthStatus);  // health
 }
 
 // As docker shows it.
@@ -120,10 +135,6 @@ std::string commandText(const std::vector<std::string>& argv, bool noTrunc) {
   return quoted + "\"";
 }
 
-std::string portsText(const std::vector<std::string>& exposed) {
-  return text::join(exposed, ", ");
-}
-
 void ContainerFilter::add(std::string_view text) {
   const auto [kind, value] = splitAssignment(text);
   if (!isOneOf(kKinds, kind)) {
@@ -138,6 +149,7 @@ void ContainerFilter::add(std::string_view text) {
     throw Error::make(Kind::usage, "--filter health: unknown state {}", text::quote(value))
         .hint("states are " + text::join({kHealth.begin(), kHealth.end()}, ", "));
   }
+  if (kind == "expose" || kind == "publish") parsePortRange(value, "--filter " + kind);
   if (kind == "exited" && !text::parseUnsigned(value)) {
     throw Error::make(Kind::usage, "--filter exited: {} is not an exit code", text::quote(value));
   }

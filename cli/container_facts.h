@@ -1,4 +1,4 @@
-// What `ps` shows of a container, as words: STATUS, PORTS, COMMAND (cli.md 6 and 11), and which of
+// What `ps` shows of a container, as words: STATUS, COMMAND (cli.md 6 and 11), and which of
 // its filters it passes.
 #pragma once
 
@@ -16,8 +16,6 @@ namespace img::cli {
 std::string statusText(const store::ContainerState& state, long long now);
 // Quoted; 20 characters and an ellipsis, or whole.
 std::string commandText(const std::vector<std::string>& argv, bool noTrunc);
-// "80/tcp, 443/tcp".
-std::string portsText(const std::vector<std::string>& exposed);
 
 // `-f KIND=VALUE`: several of one kind mean "or", different kinds "and" (label: all must match).
 class ContainerFilter {

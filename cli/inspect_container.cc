@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/sys.h"
+#include "cli/container_ports.h"
 #include "cli/container_size.h"
 #include "cli/container_spec.h"
 #include "cli/inspect.h"
@@ -112,7 +113,7 @@ Json hostFacts(const store::ContainerConfig& config) {
     hosts.push_back(fmt::format("{}:{}", host, address));
   Json facts = {{"Binds", bindsOf(config.mounts)},
                 {"NetworkMode", config.network},
-                {"PortBindings", Json::object()},
+                {"PortBindings", bindingFacts(config.networkOptions)},
                 {"RestartPolicy", {{"Name", "no"}, {"MaximumRetryCount", 0}}},
                 {"AutoRemove", config.autoRemove},
                 {"VolumesFrom", Json()},
@@ -127,7 +128,7 @@ Json hostFacts(const store::ContainerConfig& config) {
                 {"IpcMode", "private"},
                 {"PidMode", ""},
                 {"Privileged", config.privileged},
-                {"PublishAllPorts", false},
+                {"PublishAllPorts", config.networkOptions.publishAll},
                 {"ReadonlyRootfs", config.readOnlyRoot},
                 {"SecurityOpt", listOrNull(config.securityOpt)},
                 {"Tmpfs", tmpfsOf(config.mounts)},
@@ -142,6 +143,9 @@ Json hostFacts(const store::ContainerConfig& config) {
 
 Json configOf(const store::ContainerConfig& config) {
   Json facts = configFacts(config.image);
+  for (const store::PortRecord& port : config.networkOptions.ports) {
+    facts["ExposedPorts"][fmt::format("{}/{}", port.containerPort, port.protocol)] = Json::object();
+  }
   facts["Hostname"] = hostnameOf(config);
   facts["User"] = config.user;
   facts["AttachStdin"] = config.openStdin;
@@ -217,6 +221,7 @@ std::optional<Json> inspectContainer(Context& context, const std::string& name, 
                 {"Mounts", mountFacts(config.mounts)},
                 {"Config", configOf(config)},
                 {"NetworkSettings", networkFacts(config)}};
+  facts["NetworkSettings"]["Ports"] = portFacts(*record);
   if (withSize) {
     const ContainerSize size = containerSize(layout, config);
     facts["SizeRw"] = size.own;

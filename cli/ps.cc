@@ -7,6 +7,7 @@
 #include "cli/container_commands.h"
 #include "cli/container_control.h"
 #include "cli/container_facts.h"
+#include "cli/container_ports.h"
 #include "cli/container_size.h"
 #include "cli/human.h"
 #include "cli/lists.h"
@@ -65,7 +66,7 @@ Json fieldsOf(const store::Layout& layout, const store::ContainerRecord& record,
           {"RunningFor", formatCreated(config.createdAt, nowSeconds())},
           {"Status", statusText(record.state, nowSeconds())},
           {"State", std::string{store::statusName(record.state.status)}},
-          {"Ports", portsText(config.exposedPorts)},
+          {"Ports", portsText(record)},
           {"Names", config.name},
           {"Size", wantsSize ? sizeText(layout, config) : "0B"},
           {"Labels", labelsText(config.labels)},

@@ -35,25 +35,14 @@ constexpr size_t kMaxUdpClients = 4096;
 // every page of every one.
 constexpr int kHeapBuffers = 1 << 20;
 
-struct Namespaces {
-  Fd network, user;
-};
-
-Namespaces openNamespaces(pid_t pid) {
-  const std::string folder = fmt::format("/proc/{}/ns/", pid);
-  Namespaces found;
-  found.network = sys::openat(AT_FDCWD, folder + "net", O_RDONLY);
-  found.user = sys::openat(AT_FDCWD, folder + "user", O_RDONLY);
-  return found;
-}
-
 // A network namespace may be joined by who has CAP_SYS_ADMIN in its user namespace and in his own
 // (setns(2)). Whoever made the container's user namespace has it there, but perhaps not here.
-void join(const Namespaces& namespaces) {
-  if (::setns(namespaces.network.get(), CLONE_NEWNET) == 0) return;
+void join(const PortRelay::Place& place) {
+  if (::setns(place.netns, CLONE_NEWNET) == 0) return;
   if (errno != EPERM) throw Error::fromErrno(errno, "join the network of the container");
-  sys::setns(namespaces.user.get(), CLONE_NEWUSER, "the user namespace of the container");
-  sys::setns(namespaces.network.get(), CLONE_NEWNET, "the network of the container");
+  const Fd user = sys::openat(AT_FDCWD, fmt::format("/proc/{}/ns/user", place.container), O_RDONLY);
+  sys::setns(user.get(), CLONE_NEWUSER, "the user namespace of the container");
+  sys::setns(place.netns, CLONE_NEWNET, "the network of the container");
 }
 
 // Takes the capability to do so, hence before the ids change.
@@ -229,9 +218,7 @@ struct Task {
 
 }  // namespace
 
-PortRelay PortRelay::start(std::vector<BoundPort> ports, pid_t container,
-                           const std::string& address) {
-  const Namespaces namespaces = openNamespaces(container);
+PortRelay PortRelay::start(std::vector<BoundPort> ports, const Place& place) {
   Pipe life = Pipe::make();
   Pipe report = Pipe::make();
   PortRelay relay;
@@ -241,9 +228,9 @@ PortRelay PortRelay::start(std::vector<BoundPort> ports, pid_t container,
     life.write.reset();
     report.read.reset();
     detachFromCaller();
-    join(namespaces);
+    join(place);
     dropRights();
-    serve({std::move(ports), address, std::move(life.read), std::move(report.write)});
+    serve({std::move(ports), place.address, std::move(life.read), std::move(report.write)});
   });
   relay.life_ = std::move(life.write);
   report.write.reset();

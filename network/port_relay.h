@@ -22,10 +22,15 @@ class [[nodiscard]] PortRelay {
  public:
   PortRelay() = default;
 
-  // Joins the network of process `container`. `address`: where the container listens; empty: at
-  // the first address that is found there, or on loopback. Returns when it serves; the ports are
-  // its own from then on. The calling process is single-threaded.
-  static PortRelay start(std::vector<BoundPort> ports, pid_t container, const std::string& address);
+  struct Place {
+    int netns = -1;       // the network to join
+    pid_t container = 0;  // a process in the user namespace that the network belongs to
+    std::string address;  // where the container listens; empty: at the first address that is found
+                          // there, or on loopback
+  };
+  // Returns when it serves; the ports are its own from then on. The calling process is
+  // single-threaded.
+  static PortRelay start(std::vector<BoundPort> ports, const Place& place);
 
   [[nodiscard]] pid_t pid() const { return child_.pid(); }
   explicit operator bool() const { return static_cast<bool>(child_); }

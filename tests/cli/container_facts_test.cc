@@ -55,6 +55,8 @@ store::ContainerRecord sample() {
   record.config.labels = {{"tier", "front"}, {"x", ""}};
   record.config.network = "none";
   record.config.exposedPorts = {"80/tcp"};
+  record.config.networkOptions.ports = {{"", 4000, 53, "udp"}};
+  record.state.ports = {{"0.0.0.0", 4000, 53, "udp"}, {"0.0.0.0", 4001, 80, "tcp"}};
   record.config.mounts.emplace_back();
   record.config.mounts[0].name = "data";
   record.config.mounts[0].destination = "/data";
@@ -97,6 +99,9 @@ const Case kCases[] = {
     {"OtherHealth", {"health=healthy", "health=starting"}, false},
     {"Expose", {"expose=80"}, true},
     {"OtherPort", {"expose=80/udp"}, false},
+    {"ExposeInARange", {"expose=70-90/tcp"}, true},
+    {"ExposeByPublishing", {"expose=53/udp"}, true},
+    {"PublishOfWhatDoesNotRun", {"publish=4000"}, false},
 };
 class Filters : public testing::TestWithParam<Case> {};
 TEST_P(Filters, SelectContainers) {
@@ -113,6 +118,20 @@ TEST(Filter, ByAncestorsId) {
     ContainerFilter filter;
     filter.add("ancestor=" + id);
     EXPECT_TRUE(filter.passes(sample())) << id;
+  }
+}
+
+TEST(Filter, ByPublishedPortsOfWhatRuns) {
+  store::ContainerRecord record = sample();
+  record.state.status = Status::running;
+  for (const auto& [text, passes] : {std::pair{"publish=4001", true},
+                                     {"publish=4000/udp", true},
+                                     {"publish=4000", false},
+                                     {"publish=3000-5000", true},
+                                     {"publish=80", false}}) {
+    ContainerFilter filter;
+    filter.add(text);
+    EXPECT_EQ(filter.passes(record), passes) << text;
   }
 }
 

@@ -19,8 +19,14 @@ class Relay : public HostNetwork {
   void publish(std::uint16_t containerPort, Protocol protocol = Protocol::tcp,
                const std::string& insideAddress = "") {
     inside_.emplace(insideAddress);
-    relay_ = PortRelay::start(bindPorts({{"", kHost, containerPort, protocol}}), inside_->pid(),
-                              insideAddress);
+    relay_ = started(containerPort, protocol, inside_->pid(), insideAddress);
+  }
+
+  static PortRelay started(std::uint16_t containerPort, Protocol protocol, pid_t container,
+                           const std::string& address = "") {
+    const Fd netns = openNamespace(container);
+    return PortRelay::start(bindPorts({{"", kHost, containerPort, protocol}}),
+                            {netns.get(), container, address});
   }
 
   static std::string statusLine(pid_t pid, const std::string& key) {
@@ -56,7 +62,7 @@ TEST_F(Relay, ConnectsToTheContainersOwnAddress) {
 
 TEST_F(Relay, FindsTheAddressOfAnInterfaceByItself) {
   inside_.emplace("10.1.2.4");
-  relay_ = PortRelay::start(bindPorts({{"", kHost, kPeer, Protocol::tcp}}), inside_->pid(), "");
+  relay_ = started(kPeer, Protocol::tcp, inside_->pid());
   EXPECT_EQ(receiveAll(connectTo("127.0.0.1", kHost)), "10.1.2.4");
 }
 
@@ -140,8 +146,7 @@ TEST_F(Relay, BeyondTheLimitOfDescriptorsConnectionsWaitForTheirTurn) {
   Child keeper = Child::fork([&] {
     const rlimit low{64, 64};
     ::setrlimit(RLIMIT_NOFILE, &low);
-    const PortRelay relay =
-        PortRelay::start(bindPorts({{"", kHost, kEcho, Protocol::tcp}}), inside_->pid(), "");
+    const PortRelay relay = started(kEcho, Protocol::tcp, inside_->pid());
     std::vector<Fd> clients;
     for (int i = 0; i < 30; ++i) {
       clients.push_back(connectTo("127.0.0.1", kHost));
@@ -201,8 +206,7 @@ TEST_F(Relay, EndsWithAKeeperThatIsKilled) {
   inside_.emplace();
   Pipe report = Pipe::make();
   Child keeper = Child::fork([&]() -> std::string {
-    const PortRelay relay =
-        PortRelay::start(bindPorts({{"", kHost, kEcho, Protocol::tcp}}), inside_->pid(), "");
+    const PortRelay relay = started(kEcho, Protocol::tcp, inside_->pid());
     writeAll(report.write.get(), std::to_string(relay.pid()) + "\n", "report");
     for (;;) ::pause();
   });
@@ -221,17 +225,15 @@ TEST_F(Relay, IgnoresTheSignalsThatAreMeantForTheContainer) {
   EXPECT_EQ(echoed("127.0.0.1", "still here"), "still here");
 }
 
-TEST_F(Relay, ReportsAContainerThatIsGone) {
-  pid_t gone = 0;
-  {
-    const Inside inside;
-    gone = inside.pid();
-  }
+TEST_F(Relay, ReportsWhatIsNoNetworkAndFreesThePort) {
+  const Fd null = sys::openat(AT_FDCWD, "/dev/null", O_RDONLY);
   try {
-    const PortRelay relay = PortRelay::start(bindPorts({{"", kHost, 80, Protocol::tcp}}), gone, "");
+    const PortRelay relay =
+        PortRelay::start(bindPorts({{"", kHost, 80, Protocol::tcp}}), {null.get(), ::getpid(), ""});
     ADD_FAILURE() << "started";
   } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), Kind::notFound) << error.cause();
+    EXPECT_TRUE(error.cause().starts_with("join the network of the container")) << error.cause();
+    EXPECT_EQ(error.exitCode(), 125);
   }
   EXPECT_EQ(bindPorts({{"", kHost, 80, Protocol::tcp}}).size(), 2U);
 }
