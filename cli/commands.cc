@@ -10,6 +10,7 @@ void addAllCommands(CommandTable& table) {
   addPsCommand(table);
   addLogsCommand(table);
   addTopCommand(table);
+  addPortCommand(table);
   addCommitCommand(table);
   addCopyCommand(table);
   addDiffCommand(table);

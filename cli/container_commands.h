@@ -12,6 +12,7 @@ void addLogsCommand(CommandTable& table);  // logs.cc
 void addLifecycleCommands(
     CommandTable& table);                 // lifecycle.cc: stop, kill, rm, wait, rename, pause, ...
 void addTopCommand(CommandTable& table);  // top.cc
+void addPortCommand(CommandTable& table);    // port.cc
 void addCommitCommand(CommandTable& table);  // commit.cc
 void addCopyCommand(CommandTable& table);    // cp.cc
 void addDiffCommand(CommandTable& table);    // diff.cc

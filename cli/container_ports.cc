@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/port_options.h"
@@ -59,6 +60,35 @@ Json bindingJson(const store::PortRecord& port) {
           {"HostPort", port.hostPort == 0 ? "" : std::to_string(port.hostPort)}};
 }
 
+std::vector<store::PortRecord> portRecords(const std::vector<network::BoundPort>& bound) {
+  std::vector<store::PortRecord> records;
+  for (const network::BoundPort& port : bound) {
+    records.push_back({port.hostIp, port.hostPort, port.containerPort,
+                       std::string{network::protocolName(port.protocol)}});
+  }
+  return records;
+}
+
+// Adds which of our containers has the port.
+void nameHolder(Error& error, const store::Containers& containers,
+                const std::vector<network::PortRequest>& requests) {
+  const auto isWanted = [&](const store::PortRecord& held) {
+    return std::any_of(requests.begin(), requests.end(), [&](const auto& wanted) {
+      return wanted.hostPort == held.hostPort &&
+             network::protocolName(wanted.protocol) == held.protocol;
+    });
+  };
+  for (const store::ContainerRecord& record : containers.list()) {
+    const std::vector<store::PortRecord>& held = record.state.ports;
+    if (!record.state.isAlive()) continue;
+    const auto port = std::find_if(held.begin(), held.end(), isWanted);
+    if (port == held.end()) continue;
+    error.hint(fmt::format("container {} publishes {}/{}", record.config.name, port->hostPort,
+                           port->protocol));
+    return;
+  }
+}
+
 }  // namespace
 
 bool canPublish(const store::ContainerConfig& config) {
@@ -84,32 +114,26 @@ std::vector<network::PortRequest> portRequests(const store::ContainerConfig& con
   return requests;
 }
 
-std::vector<store::PortRecord> portRecords(const std::vector<network::BoundPort>& bound) {
-  std::vector<store::PortRecord> records;
-  for (const network::BoundPort& port : bound) {
-    records.push_back({port.hostIp, port.hostPort, port.containerPort,
-                       std::string{network::protocolName(port.protocol)}});
+PublishedPorts::PublishedPorts(const store::Layout& layout, const store::ContainerConfig& config) {
+  const std::vector<network::PortRequest> requests = portRequests(config);
+  if (requests.empty()) return;
+  try {
+    bound_ = network::bindPorts(requests);
+  } catch (Error& error) {
+    if (error.code() == "port-in-use") nameHolder(error, store::Containers{layout}, requests);
+    throw;
   }
-  return records;
+  records_ = portRecords(bound_);
 }
 
-void nameHolder(Error& error, const store::Containers& containers,
-                const std::vector<network::PortRequest>& requests) {
-  const auto isWanted = [&](const store::PortRecord& held) {
-    return std::any_of(requests.begin(), requests.end(), [&](const auto& wanted) {
-      return wanted.hostPort == held.hostPort &&
-             network::protocolName(wanted.protocol) == held.protocol;
-    });
-  };
-  for (const store::ContainerRecord& record : containers.list()) {
-    const std::vector<store::PortRecord>& held = record.state.ports;
-    if (!record.state.isAlive()) continue;
-    const auto port = std::find_if(held.begin(), held.end(), isWanted);
-    if (port == held.end()) continue;
-    error.hint(fmt::format("container {} publishes {}/{}", record.config.name, port->hostPort,
-                           port->protocol));
-    return;
-  }
+void PublishedPorts::serve(pid_t container, int netns, const std::string& address) {
+  if (bound_.empty()) return;
+  relay_ = network::PortRelay::start(std::exchange(bound_, {}), {netns, container, address});
+}
+
+void PublishedPorts::stop() {
+  bound_.clear();
+  relay_ = {};
 }
 
 // As docker joins them: consecutive ones of one address and protocol, where inside and outside are
