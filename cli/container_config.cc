@@ -16,6 +16,7 @@
 #include "builder/config_step.h"
 #include "cli/container_spec.h"
 #include "cli/security_options.h"
+#include "cli/network_options.h"
 #include "cli/values.h"
 #include "runtime/resource_limits.h"
 
@@ -191,7 +192,7 @@ std::pair<std::string, std::string> parseExtraHost(std::string_view spec) {
   const bool isAddress = ::inet_pton(AF_INET, address.c_str(), raw) == 1 ||
                          ::inet_pton(AF_INET6, address.c_str(), raw) == 1;
   const bool badHost = host.empty() || host.find_first_of(" \t\r\n#") != std::string::npos;
-  if (badHost || !isAddress) {
+  if (badHost || (!isAddress && address != kHostGateway)) {
     throw Error::make(Kind::usage, "--add-host: {} is not HOST:IP", text::quote(spec));
   }
   return {std::move(host), std::move(address)};
@@ -241,7 +242,7 @@ store::ContainerConfig configFor(const RunRequest& request, const store::Image& 
   }
   config.user = request.user.empty() ? image.config.user : request.user;
   config.hostname = request.hostname;
-  config.network = request.network.empty() ? "none" : request.network;
+  config.network = request.network.empty() ? "default" : request.network;
   addOptionRecords(request, config);
   config.capAdd = request.capAdd;
   config.capDrop = request.capDrop;

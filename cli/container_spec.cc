@@ -48,21 +48,16 @@ Fd openBindSource(const std::string& path) {
   }
 }
 
+// The other two of /etc depend on the network (container_network.h).
 void addFiles(const store::ContainerConfig& config, runtime::Spec& spec) {
-  const bool isHost = config.network == "host";
-  const std::string hosts = isHost ? fs::tryReadFile(AT_FDCWD, "/etc/hosts").value_or("") : "";
-  spec.files.emplace_back("/etc/hosts", hostsFile(config, spec.hostname, hosts));
-  spec.files.emplace_back("/etc/hostname", spec.hostname + "\n");
-  // Without a network there is nobody to ask.
-  spec.files.emplace_back("/etc/resolv.conf",
-                          isHost ? fs::tryReadFile(AT_FDCWD, "/etc/resolv.conf").value_or("") : "");
+  constexpr char kHostname[] = "/etc/hostname";
   spec.filesReadOnly = config.readOnlyRoot;
   // What the user mounts there wins.
-  std::erase_if(spec.files, [&](const auto& file) {
-    return std::any_of(
-        config.mounts.begin(), config.mounts.end(),
-        [&](const store::MountRecord& mount) { return mount.destination == file.first; });
-  });
+  const bool isMountedOver = std::any_of(
+      config.mounts.begin(), config.mounts.end(),
+      [&](const store::MountRecord& mount) { return mount.destination == kHostname; });
+  if (isMountedOver || config.networkOptions.noHostname) return;
+  spec.files.emplace_back(kHostname, spec.hostname + "\n");
 }
 
 std::string sharedInitPath(const store::ContainerConfig& config) {
@@ -158,21 +153,6 @@ void takeWindowSize(runtime::Spec& spec) {
 std::string hostnameOf(const store::ContainerConfig& config) {
   if (!config.hostname.empty()) return config.hostname;
   return config.network == "host" ? hostHostname() : config.id.substr(0, 12);
-}
-
-std::string hostsFile(const store::ContainerConfig& config, const std::string& hostname,
-                      const std::string& hostsOfHost) {
-  std::string text = hostsOfHost;
-  if (!text.empty() && !text.ends_with('\n')) text += '\n';
-  if (text.empty()) {
-    text =
-        "127.0.0.1\tlocalhost\n"
-        "::1\tlocalhost ip6-localhost ip6-loopback\n";
-    text += fmt::format("127.0.0.1\t{}\n", hostname);
-  }
-  for (const auto& [host, address] : config.extraHosts)
-    text += fmt::format("{}\t{}\n", address, host);
-  return text;
 }
 
 std::vector<std::string> environmentOf(const store::ContainerConfig& config, bool tty) {

@@ -49,8 +49,6 @@ std::vector<std::string> environmentOf(const store::ContainerConfig& config, boo
 // The window of the caller's terminal, if standard input is one.
 void takeWindowSize(runtime::Spec& spec);
 std::string hostnameOf(const store::ContainerConfig& config);
-std::string hostsFile(const store::ContainerConfig& config, const std::string& hostname,
-                      const std::string& hostsOfHost);
 
 // Makes sure the layers of the image are unpacked, wherever they come from.
 void ensureLayers(const store::Layout& layout, const store::ContainerConfig& config);

@@ -58,7 +58,7 @@ int debug(Context& context, const std::vector<std::string>& args) {
   config.tty = config.openStdin = ::isatty(0) == 1 && ::isatty(1) == 1;
   auto lock = containers.tryHold(config.id);
   if (!lock) throw Error::make(Kind::busy, "somebody is in {} already", config.name);
-  Keeper keeper{layout, config, std::move(*lock)};
+  Keeper keeper{layout, config, std::move(*lock), context.runRoot()};
   KeepOptions keep;
   keep.interactive = true;
   return keeper.runAttached(keep);

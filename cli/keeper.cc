@@ -33,16 +33,35 @@ void writePidFile(const std::string& path, pid_t pid) {
 
 }  // namespace
 
-Keeper::Keeper(const store::Layout& layout, store::ContainerConfig config, FileLock lock)
-    : layout_(layout), containers_(layout), config_(std::move(config)), lock_(std::move(lock)) {
+Keeper::Keeper(const store::Layout& layout, store::ContainerConfig config, FileLock lock,
+               std::string runRoot)
+    : layout_(layout),
+      containers_(layout),
+      config_(std::move(config)),
+      lock_(std::move(lock)),
+      runRoot_(std::move(runRoot)) {
   if (config_.autoRemove) containers_.markAutoRemove(config_.id);
 }
 
 Keeper::~Keeper() = default;
 
+// In the process that the user sees: what it has to say about the network must not get lost.
+void Keeper::reserveNetwork() {
+  try {
+    network_.emplace(layout_, config_, runRoot_);
+  } catch (Error& error) {
+    recordFailure(error);
+    throw;
+  }
+}
+
 void Keeper::start(const KeepOptions& options, Streams& streams) {
   PreparedContainer prepared = prepareContainer(layout_, config_, config_.autoRemove);
   runtime::Spec& spec = prepared.spec;
+  network_->prepare(spec);
+  if (network_->isAttached()) {
+    spec.onCreated = [this](pid_t, int netns) { network_->attach(netns); };
+  }
   // Our copies of the container's ends go at the end of this function: then only the container
   // holds them.
   Pipe out;
@@ -78,6 +97,8 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
 
   signals_.emplace();
   container_.emplace(runtime::start(spec));
+  network_->record(state_);
+  if (auto watch = network_->watch()) streams.relay.watches.push_back(std::move(*watch));
   recordStart(container_->pid());
   streams.relay.out = std::move(out.read);
   streams.relay.err = std::move(err.read);
@@ -86,6 +107,7 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
 }
 
 int Keeper::runAttached(const KeepOptions& options) {
+  reserveNetwork();
   Streams streams;
   std::optional<runtime::RawMode> raw;
   try {
@@ -103,6 +125,7 @@ int Keeper::runAttached(const KeepOptions& options) {
 }
 
 void Keeper::runDetached(const KeepOptions& options) {
+  reserveNetwork();
   const std::string pid = spawnDaemon(
       [&](const Ready& ready) {
         Streams streams;
@@ -118,7 +141,10 @@ void Keeper::runDetached(const KeepOptions& options) {
           throw;
         }
       },
-      [&] { lock_.reset(); });  // the monitor has it now
+      [&] {  // the monitor has both now
+        lock_.reset();
+        network_->forget();
+      });
   writePidFile(options.pidFile, std::stoi(pid));
 }
 
@@ -134,6 +160,8 @@ void Keeper::recordStart(pid_t pid) {
 void Keeper::recordEnd(const ExitStatus& status) {
   state_.status = Status::exited;
   state_.pid = 0;
+  state_.address = state_.gateway = state_.macAddress = "";
+  state_.prefixLength = 0;
   state_.exitCode = status.code;
   state_.oomKilled = container_->outOfMemory();
   state_.finishedAt = store::timestampNow();

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/lock.h"
+#include "cli/container_network.h"
 #include "runtime/monitor.h"
 #include "store/containers.h"
 #include "store/layout.h"
@@ -24,8 +25,9 @@ struct KeepOptions {
 
 class Keeper {
  public:
-  // `lock` is the record's; it is given back when the keeper goes.
-  Keeper(const store::Layout& layout, store::ContainerConfig config, FileLock lock);
+  // `lock` is the record's; it is given back when the keeper goes. `runRoot`: --runroot.
+  Keeper(const store::Layout& layout, store::ContainerConfig config, FileLock lock,
+         std::string runRoot);
   Keeper(const Keeper&) = delete;
   Keeper& operator=(const Keeper&) = delete;
   ~Keeper();
@@ -38,6 +40,7 @@ class Keeper {
 
  private:
   struct Streams;
+  void reserveNetwork();
   void start(const KeepOptions& options, Streams& streams);
   void recordStart(pid_t pid);
   void recordEnd(const ExitStatus& status);
@@ -49,6 +52,8 @@ class Keeper {
   store::Containers containers_;
   store::ContainerConfig config_;
   std::optional<FileLock> lock_;
+  std::string runRoot_;
+  std::optional<ContainerNetwork> network_;  // outlives the container
   store::ContainerState state_;
   std::optional<runtime::SignalCatcher> signals_;
   std::optional<runtime::Container> container_;

@@ -151,7 +151,7 @@ int restartContainers(Context& context, const std::vector<std::string>& args) {
     if (!lock)
       throw Error::make(Kind::notFound, "container {} was removed when it stopped",
                         record.config.name);
-    Keeper{context.store(), record.config, std::move(*lock)}.runDetached({});
+    Keeper{context.store(), record.config, std::move(*lock), context.runRoot()}.runDetached({});
   });
 }
 

@@ -9,6 +9,7 @@
 #include "cli/container_config.h"
 #include "cli/container_control.h"
 #include "cli/container_mounts.h"
+#include "cli/container_network.h"
 #include "cli/container_spec.h"
 #include "cli/keeper.h"
 #include "cli/options.h"
@@ -74,6 +75,7 @@ store::Containers::Held makeContainer(Context& context, const RunRequest& reques
   const store::Image image = store::Images{layout}.get(request.words.front());
   store::ContainerConfig config = configFor(request, image);
   warnOfOpenConfinement(context, config);
+  settleNetwork(layout, config);
   ensureLayers(layout, config);
   if (confinementOf(config).createsMountSources) createMountSources(request);
   config.mounts = settleMounts(layout, mountRequests(request, image.config), config);
@@ -114,7 +116,8 @@ int runImage(Context& context, const std::vector<std::string>& args) {
     keep.interactive = request.interactive;
     keep.forwardSignals = request.forwardSignals;
     keep.pidFile = request.pidFile;
-    Keeper keeper{context.store(), std::move(held.config), std::move(held.lock)};
+    Keeper keeper{context.store(), std::move(held.config), std::move(held.lock),
+                  context.runRoot()};
     if (!request.detach) return keeper.runAttached(keep);
     keeper.runDetached(keep);
     context.print(id + "\n");
@@ -149,7 +152,7 @@ int startOne(Context& context, const std::string& name, const StartOptions& opti
   if (!lock)
     throw Error::make(Kind::busy, "container {} is being started or stopped", record.config.name);
   if (!record.state.error.empty()) dropCgroup(record.config.id);
-  Keeper keeper{context.store(), record.config, std::move(*lock)};
+  Keeper keeper{context.store(), record.config, std::move(*lock), context.runRoot()};
   lock.reset();
   KeepOptions keep;
   keep.interactive = options.interactive && record.config.openStdin;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/network_options.h"
 #include "cli/values.h"
 
 namespace img::cli {
@@ -129,15 +130,6 @@ void addIgnored(Options& options) {
       .ignoredValue("--sdnotify");
 }
 
-void checkNetwork(const std::string& network) {
-  if (network.empty() || network == "none" || network == "host") return;
-  const bool isKnown = network == "bridge" || network == "private" || network == "default" ||
-                       network.starts_with("container:") || network.starts_with("ns:");
-  Error error = isKnown ? unsupported("--network " + text::escape(network))
-                        : Error::make(Kind::usage, "unknown network {}", text::quote(network));
-  throw error.hint("use --net none (loopback only) or --net host");
-}
-
 // Emulation of other processors is the host's business; what it cannot run must not start.
 void checkPlatform(const std::string& text) {
   if (text.empty()) return;
@@ -155,9 +147,6 @@ void refuseUnwired(const RunRequest& request) {
   const HealthRequest& health = request.health;
   const std::pair<bool, const char*> given[] = {
       {network.publishAll, "--publish-all"},
-      {network.noHosts || network.noHostname, "--no-hosts"},
-      {!network.dns.empty() || !network.dnsSearch.empty() || !network.dnsOptions.empty(), "--dns"},
-      {!network.aliases.empty() || !network.address.empty() || !network.macAddress.empty(), "--ip"},
       {!network.domainname.empty(), "--domainname"},
       {!names.pid.empty(), "--pid"},
       {!names.ipc.empty(), "--ipc"},
@@ -253,7 +242,7 @@ void addRunOptions(Options& options, RunRequest& request, bool forRun) {
 }
 
 void checkRunRequest(const RunRequest& request) {
-  checkNetwork(request.network);
+  checkNetworkOptions(request);
   checkPlatform(request.platform);
   checkLog(request);
   refuseUnwired(request);

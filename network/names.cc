@@ -64,8 +64,14 @@ std::string hostsText(const HostsOptions& options) {
   if (!options.domainname.empty()) own.push_back(options.hostname + "." + options.domainname);
   own.push_back(options.hostname);
   text += nameLine(options.address ? options.address->str() : "127.0.0.1", own);
-  for (const auto& [name, address] : options.extra) text += nameLine(address, {name});
-  return text;
+  return hostsText(std::move(text), options.extra);
+}
+
+std::string hostsText(std::string host,
+                      const std::vector<std::pair<std::string, std::string>>& extra) {
+  if (!host.empty() && !host.ends_with('\n')) host += '\n';
+  for (const auto& [name, address] : extra) host += nameLine(address, {name});
+  return host;
 }
 
 std::string neighboursText(const std::vector<Tenant>& tenants) {

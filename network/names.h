@@ -22,6 +22,10 @@ struct HostsOptions {
 // localhost, the container itself and what --add-host says.
 std::string hostsText(const HostsOptions& options);
 
+// The host's own, for a container in the host's network.
+std::string hostsText(std::string host,
+                      const std::vector<std::pair<std::string, std::string>>& extra);
+
 // The part about the bridge, between two marks. Empty without tenants.
 std::string neighboursText(const std::vector<Tenant>& tenants);
 // `hosts` with that part replaced, or appended when `hosts` has never had one. nullopt: somebody

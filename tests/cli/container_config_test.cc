@@ -92,15 +92,6 @@ TEST(Environment, PathHostnameAndTermAreAddedWhereMissing) {
   EXPECT_EQ(environmentOf(config, false), config.env);
 }
 
-TEST(HostsFile, NamesTheContainerAndTheExtraHosts) {
-  store::ContainerConfig config;
-  config.extraHosts = {{"db", "10.0.0.1"}};
-  EXPECT_EQ(hostsFile(config, "web", ""),
-            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\tweb\n"
-            "10.0.0.1\tdb\n");
-  EXPECT_EQ(hostsFile(config, "web", "1.2.3.4 host"), "1.2.3.4 host\n10.0.0.1\tdb\n");
-}
-
 struct HostCase {
   std::string_view name, spec, host, address;
 };
@@ -170,7 +161,7 @@ TEST(ContainerConfig, TakesFromTheImageWhatTheOptionsDoNotSay) {
   EXPECT_EQ(config.stopSignal, "INT");
   EXPECT_EQ(config.labels, (std::map<std::string, std::string>{{"a", "1"}, {"b", "3"}, {"c", ""}}));
   EXPECT_EQ(config.exposedPorts, Words{"80/tcp"});
-  EXPECT_EQ(config.network, "none");
+  EXPECT_EQ(config.network, "default");
   EXPECT_EQ(config.stopTimeout, 10);
 }
 
@@ -242,8 +233,24 @@ void PrintTo(const RequestCase& c, std::ostream* out) {
 const RequestCase kRequestCases[] = {
     {"Default", "", [](RunRequest&) {}},
     {"HostNetwork", "", [](RunRequest& r) { r.network = "host"; }},
-    {"Bridge", "not part of this version", [](RunRequest& r) { r.network = "bridge"; }},
-    {"ContainerNetwork", "not part", [](RunRequest& r) { r.network = "container:x"; }},
+    {"Bridge", "", [](RunRequest& r) { r.network = "bridge"; }},
+    {"ContainerNetwork", "", [](RunRequest& r) { r.network = "container:x"; }},
+    {"ContainerNetworkWithPorts", "--hostname does not go with --network container:x",
+     [](RunRequest& r) {
+       r.network = "container:x";
+       r.hostname = "h";
+     }},
+    {"AddressWithoutBridge", "--ip does not go with --network none",
+     [](RunRequest& r) {
+       r.network = "none";
+       r.networkOptions.address = "10.89.0.9";
+     }},
+    {"BadAddress", "--ip: \"10.89\" is not an IPv4 address",
+     [](RunRequest& r) { r.networkOptions.address = "10.89"; }},
+    {"GroupMac", "--mac-address", [](RunRequest& r) { r.networkOptions.macAddress = "01:00:5e:00:00:01"; }},
+    {"AliasWithNewline", "--network-alias",
+     [](RunRequest& r) { r.networkOptions.aliases = {"a\n10.0.0.1 bank"}; }},
+    {"ServerByName", "--dns", [](RunRequest& r) { r.networkOptions.dns = {"dns.example"}; }},
     {"UnknownNetwork", "unknown network", [](RunRequest& r) { r.network = "mars"; }},
     {"Publish", "publishing ports", [](RunRequest& r) { r.publish = {"80:80"}; }},
     {"LittleMemory", "minimum of 6m", [](RunRequest& r) { r.limits.memory = 1 << 20; }},
