@@ -17,6 +17,7 @@
 #include "cli/container_spec.h"
 #include "cli/security_options.h"
 #include "cli/network_options.h"
+#include "cli/port_options.h"
 #include "cli/values.h"
 #include "runtime/resource_limits.h"
 
@@ -204,6 +205,7 @@ namespace {
 void addOptionRecords(const RunRequest& request, store::ContainerConfig& config) {
   const NetworkRequest& network = request.networkOptions;
   config.domainname = network.domainname;
+  config.networkOptions.ports = parsePublished(request.publish);
   config.networkOptions.publishAll = network.publishAll;
   config.networkOptions.dns = network.dns;
   config.networkOptions.dnsSearch = network.dnsSearch;

@@ -96,6 +96,12 @@ bool canPublish(const store::ContainerConfig& config) {
          !config.network.starts_with("container:");
 }
 
+void warnOfIgnoredPorts(const store::ContainerConfig& config) {
+  const store::NetworkRecord& network = config.networkOptions;
+  if (canPublish(config) || (network.ports.empty() && !network.publishAll)) return;
+  log::warn("published ports are ignored with --network {}", config.network);
+}
+
 std::vector<network::PortRequest> portRequests(const store::ContainerConfig& config) {
   std::vector<network::PortRequest> requests;
   if (!canPublish(config)) return requests;

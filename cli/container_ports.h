@@ -16,6 +16,8 @@ namespace img::cli {
 // Whether there is something to publish into: a network that is neither the host's nor another
 // container's nor none at all.
 bool canPublish(const store::ContainerConfig& config);
+// One line when -p or -P cannot have an effect.
+void warnOfIgnoredPorts(const store::ContainerConfig& config);
 // -p, and with -P every exposed port that -p does not name. Nothing where canPublish() is false.
 std::vector<network::PortRequest> portRequests(const store::ContainerConfig& config);
 

@@ -46,21 +46,35 @@ Keeper::Keeper(const store::Layout& layout, store::ContainerConfig config, FileL
 Keeper::~Keeper() = default;
 
 // In the process that the user sees: what it has to say about the network must not get lost.
-void Keeper::reserveNetwork() {
+void Keeper::reserveNetwork(const KeepOptions& options) {
   try {
     network_.emplace(layout_, config_, runRoot_);
+    ports_.emplace(layout_, config_);
   } catch (Error& error) {
-    recordFailure(error);
+    // cli.md 10.4: a taken port leaves nothing behind.
+    if (options.isNew && error.code() == "port-in-use") {
+      if (!options.idFile.empty()) sys::tryUnlinkat(AT_FDCWD, options.idFile, 0);
+      removeRecord();
+    } else {
+      recordFailure(error);
+    }
     throw;
   }
+}
+
+void Keeper::connect(pid_t pid, int netns) {
+  if (network_->isAttached()) network_->attach(netns);
+  network_->record(state_);
+  ports_->serve(pid, netns, state_.address);
+  state_.ports = ports_->records();
 }
 
 void Keeper::start(const KeepOptions& options, Streams& streams) {
   PreparedContainer prepared = prepareContainer(layout_, config_, config_.autoRemove);
   runtime::Spec& spec = prepared.spec;
   network_->prepare(spec);
-  if (network_->isAttached()) {
-    spec.onCreated = [this](pid_t, int netns) { network_->attach(netns); };
+  if (network_->isAttached() || ports_->isNeeded()) {
+    spec.onCreated = [this](pid_t pid, int netns) { connect(pid, netns); };
   }
   // Our copies of the container's ends go at the end of this function: then only the container
   // holds them.
@@ -97,7 +111,6 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
 
   signals_.emplace();
   container_.emplace(runtime::start(spec));
-  network_->record(state_);
   if (auto watch = network_->watch()) streams.relay.watches.push_back(std::move(*watch));
   recordStart(container_->pid());
   streams.relay.out = std::move(out.read);
@@ -107,7 +120,7 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
 }
 
 int Keeper::runAttached(const KeepOptions& options) {
-  reserveNetwork();
+  reserveNetwork(options);
   Streams streams;
   std::optional<runtime::RawMode> raw;
   try {
@@ -125,7 +138,7 @@ int Keeper::runAttached(const KeepOptions& options) {
 }
 
 void Keeper::runDetached(const KeepOptions& options) {
-  reserveNetwork();
+  reserveNetwork(options);
   const std::string pid = spawnDaemon(
       [&](const Ready& ready) {
         Streams streams;
@@ -141,9 +154,10 @@ void Keeper::runDetached(const KeepOptions& options) {
           throw;
         }
       },
-      [&] {  // the monitor has both now
+      [&] {  // the monitor has all of it now
         lock_.reset();
         network_->forget();
+        ports_->forget();
       });
   writePidFile(options.pidFile, std::stoi(pid));
 }
@@ -158,6 +172,8 @@ void Keeper::recordStart(pid_t pid) {
 }
 
 void Keeper::recordEnd(const ExitStatus& status) {
+  ports_->stop();  // who reads that it has ended may take them
+  state_.ports.clear();
   state_.status = Status::exited;
   state_.pid = 0;
   state_.address = state_.gateway = state_.macAddress = "";

@@ -10,6 +10,7 @@
 
 #include "base/lock.h"
 #include "cli/container_network.h"
+#include "cli/container_ports.h"
 #include "runtime/monitor.h"
 #include "store/containers.h"
 #include "store/layout.h"
@@ -20,7 +21,8 @@ struct KeepOptions {
   bool interactive = false;  // standard input is the caller's
   bool attachOutput = true;  // the caller sees the output
   bool forwardSignals = true;
-  std::string pidFile;
+  bool isNew = false;  // the record was made for this start
+  std::string pidFile, idFile;
 };
 
 class Keeper {
@@ -40,7 +42,8 @@ class Keeper {
 
  private:
   struct Streams;
-  void reserveNetwork();
+  void reserveNetwork(const KeepOptions& options);
+  void connect(pid_t pid, int netns);
   void start(const KeepOptions& options, Streams& streams);
   void recordStart(pid_t pid);
   void recordEnd(const ExitStatus& status);
@@ -54,6 +57,7 @@ class Keeper {
   std::optional<FileLock> lock_;
   std::string runRoot_;
   std::optional<ContainerNetwork> network_;  // outlives the container
+  std::optional<PublishedPorts> ports_;
   store::ContainerState state_;
   std::optional<runtime::SignalCatcher> signals_;
   std::optional<runtime::Container> container_;

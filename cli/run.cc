@@ -10,6 +10,7 @@
 #include "cli/container_control.h"
 #include "cli/container_mounts.h"
 #include "cli/container_network.h"
+#include "cli/container_ports.h"
 #include "cli/container_spec.h"
 #include "cli/keeper.h"
 #include "cli/options.h"
@@ -76,6 +77,7 @@ store::Containers::Held makeContainer(Context& context, const RunRequest& reques
   store::ContainerConfig config = configFor(request, image);
   warnOfOpenConfinement(context, config);
   settleNetwork(layout, config);
+  warnOfIgnoredPorts(config);
   ensureLayers(layout, config);
   if (confinementOf(config).createsMountSources) createMountSources(request);
   config.mounts = settleMounts(layout, mountRequests(request, image.config), config);
@@ -116,6 +118,8 @@ int runImage(Context& context, const std::vector<std::string>& args) {
     keep.interactive = request.interactive;
     keep.forwardSignals = request.forwardSignals;
     keep.pidFile = request.pidFile;
+    keep.isNew = true;
+    keep.idFile = request.cidFile;
     Keeper keeper{context.store(), std::move(held.config), std::move(held.lock),
                   context.runRoot()};
     if (!request.detach) return keeper.runAttached(keep);

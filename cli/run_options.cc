@@ -146,7 +146,6 @@ void refuseUnwired(const RunRequest& request) {
   const NamespaceRequest& names = request.namespaces;
   const HealthRequest& health = request.health;
   const std::pair<bool, const char*> given[] = {
-      {network.publishAll, "--publish-all"},
       {!network.domainname.empty(), "--domainname"},
       {!names.pid.empty(), "--pid"},
       {!names.ipc.empty(), "--ipc"},
@@ -247,9 +246,6 @@ void checkRunRequest(const RunRequest& request) {
   checkLog(request);
   refuseUnwired(request);
   checkLimits(request.limits);
-  if (!request.publish.empty()) {
-    throw unsupported("publishing ports").hint("use --net host");
-  }
   const bool badPull =
       !request.pull.empty() && request.pull != "missing" && request.pull != "never";
   if (badPull) throw unsupported("--pull " + text::escape(request.pull));
