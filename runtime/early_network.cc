@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 
 #include <cstring>
-#include <system_error>
+#include <utility>
 
 namespace img::runtime {
 
@@ -22,20 +22,34 @@ bool bringLoopbackUp() noexcept {
 
 EarlyNetwork::EarlyNetwork(bool isWanted) {
   if (!isWanted) return;
-  try {
-    thread_ = std::jthread{[this] { make(); }};
-  } catch (const std::system_error&) {  // a limit on threads: the clone makes it
-  }
+  // Not std::thread: what that allocates, the new thread frees, and a thread that touches the heap
+  // gets one of its own, which the container's keeper would drag along.
+  pthread_attr_t attributes;
+  ::pthread_attr_init(&attributes);
+  ::pthread_attr_setstacksize(&attributes, size_t{64} << 10);
+  // Not started for a limit on threads: the clone makes the namespace.
+  isRunning_ = ::pthread_create(&thread_, &attributes, make, this) == 0;
+  ::pthread_attr_destroy(&attributes);
 }
 
-void EarlyNetwork::make() noexcept {
-  // Of this thread alone (unshare(2): the namespaces are an attribute of a task).
-  if (::unshare(CLONE_NEWNET) != 0 || !bringLoopbackUp()) return;
-  result_ = Fd{::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)};
+EarlyNetwork::~EarlyNetwork() {
+  join();
+}
+
+void* EarlyNetwork::make(void* self) noexcept {
+  // Of this thread alone (unshare(2): namespaces are an attribute of a task). Nothing is allocated.
+  if (::unshare(CLONE_NEWNET) != 0 || !bringLoopbackUp()) return nullptr;
+  static_cast<EarlyNetwork*>(self)->result_ =
+      Fd{::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC)};
+  return nullptr;
+}
+
+void EarlyNetwork::join() {
+  if (std::exchange(isRunning_, false)) ::pthread_join(thread_, nullptr);
 }
 
 Fd EarlyNetwork::take() {
-  if (thread_.joinable()) thread_.join();
+  join();
   return std::move(result_);
 }
 

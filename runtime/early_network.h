@@ -3,7 +3,7 @@
 // else would go on meanwhile.
 #pragma once
 
-#include <thread>
+#include <pthread.h>
 
 #include "base/fd.h"
 
@@ -13,6 +13,11 @@ class EarlyNetwork {
  public:
   // Starts at once if `isWanted`. It belongs to the user namespace of the caller.
   explicit EarlyNetwork(bool isWanted);
+  EarlyNetwork(const EarlyNetwork&) = delete;
+  EarlyNetwork& operator=(const EarlyNetwork&) = delete;
+  EarlyNetwork(EarlyNetwork&&) = delete;
+  EarlyNetwork& operator=(EarlyNetwork&&) = delete;
+  ~EarlyNetwork();
 
   // Waits for it: the namespace, with its loopback interface up. Empty when it was not wanted or
   // could not be made: the clone of the container then makes it, or says why it cannot. No second
@@ -20,11 +25,12 @@ class EarlyNetwork {
   [[nodiscard]] Fd take();
 
  private:
-  // Allocates nothing: a container is cloned from a process whose heap only one thread ever uses.
-  void make() noexcept;
+  static void* make(void* self) noexcept;
+  void join();
 
   Fd result_;
-  std::jthread thread_;  // the last member: joined before the others go
+  pthread_t thread_{};
+  bool isRunning_ = false;
 };
 
 // In the network namespace of the calling thread. False: errno says why.
