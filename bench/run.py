@@ -7,8 +7,12 @@ Every round runs each tool on each row once, in an order that rotates from round
 the machine hits all of them alike. Compare ratios within one run; milliseconds of two runs are not comparable.
 `limit` is a small C program (limits/) that does only the unavoidable work of the row: no store, no cache, no parser.
 Cold: no cache and no image but the unpacked base; the page cache is warm. Unchanged: the identical command again.
+
+It runs in mount and network namespaces of its own: bridges, rules, the ordinary user and mounts go away with it.
 """
 import argparse
+import contextlib
+import ctypes
 import functools
 import json
 import os
@@ -25,28 +29,82 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(HERE.parent / "tests/e2e"))
-from lib import harness, peers  # noqa: E402  (the tests' way to start a docker daemon and to make a base image)
+from lib import harness, peers, people  # noqa: E402  (the tests' way to start a docker daemon, to make a base image, ...)
 
 FILES, BYTES = 13_700, 200_000_000
 MANY_FILES = 200_000
 STEPS, MANY_STEPS = 20, 100
 STAGES, STAGE_SECONDS = 4, 2
+AT_ONCE = 20
+INSIDE = "IMG_BENCH_INSIDE"
 
 
-def spawn(argv):
-    """Runs a command silently; (milliseconds, CPU milliseconds, peak KiB of its largest process)."""
+class Command(list):
+    """A command with another environment than ours, or other mounts (the file of a mount namespace)."""
+
+    def __init__(self, argv, env=os.environ, mounts=None):
+        super().__init__(argv)
+        self.env, self.mounts = env, mounts
+
+
+class Together(list):
+    """Commands that start at once; the time is that of all."""
+
+
+def start(argv, log):
     null_in = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
-    log = os.path.join(harness.scratch(), "command.log")
-    out = (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    out = (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    command = argv if isinstance(argv, Command) else Command(argv)
     argv = [os.fspath(a) for a in argv]
+    with mounts_of(command.mounts):
+        return os.posix_spawn(argv[0], argv, command.env, file_actions=[null_in, out, (os.POSIX_SPAWN_DUP2, 1, 2)])
+
+
+@contextlib.contextmanager
+def mounts_of(file):
+    """This process among other mounts for a moment, so that no helper program is measured (python 3.12 has os.setns)."""
+    if file is None:
+        yield
+        return
+    with open("/proc/self/ns/mnt") as here, open(file) as there:
+        enter = lambda namespace: ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0x00020000)  # CLONE_NEWNS
+        assert enter(there) == 0, os.strerror(ctypes.get_errno())
+        try:
+            yield
+        finally:
+            assert enter(here) == 0
+
+
+def spawn(what):
+    """Runs it silently; (milliseconds, CPU milliseconds, peak KiB of its largest process). A function gives its own figure."""
+    if callable(what):
+        return what(), 0, 0
+    commands = what if isinstance(what, Together) else [what]
+    log = os.path.join(harness.scratch(), "command.log")
+    pathlib.Path(log).unlink(missing_ok=True)
     began = time.perf_counter()
-    pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=[null_in, out, (os.POSIX_SPAWN_DUP2, 1, 2)])
-    _, status, usage = os.wait4(pid, 0)
+    pids = [start(command, log) for command in commands]
+    ends = [os.wait4(pid, 0) for pid in pids]
     wall = time.perf_counter() - began
-    code = os.waitstatus_to_exitcode(status)
-    if code != 0:
-        raise RuntimeError(f"{' '.join(argv)}: exit {code}\n{pathlib.Path(log).read_text(errors='replace')[-2000:]}")
-    return wall * 1e3, (usage.ru_utime + usage.ru_stime) * 1e3, usage.ru_maxrss
+    for command, (_, status, _) in zip(commands, ends):
+        if code := os.waitstatus_to_exitcode(status):
+            text = pathlib.Path(log).read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{' '.join(map(os.fspath, command))}: exit {code}\n{text}")
+    cpu = sum(usage.ru_utime + usage.ru_stime for _, _, usage in ends)
+    return wall * 1e3, cpu * 1e3, max(usage.ru_maxrss for _, _, usage in ends)
+
+
+def capture(argv):
+    env = getattr(argv, "env", os.environ)
+    return subprocess.run([os.fspath(a) for a in argv], check=True, capture_output=True, text=True, env=env).stdout.strip()
+
+
+def keeper_memory(pid):
+    """KiB that only the parent of a container's process uses: whoever stays behind for it."""
+    status = pathlib.Path("/proc", pid, "status").read_text()
+    parent = next(line.split()[1] for line in status.splitlines() if line.startswith("PPid:"))
+    rows = pathlib.Path("/proc", parent, "smaps_rollup").read_text().splitlines()
+    return sum(int(row.split()[1]) for row in rows if row.startswith(("Private_Clean", "Private_Dirty")))
 
 
 def has_journal(path):
@@ -164,9 +222,12 @@ class Limit:
     def version(self):
         return [self.work.bin / "true"]
 
-    def run(self):
+    def run_none(self):
         upper, work = self.work.fresh("limit-u"), self.work.fresh("limit-w")
         return [self.work.bin / "minirun", "-q", "-V", "-i", "-N", "-l", self.work.rootfs, "-u", upper, "-w", work, "--", "/bin/true"]
+
+    def parallel_starts(self):
+        return Together(self.run_none() for _ in range(AT_ONCE))
 
     def steps_cold(self):
         return [self.work.bin / "minirun", "-C", str(STEPS), "-b", self.work.rootfs, "-d", self.work.fresh("limit-chain")]
@@ -208,8 +269,44 @@ class Ours:
     def version(self):
         return [self.bin / "img", "--version"]
 
-    def run(self):
-        return self.img(self.main, "imgrun", "--rm", "--net", "none", "busybox", "true")
+    def run_none(self, network="none"):
+        return self.img(self.main, "imgrun", "--rm", "--net", network, "busybox", "true")
+
+    def run_bridge(self):
+        return self.run_none("bridge")
+
+    def parallel_starts(self):
+        return Together(self.run_none() for _ in range(AT_ONCE))
+
+    @functools.cached_property
+    def sleeper(self):
+        return capture(self.img(self.main, "imgrun", "-d", "--net", "none", "busybox", "sleep", "1000000"))
+
+    def exec(self):
+        return self.img(self.main, "imgexec", self.sleeper, "true")
+
+    def monitor_memory(self):
+        pid = capture(self.img(self.main, "imginspect", "--format", "{{ .State.Pid }}", self.sleeper))
+        return lambda: keeper_memory(pid)
+
+    @functools.cached_property
+    def ordinary(self):
+        """An ordinary user's way to start the program, with the image in a store of theirs."""
+        user = people.Ordinary()
+        env = {k: v for k, v in {**os.environ, **user.env}.items() if v is not None}
+        prefix = ["/usr/bin/setpriv", "--reuid", str(user.uid), "--regid", str(user.gid), "--init-groups"]
+        command = lambda *args: Command([*prefix, user.home / "bin/img", args[0], "--root", user.home / "store", *args[1:]], env)
+        with open(self.work.busybox, "rb") as tar:
+            subprocess.run(list(map(os.fspath, command("import", "-", "busybox"))), stdin=tar, env=env, check=True,
+                           stdout=subprocess.DEVNULL)
+        return command
+
+    def rootless_run(self):
+        return self.ordinary("run", "--rm", "--net", "none", "busybox", "true")
+
+    def close(self):
+        if "sleeper" in self.__dict__:
+            capture(self.img(self.main, "imgrm", "-f", self.sleeper))
 
     def build(self, store, what, *options):
         return self.img(store, "imgbuild", "--network", "host", *options, "-t", what, getattr(self.work, what))
@@ -271,16 +368,30 @@ class BuildKit:
         self.work, self.warm = work, set()
         self.daemon = peers.Dockerd()
         self.daemon("import", work.busybox, "busybox:latest")
-        os.environ.update(DOCKER_BUILDKIT="1", DOCKER_CONFIG=str(self.daemon.dir))
+        self.env = {**os.environ, "DOCKER_BUILDKIT": "1", "DOCKER_CONFIG": str(self.daemon.dir)}
 
     def close(self):
         self.daemon.stop()
 
     def docker(self, *args):
-        return [peers.DOCKER, "-H", self.daemon.host, *args]
+        return Command([peers.DOCKER, "-H", self.daemon.host, *args], self.env)
 
-    def run(self):
+    def run_none(self):
         return self.docker("run", "--rm", "--network", "none", "busybox", "true")
+
+    def parallel_starts(self):
+        return Together(self.run_none() for _ in range(AT_ONCE))
+
+    @functools.cached_property
+    def sleeper(self):
+        return capture(self.docker("run", "-d", "--network", "none", "busybox", "sleep", "1000000"))
+
+    def exec(self):
+        return self.docker("exec", self.sleeper, "true")
+
+    def monitor_memory(self):
+        pid = capture(self.docker("inspect", "--format", "{{ .State.Pid }}", self.sleeper))
+        return lambda: keeper_memory(pid)
 
     def build(self, what):
         return self.docker("build", "-q", "--network", "host", "-t", what, getattr(self.work, what))
@@ -301,31 +412,104 @@ class BuildKit:
     steps_unchanged, copy_unchanged = (lambda self: self.unchanged("steps")), (lambda self: self.unchanged("copy"))
 
 
-class Runc:
-    """Only a part of the work: the bundle lies ready, there is no image, no union and nothing to remove."""
-    name = "runc"
+class Podman:
+    """Without a daemon, as we are; its conmon stays behind for a container."""
+    name = "podman"
 
     def __init__(self, work):
-        harness.require("runc")
-        self.work, self.count = work, 0
-        self.bundle = work.dir / "bundle"
-        self.bundle.mkdir()
-        (self.bundle / "rootfs").symlink_to(work.rootfs)
-        subprocess.run(["runc", "spec"], cwd=self.bundle, check=True)
-        config = json.loads((self.bundle / "config.json").read_text())
-        config["process"].update(terminal=False, args=["/bin/true"])
-        config["root"]["path"] = str(work.rootfs)
-        (self.bundle / "config.json").write_text(json.dumps(config))
+        self.work, self.podman = work, peers.Podman()
+        self.podman("import", work.busybox, "busybox")
 
-    def run(self):
+    def run_none(self, *options):
+        return self.command("run", "--rm", "--network", "none", *options, "busybox", "true")
+
+    def command(self, verb, *args):
+        limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"] if verb == "run" else []
+        return [shutil.which("podman"), *self.podman.options, verb, *limits, *args]
+
+    def parallel_starts(self):
+        return Together(self.run_none() for _ in range(AT_ONCE))
+
+    @functools.cached_property
+    def sleeper(self):
+        return capture(self.command("run", "-d", "--network", "none", "busybox", "sleep", "1000000"))
+
+    def exec(self):
+        return self.command("exec", self.sleeper, "true")
+
+    def monitor_memory(self):
+        pid = capture(self.command("inspect", "--format", "{{ .State.Pid }}", self.sleeper))
+        return lambda: keeper_memory(pid)
+
+    def close(self):
+        if "sleeper" in self.__dict__:
+            capture(self.command("rm", "-f", "-t", "0", self.sleeper))
+
+
+class Runtime:
+    """runc and crun. Only a part of the work: the bundle lies ready, there is no image, no union, nothing to remove."""
+
+    def __init__(self, work, name, *options, mounts=None):
+        harness.require(name)
+        self.name, self.work, self.count, self.mounts = name, work, 0, mounts
+        self.options = [shutil.which(name), *options, "--root", work.dir / name]
+        self.bundle = self.make_bundle("bundle", ["/bin/true"])
+
+    def make_bundle(self, name, argv):
+        bundle = self.work.dir / f"{self.name}-{name}"
+        bundle.mkdir()
+        subprocess.run([self.name, "spec"], cwd=bundle, check=True)
+        config = json.loads((bundle / "config.json").read_text())
+        config["process"].update(terminal=False, args=argv)
+        config["root"]["path"] = str(self.work.rootfs)
+        (bundle / "config.json").write_text(json.dumps(config))
+        return bundle
+
+    def run_none(self):
         self.count += 1
-        return [shutil.which("runc"), "--root", self.work.dir / "runc", "run", "-b", self.bundle, f"bench{os.getpid()}-{self.count}"]
+        return self.command("run", "-b", self.bundle, f"bench{os.getpid()}-{self.count}")
+
+    def command(self, *args):
+        return Command([*self.options, *args], mounts=self.mounts)
+
+    def parallel_starts(self):
+        return Together(self.run_none() for _ in range(AT_ONCE))
+
+    @functools.cached_property
+    def sleeper(self):
+        spawn(self.command("run", "-d", "-b", self.make_bundle("sleeper", ["sleep", "1000000"]), "sleeper"))
+        return "sleeper"
+
+    def exec(self):
+        return self.command("exec", self.sleeper, "/bin/true")
+
+    def close(self):
+        if "sleeper" in self.__dict__:
+            spawn(self.command("delete", "-f", self.sleeper))
 
 
-# row: (what a reader sees, goal in milliseconds)
+def crun(work):
+    """Debian's refuses a version 2 hierarchy with controllers beside version 1: it gets a view without that."""
+    mount = "/sys/fs/cgroup/unified"
+    if not os.path.ismount(mount):
+        return Runtime(work, "crun", "--cgroup-manager=disabled")
+    holder = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", f"umount {mount} && echo ready && exec sleep infinity"],
+                              stdout=subprocess.PIPE)
+    holder.stdout.readline()
+    runtime = Runtime(work, "crun", "--cgroup-manager=disabled", mounts=f"/proc/{holder.pid}/ns/mnt")
+    runtime.close = lambda end=runtime.close: (end(), holder.kill(), holder.wait())
+    return runtime
+
+
+# row: (what a reader sees, goal, in milliseconds unless the text says KiB)
 ROWS = {
     "version": ("img --version", 2),
-    "run": ("imgrun --rm --net none busybox true", 10),
+    "run_none": ("imgrun --rm --net none busybox true", 6),
+    "run_bridge": ("imgrun --rm --net bridge busybox true", 25),
+    "rootless_run": ("imgrun --rm --net none busybox true, ordinary user", 25),
+    "exec": ("imgexec CONTAINER true", 5),
+    "parallel_starts": (f"{AT_ONCE} imgrun --rm --net none at once", 80),
+    "monitor_memory": ("monitor of a running container, private KiB", 1024),
     "steps_cold": (f"{STEPS} RUN steps, cold", 300),
     "steps_unchanged": (f"{STEPS} RUN steps, unchanged", 15),
     "copy_cold": (f"COPY of {FILES:,} files / {BYTES // 1_000_000} MB, cold", 2000),
@@ -360,8 +544,8 @@ def measure(tools, rows, runs, few):
 def summarize(samples):
     result = {}
     for row, tools in samples.items():
-        result[row] = {tool: {"median_ms": round(statistics.median(s[0] for s in values), 2),
-                              "min_ms": round(min(s[0] for s in values), 2),
+        result[row] = {tool: {"median": round(statistics.median(s[0] for s in values), 2),
+                              "min": round(min(s[0] for s in values), 2),
                               "cpu_ms": round(statistics.median(s[1] for s in values), 2),
                               "peak_kib": max(s[2] for s in values), "runs": len(values)}
                        for tool, values in tools.items() if values}
@@ -374,8 +558,8 @@ def table(result, tools):
              "|---|---:|" + "---:|" * (len(names) + 1)]
     for row, cells in result.items():
         title, goal = ROWS[row]
-        values = [f"{cells[name]['median_ms']:,.1f}" if name in cells else "" for name in names]
-        ratio = f"{cells['img']['median_ms'] / cells['limit']['median_ms']:.1f}" if "limit" in cells and "img" in cells else ""
+        values = [f"{cells[name]['median']:,.1f}" if name in cells else "" for name in names]
+        ratio = f"{cells['img']['median'] / cells['limit']['median']:.1f}" if "limit" in cells and "img" in cells else ""
         lines.append(f"| {title} | {goal:,.0f} | " + " | ".join(values) + f" | {ratio} |")
     return "\n".join(lines)
 
@@ -384,7 +568,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", default=str(HERE.parent / "build/bin"))
     parser.add_argument("--quick", action="store_true", help="3 rounds instead of 10")
-    parser.add_argument("--peers", action="store_true", help="docker's BuildKit and runc too")
+    parser.add_argument("--peers", action="store_true", help="docker's BuildKit, podman, runc and crun too")
     parser.add_argument("--rows", default=",".join(ROWS), help="some of: " + ", ".join(ROWS))
     parser.add_argument("--runs", type=int)
     parser.add_argument("--json", metavar="FILE")
@@ -395,6 +579,11 @@ def main():
     options = arguments()
     if os.geteuid() != 0:
         sys.exit("error: the benchmark starts containers and needs root")
+    if os.environ.get(INSIDE) is None:
+        os.environ[INSIDE] = "1"
+        os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--net", sys.executable, *sys.argv])
+    people.private_network()
+    harness.configure(bin_dir=os.path.abspath(options.bin), keep=False)
     rows = [row for row in options.rows.split(",") if row in ROWS]
     runs = options.runs or (3 if options.quick else 10)
     disk, tools = Disk(), []
@@ -402,7 +591,7 @@ def main():
         work = Work()
         tools = [Limit(work), Ours(work, options.bin)]
         if options.peers:
-            tools += [Runc(work), BuildKit(work)]
+            tools += [crun(work), Runtime(work, "runc"), Podman(work), BuildKit(work)]
         result = summarize(measure(tools, rows, runs, min(runs, 5)))
     finally:
         for tool in tools:
