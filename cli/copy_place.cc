@@ -71,7 +71,7 @@ CopySource findSource(const CopyTree& tree, const std::string& path, bool follow
   }
   source.name = isNameless ? ownName(source.handle) : name;
   // The root has no name to copy it under.
-  if (source.name.empty()) source.isContent = true;
+  if (name.empty() || source.name.empty()) source.isContent = true;
   return source;
 }
 
