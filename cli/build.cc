@@ -65,7 +65,9 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
       .text("--network,--net", build.network, "MODE", "Network of RUN steps: default, none or host")
       .list("--add-host", build.addHosts, "HOST:IP", "Extra line in /etc/hosts of RUN steps")
       .list("--allow", build.allow, "ENTITLEMENT",
-            "network.host, security.insecure or device[=NAME]");
+            "network.host, security.insecure or device[=NAME]")
+      .value("--isolation,--user-ns", "METHOD", "auto, root, userns or userns1 (auto)",
+             [&](const std::string& name) { context.globals.isolation = name; });
   build.step.addTo(options);
   build.output.addTo(options);
   build.failure.addTo(options);

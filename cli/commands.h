@@ -14,6 +14,7 @@ void addArchiveCommands(CommandTable& table);    // archives.cc
 void addInspectCommands(CommandTable& table);    // inspect.cc
 void addVolumeCommands(CommandTable& table);     // volumes.cc
 void addSystemCommands(CommandTable& table);     // system.cc
+void addDoctorCommand(CommandTable& table);      // doctor.cc
 
 void addAllCommands(CommandTable& table);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <tuple>
 
 #include "base/environment.h"
 #include "base/log.h"
@@ -81,6 +82,7 @@ std::string Context::runRoot() {
 
 const store::Layout& Context::store() {
   if (!store_) {
+    std::ignore = runRoot();  // while we are who called
     enterIsolation(*this, parseIsolation("--isolation", globals.isolation));
     store_ = store::Layout::open(storeRoot());
     store_->recover();  // what killed commands left (reliability.md 9); two folders read when there

@@ -94,6 +94,11 @@ void enterIsolation(Context& context, Isolation wanted) {
         "CAP_SYS_ADMIN is missing");
   }
   if (hasRights && wanted != Isolation::userns && wanted != Isolation::userns1) return;
+  if (hasRights && runtime::isInitialUserNamespace()) {
+    // Its store's layers carry marks that a user namespace does not see.
+    throw Error{Kind::usage, "root works without a user namespace"}.hint(
+        "run the command as an ordinary user, or without --isolation");
+  }
   if (wanted == Isolation::userns1) {
     std::ignore = runtime::makeUserNamespace(runtime::planIds(false));
   } else {

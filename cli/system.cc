@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/human.h"
 #include "cli/options.h"
+#include "cli/rootless.h"
 #include "cli/template.h"
 #include "store/containers.h"
 #include "store/images.h"
@@ -118,6 +119,16 @@ Facts storeFacts(const store::Layout& layout) {
           {"Containers Running", running}};
 }
 
+// After the store was opened: what it took to get the rights.
+Facts privilegeFacts(Context& context) {
+  const std::string method = isolationName();
+  Facts facts{{"Privileges", method}, {"Run Root", context.runRoot()}};
+  if (method == "root") return facts;
+  facts.emplace_back("User IDs", runtime::contiguousIds(runtime::currentUidMap()));
+  facts.emplace_back("Group IDs", runtime::contiguousIds(runtime::currentGidMap()));
+  return facts;
+}
+
 int runInfo(Context& context, const std::vector<std::string>& args) {
   std::string format;
   Options options{context, "", "Show facts about this machine and the store"};
@@ -132,9 +143,9 @@ int runInfo(Context& context, const std::vector<std::string>& args) {
               {"OS/Arch", platformName()},
               {"Kernel Version", std::string{kernel.release}},
               {"CPUs", sysconf(_SC_NPROCESSORS_ONLN)},
-              {"Total Memory", formatSize(std::uint64_t{memory.totalram} * memory.mem_unit, 4)},
-              {"Privileges", geteuid() == 0 ? "root" : "none"}};
+              {"Total Memory", formatSize(std::uint64_t{memory.totalram} * memory.mem_unit, 4)}};
   for (auto& fact : storeFacts(context.store())) facts.push_back(std::move(fact));
+  for (auto& fact : privilegeFacts(context)) facts.push_back(std::move(fact));
   for (auto& fact : cgroupFacts()) facts.push_back(std::move(fact));
   printFacts(context, facts, format);
   return 0;
@@ -146,6 +157,7 @@ void addSystemCommands(CommandTable& table) {
   table.add(
       {"info,system info", Group::system, "Show facts about this machine and the store", runInfo});
   table.add({"version", Group::system, "Show the version of this program", runVersion});
+  addDoctorCommand(table);
 }
 
 }  // namespace img::cli

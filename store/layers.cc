@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "store/blobs.h"
 #include "store/json_reader.h"
+#include "store/owners.h"
 #include "store/unpack.h"
 
 namespace img::store {
@@ -24,6 +25,9 @@ struct Meta {
   Digest diffId;
   std::uint64_t entries = 0, bytes = 0;
   std::string bootId;
+  // Made in a user namespace: its marks are user.overlay.*, which root's unions do not look at, and
+  // the other way round.
+  bool hasUserMarks = recordsOwners();
 };
 
 std::optional<Meta> readMeta(const Layout& layout, const Digest& diffId) {
@@ -35,7 +39,7 @@ std::optional<Meta> readMeta(const Layout& layout, const Digest& diffId) {
     const JsonReader json{document, path};
     if (json.get("version").integer() != kMetaVersion) return std::nullopt;
     Meta meta{json.get("diff_id").digest(), json.get("entries").size(), json.get("bytes").size(),
-              json.get("boot_id").string()};
+              json.get("boot_id").string(), json.booleanOr("user_marks")};
     if (meta.diffId != diffId) return std::nullopt;
     return meta;
   } catch (const Error& error) {
@@ -46,11 +50,12 @@ std::optional<Meta> readMeta(const Layout& layout, const Digest& diffId) {
 }
 
 void writeMeta(int folder, const Meta& meta) {
-  const Json json = {{"boot_id", meta.bootId},
-                     {"bytes", meta.bytes},
-                     {"diff_id", meta.diffId.str()},
-                     {"entries", meta.entries},
-                     {"version", kMetaVersion}};
+  Json json = {{"boot_id", meta.bootId},
+               {"bytes", meta.bytes},
+               {"diff_id", meta.diffId.str()},
+               {"entries", meta.entries},
+               {"version", kMetaVersion}};
+  if (meta.hasUserMarks) json["user_marks"] = true;
   Fd fd = sys::openat(folder, "meta", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
   writeAll(fd.get(), dumpJson(json), "meta");
   fd.close("meta");
@@ -122,7 +127,7 @@ std::unique_ptr<Source> openLayerStream(const Descriptor& blob, Source& raw) {
 
 bool Layers::has(const Digest& diffId) const {
   const auto meta = readMeta(layout_, diffId);
-  if (!meta || meta->bootId != bootId()) return false;
+  if (!meta || meta->bootId != bootId() || meta->hasUserMarks != recordsOwners()) return false;
   return sys::tryFstatat(layout_.layers(), diffId.hex() + "/fs").has_value();
 }
 

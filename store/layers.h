@@ -4,7 +4,8 @@
 // (reliability.md S-2). Layer folders are never fsynced: meta carries the boot id, and a folder of
 // another boot is not trusted, as a power cut may have emptied files in it. has() then says no, and
 // the next ensure() rebuilds it from its blob, which was fsynced.
-// meta is {boot_id, bytes, diff_id, entries, version}.
+// meta is {boot_id, bytes, diff_id, entries, version}, and user_marks when made in a user
+// namespace.
 #pragma once
 
 #include <functional>
