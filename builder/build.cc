@@ -292,8 +292,10 @@ class Build {
   std::optional<StatCache> statCache_;
   Sealer sealer_;
   Events events_;
+  network::NetworkPool networks_{network::Settings::fromEnvironment(request_.runRoot)};
   Workshop workshop_{
-      layout_, scope_, context_, nullptr, events_, progress_, {}, {}, remoteAccess(request_.step)};
+      layout_,  scope_, context_, nullptr, events_, progress_, {}, {}, remoteAccess(request_.step),
+      networks_};
   std::map<int, StageState> states_;  // of finished stages
   std::map<int, int> firstNumber_;    // of the steps of each needed stage
   StepRunner steps_{{request_, workshop_, cache_, provenance_, sealer_, states_}};

@@ -20,6 +20,7 @@
 #include "builder/stage.h"
 #include "builder/stat_cache.h"
 #include "builder/task.h"
+#include "network/pool.h"
 
 namespace img::builder {
 
@@ -34,6 +35,7 @@ struct Workshop {
   std::map<int, Snapshot> stages;          // finished ones
   std::map<std::string, Snapshot> images;  // of COPY --from=IMAGE, by manifest digest
   RemoteAccess access;                     // to private sources of ADD
+  network::NetworkPool& networks;          // of RUN
 };
 
 struct LayerStep {

@@ -47,9 +47,10 @@ struct Request {
   DebugRequest debug;
   // --on-fail-copy: path in the failed step, absolute path on the host.
   std::vector<std::pair<std::string, std::string>> failureCopies;
-  int timeoutSeconds = 0;           // of the whole build; 0: none
-  int jobs = 0;                     // steps at a time; 0: one per processor
-  std::string network = "default";  // default | none | host
+  int timeoutSeconds = 0;            // of the whole build; 0: none
+  int jobs = 0;                      // steps at a time; 0: one per processor
+  std::string network = "default";   // default | none | host
+  std::string runRoot = "/run/img";  // where the machine's network is kept (--runroot)
   std::vector<std::pair<std::string, std::string>> addHosts;
   std::vector<std::string> allow;  // entitlements: network.host, security.insecure
   StepOptions step;                // for every RUN

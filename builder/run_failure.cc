@@ -75,7 +75,7 @@ Error runFailure(const RunOutcome& outcome, const store::Layout& layout) {
     error.why(fmt::format("the command \"{}\" returned {}", outcome.command, status.code));
   }
   if (outcome.isWithoutNetwork && speaksOf(outcome.lastLines, kNoNetwork))
-    error.hint("a step has no network unless it is asked for: pass --network host");
+    error.hint("the bridge could not be made, so the step had loopback only: pass --network host");
   return error;
 }
 

@@ -20,7 +20,7 @@ struct RunOutcome {
   bool isOutOfMemory = false;
   std::optional<std::int64_t> memoryLimit;  // bytes
   std::optional<std::uint64_t> memoryPeak;
-  bool isWithoutNetwork = false;  // because nobody asked for one
+  bool isWithoutNetwork = false;  // because there could not be one
 };
 
 // While the files of the step are still there: the room on the disk is part of the story.

@@ -43,7 +43,7 @@ bool isAllowed(const Scope& scope, std::string_view entitlement) {
 std::string networkOf(const Scope& scope, const parser::Instruction& syntax,
                       const parser::RunInstruction& run) {
   const std::string& whole = scope.request->network;
-  if (!run.network || *run.network == "default") return whole == "default" ? "none" : whole;
+  if (!run.network || *run.network == "default") return whole;
   if (*run.network == "host" && whole != "host" && !isAllowed(scope, "network.host")) {
     throw instructionError(scope, syntax,
                            "--network=host is not allowed; pass --allow network.host", "--network");

@@ -20,6 +20,8 @@
 #include "builder/run_settings.h"
 #include "builder/step_output.h"
 #include "builder/trace.h"
+#include "network/names.h"
+#include "network/resolver.h"
 #include "runtime/launch.h"
 #include "runtime/monitor.h"
 #include "runtime/seccomp_profile.h"
@@ -41,28 +43,29 @@ bool catchesTerm(pid_t pid) {
   return ((caught >> (SIGTERM - 1)) & 1) != 0;
 }
 
-std::string hostsFile(const Scope& scope, const std::string& hostname) {
+std::string hostsFile(const Scope& scope, const std::string& hostname,
+                      const network::Connection* connection) {
   std::string text =
       fmt::format("127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n", hostname);
-  for (const auto& [host, address] : scope.request->addHosts)
-    text += fmt::format("{}\t{}\n", address, host);
-  return text;
+  std::vector<std::pair<std::string, std::string>> extra = scope.request->addHosts;
+  for (auto& [host, address] : extra) {
+    if (address != "host-gateway") continue;
+    address = connection != nullptr ? connection->hostGateway() : "127.0.0.1";
+  }
+  return network::hostsText(std::move(text), extra);
 }
 
 // What the host resolves with, or what was asked for instead (--dns).
-std::string resolvConf(const Scope& scope, const std::string& network) {
+std::string resolvConf(const Scope& scope, const std::string& network,
+                       const network::Connection* connection) {
   const StepOptions& options = scope.request->step;
-  std::string text;
-  for (const std::string& server : options.dns) text += fmt::format("nameserver {}\n", server);
-  if (text.empty() && network == "host")
-    text = fs::tryReadFile(AT_FDCWD, "/etc/resolv.conf").value_or("");
-  if (!text.empty() && !text.ends_with('\n')) text += '\n';
-  // resolv.conf(5): of several such lines the last one counts.
-  if (!options.dnsSearch.empty())
-    text += fmt::format("search {}\n", text::join(options.dnsSearch, " "));
-  if (!options.dnsOptions.empty())
-    text += fmt::format("options {}\n", text::join(options.dnsOptions, " "));
-  return text;
+  network::DnsReach reach;
+  if (connection != nullptr) reach = connection->dnsReach();
+  reach.sharesLoopback = network == "host";
+  const bool isAlone = network != "host" && (connection == nullptr || !connection->isConnected());
+  const network::HostDns host = isAlone ? network::HostDns{} : network::HostDns::read();
+  return network::resolvConf(host, {options.dns, options.dnsSearch, options.dnsOptions}, reach)
+      .text;
 }
 
 // What mounts keep on disk goes away with the step, not with the build.
@@ -167,10 +170,7 @@ class RunExecution {
     spec.cwd = settings_.cwd;
     spec.user = settings_.user;
     spec.hostname = settings_.hostname;
-    spec.network = settings_.network == "host" ? runtime::Network::host : runtime::Network::none;
-    spec.filesReadOnly = true;
-    spec.files = {{"/etc/hosts", hostsFile(shop_.scope, settings_.hostname)},
-                  {"/etc/resolv.conf", resolvConf(shop_.scope, settings_.network)}};
+    addNetwork(spec);
     addRights(spec);
     addLimits(spec);
     addMounts(spec, mounts, layer);
@@ -187,6 +187,20 @@ class RunExecution {
     rootfs.mountPoints = mounts.mountPoints;
     spec.mountRootfs = [rootfs] { return store::mountRootfs(rootfs); };
     return spec;
+  }
+
+  // A step that may change anything gets a network that nobody had before and nobody has after it.
+  void addNetwork(runtime::Spec& spec) {
+    spec.network = settings_.network == "host" ? runtime::Network::host : runtime::Network::none;
+    if (settings_.network == "default") {
+      network_.emplace(shop_.networks.take(settings_.isInsecure));
+      spec.network = runtime::Network::join;
+      spec.networkNamespace = network_->netns();
+    }
+    const network::Connection* connection = network_ ? &network_->connection() : nullptr;
+    spec.filesReadOnly = true;
+    spec.files = {{"/etc/hosts", hostsFile(shop_.scope, settings_.hostname, connection)},
+                  {"/etc/resolv.conf", resolvConf(shop_.scope, settings_.network, connection)}};
   }
 
   void addRights(runtime::Spec& spec) const {
@@ -340,8 +354,7 @@ class RunExecution {
     outcome.isOutOfMemory = container.outOfMemory();
     outcome.memoryLimit = options_.limits.memory;
     outcome.memoryPeak = container.peakMemory();
-    outcome.isWithoutNetwork =
-        settings_.network == "none" && shop_.scope.request->network == "default";
+    outcome.isWithoutNetwork = network_ && !network_->connection().isConnected();
     return runFailure(outcome, shop_.layout);
   }
 
@@ -350,6 +363,7 @@ class RunExecution {
   const StepLabel& label_;
   const StepOptions& options_;
   std::vector<Fd> folders_;
+  std::optional<network::NetworkPool::Use> network_;
   StepOutput output_;
 };
 

@@ -227,6 +227,7 @@ builder::Request makeRequest(Context& context, BuildOptions& build) {
   }
   build.failure.apply(request);
   request.network = build.network;
+  request.runRoot = context.runRoot();
   build.plan.apply(request);
   build.step.apply(context, request);
   build.output.apply(context, isCall(build.call) ? "" : build.call.format, request);

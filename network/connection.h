@@ -42,6 +42,7 @@ class [[nodiscard]] Connection {
   void forget();
 
   [[nodiscard]] Type type() const { return type_; }
+  [[nodiscard]] bool isConnected() const { return type_ != Type::none; }
   [[nodiscard]] const Bridge& bridge() const { return bridge_; }  // Type::bridge
   // Of the container; on a user-mode stack known when it is attached, and absent without IPv4.
   [[nodiscard]] std::optional<Ipv4> address() const;

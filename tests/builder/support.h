@@ -64,6 +64,7 @@ class BuildFixture {
     request.contextDir = temp.path() + "/context";
     request.dockerfileName = "Dockerfile";
     request.names = {"docker.io/library/test:latest"};
+    request.network = "none";  // few tests are about networks, and none is quickest
   }
 
   store::Image build(const std::string& dockerfile) {
