@@ -1,6 +1,7 @@
 #include "runtime/devices.h"
 
 #include <dirent.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <linux/mount.h>
 #include <sys/ioctl.h>
@@ -159,6 +160,27 @@ Fd makeDeviceFolder(const Spec& spec, Stands& stands) {
   return folder;
 }
 
+constexpr std::uint64_t kMakeNodes = std::uint64_t{1} << CAP_MKNOD;
+
+// Each node becomes a mount of its own: those stay usable when the folder around them is nodev.
+void bindNodes(int folder) {
+  for (const fs::Entry& entry : fs::list(folder)) {
+    if (entry.type == DT_CHR || entry.type == DT_BLK) {
+      sys::moveMount(cloneMount(folder, entry.name).get(), folder, entry.name);
+    } else if (entry.type == DT_DIR) {
+      bindNodes(sys::openat(folder, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get());
+    }
+  }
+}
+
+// What a container with CAP_MKNOD makes itself must stay inert here too, as it does on its root
+// (security.md N9): /dev/sda would be the host's disk. Needs no device cgroup.
+void keepNewNodesInert(int folder, const Spec& spec) {
+  if (spec.privileged || (spec.capabilities & kMakeNodes) == 0) return;
+  bindNodes(sys::openDirectory(folder, ".").get());
+  sys::mountSetattr(folder, "", 0, MOUNT_ATTR_NODEV, 0);
+}
+
 Fd makePts(bool hasTtyGroup) {
   std::vector<MountOption> options{
       {"source", "devpts"}, {"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}};
@@ -220,6 +242,7 @@ Devices mountDevices(int root, const Spec& spec, bool hasTtyGroup) {
   const Fd pts = makePts(hasTtyGroup);
   sys::moveMount(dir, openRealFolder(root, "dev").get(), "");
   bindStands(stands);
+  keepNewNodesInert(dir, spec);
   sys::moveMount(pts.get(), dir, "pts");
   attachSharedMemory(dir, spec);
   attachQueues(dir);

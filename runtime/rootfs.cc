@@ -11,6 +11,7 @@
 
 #include "base/sys.h"
 #include "base/text.h"
+#include "runtime/chroot_fallback.h"
 #include "runtime/mounts.h"
 #include "runtime/paths.h"
 #include "runtime/sysctls.h"
@@ -264,6 +265,9 @@ void attachMounts(int root, const Spec& spec, const std::vector<Fd>& trees, int 
           isDetached ? cloneDetached(spec.mounts[i], trees[i].get(), scratch, i) : Fd{};
       const int tree = isDetached ? clone.get() : trees[i].get();
       const bool isFolder = S_ISDIR(sys::fstat(tree).st_mode);
+      // Devices are given by name (Spec::devices). Without a device cgroup a volume would be the
+      // way around that, for a container that may make nodes in it.
+      if (!spec.privileged) sys::mountSetattr(tree, "", AT_RECURSIVE, MOUNT_ATTR_NODEV, 0);
       sys::moveMount(tree, openMountTarget(root, target, isFolder).get(), "");
     } catch (Error& error) {
       if (error.errnum() == EROFS) throw readOnlyPlace("cannot mount on", target);
@@ -301,6 +305,23 @@ void restrictRoot(int root, const Spec& spec) {
   if (spec.noNewPrivs) attributes |= MOUNT_ATTR_NOSUID;
   if (spec.readOnlyRoot) attributes |= MOUNT_ATTR_RDONLY;
   if (attributes != 0) sys::mountSetattr(root, "", 0, attributes, 0);
+}
+
+// No folder for the old root in the image: it ends up on top of the new one, and goes.
+void pivotAway(int root) {
+  sys::fchdir(root);
+  try {
+    sys::pivotRoot(".", ".");
+  } catch (Error& error) {
+    // pivot_root(2): EINVAL when the root is the initial ramfs.
+    if (error.errnum() == EINVAL) {
+      error.hint(
+          "the root of this machine is an initramfs: switch to a real root, or set "
+          "IMG_NO_PIVOT_ROOT=1 for a chroot, which keeps the container in less well");
+    }
+    throw;
+  }
+  sys::umount2(".", MNT_DETACH);
 }
 
 }  // namespace
@@ -347,19 +368,11 @@ Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts
 }
 
 void pivotInto(int root) {
-  sys::fchdir(root);
-  try {
-    sys::pivotRoot(".", ".");
-  } catch (Error& error) {
-    // pivot_root(2): EINVAL when the root is the initial ramfs. A chroot there leaves the host's
-    // mounts in reach.
-    if (error.errnum() == EINVAL) {
-      error.hint(
-          "containers cannot start on an initramfs root; switch to a real root or mount one");
-    }
-    throw;
+  if (isChrootAsked()) {
+    enterByChroot(root);
+  } else {
+    pivotAway(root);
   }
-  sys::umount2(".", MNT_DETACH);  // the old root, which lies on top of the new one now
   sys::chdir("/");
   const struct stat wanted = sys::fstat(root);
   const struct stat got = sys::fstatat(AT_FDCWD, "/");

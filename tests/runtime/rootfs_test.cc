@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "runtime/mounts.h"
 #include "runtime/paths.h"
+#include "runtime/security.h"
 #include "tests/runtime/sandbox.h"
 
 namespace img::runtime::test {
@@ -116,6 +117,33 @@ TEST_F(Rootfs, MakesKernelSettingsReadOnly) {
 TEST_F(Rootfs, LeavesDeviceNodesOfTheImageInert) {
   sys::mknodat(root(), "node", S_IFCHR | 0666, makedev(1, 3));
   EXPECT_NE(run("cat /node").code, 0);
+}
+
+TEST_F(Rootfs, KeepsNodesInertThatTheContainerMakes) {
+  const fs::TempDir volume;
+  Spec one = shell(
+      "for d in /dev /dev/shm /tmp /data; do mknod $d/k c 1 3 && echo x 2>/dev/null > $d/k && "
+      "echo opened $d; done; echo x > /dev/null && head -c1 /dev/zero | wc -c");
+  one.capabilities |= parseCapability("MKNOD");
+  Mount data;
+  data.source = sys::openat(AT_FDCWD, volume.path(), O_PATH);
+  data.target = "/data";
+  one.mounts.push_back(std::move(data));
+  EXPECT_EQ(run(one).out, "1\n");
+}
+
+TEST_F(Rootfs, CanBeEnteredWithoutPivotRoot) {
+  ::setenv("IMG_NO_PIVOT_ROOT", "1", 1);
+  const Result result = run(
+      "stat -c %d:%i / /.. /proc/1/root/; cut -d' ' -f5 /proc/self/mountinfo | grep -c '^/proc$'; "
+      "test -e /proc/self/status && test ! -e /usr/bin && echo inside");
+  ::unsetenv("IMG_NO_PIVOT_ROOT");
+  const std::vector<std::string> lines = text::split(result.out, '\n');
+  ASSERT_EQ(lines.size(), 6U) << result.out << result.err;
+  EXPECT_EQ(lines[0], lines[1]);
+  EXPECT_EQ(lines[0], lines[2]);
+  EXPECT_EQ(lines[3], "1");
+  EXPECT_EQ(lines[4], "inside");
 }
 
 TEST_F(Rootfs, MountsNosuidOnlyWithNoNewPrivileges) {
