@@ -54,7 +54,7 @@ int attachTo(Context& context, const store::ContainerRecord& record, const Attac
   session.isTerminal = isTerminal;
   if (isTerminal) session.keys = runtime::DetachKeys{request.keys};
   session.onSignal = [&](int signal) {
-    if (request.forwardSignals) signalContainer(record, signal);
+    if (request.forwardSignals) signalContainer(containers, record, signal);
   };
   std::optional<runtime::RawMode> raw;
   if (isTerminal) raw.emplace(STDIN_FILENO);

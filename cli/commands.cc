@@ -16,6 +16,7 @@ void addAllCommands(CommandTable& table) {
   addDiffCommand(table);
   addExportCommand(table);
   addAttachCommand(table);
+  addHealthcheckCommand(table);
   addLifecycleCommands(table);
   addBuildCommand(table);
   addDebugCommand(table);

@@ -17,6 +17,7 @@ void addCommitCommand(CommandTable& table);  // commit.cc
 void addCopyCommand(CommandTable& table);    // cp.cc
 void addDiffCommand(CommandTable& table);    // diff.cc
 void addExportCommand(CommandTable& table);  // export.cc
+void addHealthcheckCommand(CommandTable& table);  // healthcheck.cc
 void addAttachCommand(CommandTable& table);  // attach.cc
 
 }  // namespace img::cli

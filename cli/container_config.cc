@@ -15,6 +15,8 @@
 #include "base/text.h"
 #include "builder/config_step.h"
 #include "cli/container_spec.h"
+#include "cli/health_options.h"
+#include "cli/namespace_options.h"
 #include "cli/security_options.h"
 #include "cli/network_options.h"
 #include "cli/port_options.h"
@@ -215,9 +217,9 @@ void addOptionRecords(const RunRequest& request, store::ContainerConfig& config)
   config.networkOptions.macAddress = network.macAddress;
   config.networkOptions.noHosts = network.noHosts;
   config.networkOptions.noHostname = network.noHostname;
-  const NamespaceRequest& names = request.namespaces;
-  config.namespaces = {names.pid,    names.ipc,    names.uts,   names.user,
-                       names.cgroup, names.uidMap, names.gidMap};
+  recordNamespaces(request, config);
+  config.health = healthRecordOf(request.health);
+  config.restart = parseRestart(request.restart);
   config.cgroups = request.cgroups;
   config.cgroupParent = request.cgroupParent;
 }

@@ -11,10 +11,10 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "cli/container_config.h"
+#include "cli/container_group.h"
 #include "cli/container_mounts.h"
 #include "cli/frozen.h"
 #include "cli/keeper.h"
-#include "runtime/cgroups.h"
 #include "store/container_json.h"
 
 namespace img::cli {
@@ -33,7 +33,14 @@ Error notRunning(const store::ContainerRecord& record) {
 
 // A frozen process gets no signal, not even SIGKILL with version 1 control groups.
 void thawIfPaused(const store::ContainerRecord& record) {
-  if (record.state.status == Status::paused) runtime::thaw(record.config.id);
+  if (record.state.status == Status::paused) groupOf(record).thaw();
+}
+
+// Its keeper does not start it again.
+void keepDown(const store::Containers& containers, const store::ContainerRecord& record) {
+  const bool isRestarted =
+      !record.config.restart.policy.empty() || record.config.health.onFailure == "restart";
+  if (isRestarted && record.state.isAlive()) containers.requestStop(record.config.id);
 }
 
 int stopSignalOf(const store::ContainerConfig& config) {
@@ -100,7 +107,11 @@ store::ContainerState waitForEnd(const store::Containers& containers,
   }
 }
 
-void signalContainer(const store::ContainerRecord& record, int signal) {
+void signalContainer(const store::Containers& containers, const store::ContainerRecord& record,
+                     int signal) {
+  const bool isFinal = signal == SIGKILL || signal == stopSignalOf(record.config);
+  if (isFinal) keepDown(containers, record);
+  if (isFinal && record.state.status == Status::restarting) return;
   const auto pidfd = openProcess(record.state);
   if (!pidfd || !sys::pidfdSendSignal(pidfd->get(), signal)) throw notRunning(record);
   if (signal == SIGKILL) thawIfPaused(record);
@@ -109,28 +120,26 @@ void signalContainer(const store::ContainerRecord& record, int signal) {
 void setPaused(const store::Containers& containers, const store::ContainerRecord& record,
                bool paused) {
   const FileLock freezer = lockFreezer(containers, record.config.id);
-  if (!openProcess(record.state)) throw notRunning(record);
+  // Read again: what held the lock before us may have paused or thawed it.
+  const store::ContainerRecord now = containers.get(record.config.id);
+  if (!openProcess(now.state)) throw notRunning(record);
   const Status wanted = paused ? Status::paused : Status::running;
-  if (record.state.status == wanted) {
+  if (now.state.status == wanted) {
     throw Error::make(Kind::failed, "container {} is {}", record.config.name,
                       paused ? "paused already" : "not paused");
   }
-  paused ? runtime::freeze(record.config.id) : runtime::thaw(record.config.id);
-  store::ContainerState state = record.state;
-  state.status = wanted;
-  containers.setState(record.config.id, state);
-}
-
-void dropCgroup(const std::string& id) {
-  try {
-    runtime::removeCgroup(id);
-  } catch (const Error& error) {
-    log::info("the control group of {}: {}", id.substr(0, 12), error.cause());
-  }
+  const runtime::Cgroup group = groupOf(now);
+  paused ? group.freeze() : group.thaw();
+  containers.changeState(record.config.id, [&](store::ContainerState& state) {
+    if (!state.isAlive()) return false;  // it ended meanwhile
+    state.status = wanted;
+    return true;
+  });
 }
 
 bool stopContainer(const store::Containers& containers, const store::ContainerRecord& record,
                    const StopRequest& request) {
+  keepDown(containers, record);
   const auto pidfd = openProcess(record.state);
   bool isKilled = false;
   if (pidfd) {
@@ -152,6 +161,7 @@ void removeContainer(const store::Layout& layout, const store::ContainerRecord& 
   const std::string& id = record.config.id;
   std::optional<FileLock> lock;
   if (request.force) {
+    keepDown(containers, record);
     if (const auto pidfd = openProcess(record.state)) {
       sys::pidfdSendSignal(pidfd->get(), SIGKILL);
       thawIfPaused(record);
@@ -167,7 +177,7 @@ void removeContainer(const store::Layout& layout, const store::ContainerRecord& 
         .code("container-running")
         .hint(fmt::format("stop it first (img stop {0}), or img rm -f {0}", record.config.name));
   }
-  if (!record.state.error.empty()) dropCgroup(id);
+  if (!record.state.error.empty()) dropCgroup(record);
   // The record goes last: what a killed command leaves can then be removed again.
   if (request.volumes) removeAnonymousVolumes(layout, record.config);
   containers.remove(id);
@@ -175,9 +185,10 @@ void removeContainer(const store::Layout& layout, const store::ContainerRecord& 
 
 void recoverContainers(const store::Layout& layout) {
   store::Containers{layout}.recover([&](const store::ContainerConfig& config) {
-    dropCgroup(config.id);
+    dropCgroup({config, {}});
     removeAnonymousVolumes(layout, config);
   });
+  dropStrayCgroups(layout);
 }
 
 }  // namespace img::cli

@@ -27,15 +27,14 @@ std::optional<FileLock> waitForKeeper(const store::Containers& containers, const
 store::ContainerState waitForEnd(const store::Containers& containers,
                                  const store::ContainerRecord& record);
 
-// Throws Kind::failed when it is not running. A frozen container is thawed for a deadly signal.
-void signalContainer(const store::ContainerRecord& record, int signal);
+// Throws Kind::failed when it is not running. A frozen container is thawed for a deadly signal. One
+// that would be started again stays down after SIGKILL and its stop signal.
+void signalContainer(const store::Containers& containers, const store::ContainerRecord& record,
+                     int signal);
 
 // Freezes or thaws it.
 void setPaused(const store::Containers& containers, const store::ContainerRecord& record,
                bool paused);
-
-// The control group that a keeper which was killed left behind.
-void dropCgroup(const std::string& id);
 
 struct StopRequest {
   std::optional<int> signal;                // else the container's own

@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "cli/container_group.h"
 #include "cli/security_options.h"
 #include "runtime/command.h"
 #include "runtime/resource_limits.h"
@@ -107,12 +108,15 @@ runtime::Limits limitsOf(const store::LimitRecord& record) {
   limits.cpuQuota = record.cpuQuota;
   limits.cpuPeriod = record.cpuPeriod;
   limits.cpusetCpus = record.cpusetCpus;
+  limits.cpusetMems = record.cpusetMems;
+  limits.memoryReservation = record.memoryReservation;
+  limits.ioWeight = record.blkioWeight;
   if (record.nanoCpus) {
     limits.cpuPeriod = kDefaultPeriodUs;
     limits.cpuQuota = *record.nanoCpus / (1'000'000'000 / kDefaultPeriodUs);
   }
-  // -1 means unlimited, as no limit does.
-  if (record.pids && *record.pids > 0) limits.pids = record.pids;
+  // 0 means unlimited as well (docker).
+  if (record.pids) limits.pids = *record.pids > 0 ? *record.pids : -1;
   return limits;
 }
 
@@ -152,7 +156,7 @@ void takeWindowSize(runtime::Spec& spec) {
 
 std::string hostnameOf(const store::ContainerConfig& config) {
   if (!config.hostname.empty()) return config.hostname;
-  return config.network == "host" ? hostHostname() : config.id.substr(0, 12);
+  return config.network == "host" || config.namespaces.uts == "host" ? hostHostname() : config.id.substr(0, 12);
 }
 
 std::vector<std::string> environmentOf(const store::ContainerConfig& config, bool tty) {
@@ -215,11 +219,10 @@ PreparedContainer prepareContainer(const store::Layout& layout,
   spec.network = config.network == "host" ? runtime::Network::host : runtime::Network::none;
   spec.readOnlyRoot = config.readOnlyRoot;
   spec.init = config.init;
-  spec.limits = limitsOf(config.limits);
-  spec.cgroupName = config.id;
+  applyCgroups(config, spec);
   if (config.limits.shmSize) spec.shmSize = static_cast<std::uint64_t>(*config.limits.shmSize);
   applyRights(config, spec);
-  if (!config.limits.pids) spec.limits.pids = confinementOf(config).pids;
+  spec.limits.defaultPids = confinementOf(config).pids;
   for (const store::MountRecord& record : config.mounts)
     spec.mounts.push_back(mountOf(layout, record));
   addFiles(config, spec);
@@ -231,6 +234,10 @@ PreparedContainer prepareContainer(const store::Layout& layout,
   rootfs.init = prepared.init.get();
   rootfs.isVolatile = isThrowaway;
   spec.mountRootfs = [rootfs] { return store::mountRootfs(rootfs); };
+  spec.mountMappedRootfs = [rootfs, folder = prepared.folder.get()](int user) mutable {
+    rootfs.mapping = {user, folder};
+    return store::mountRootfs(rootfs);
+  };
   return prepared;
 }
 

@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "runtime/cgroups.h"
+#include "cli/container_group.h"
 
 namespace img::cli {
 namespace {
@@ -27,10 +27,12 @@ Frozen::Frozen(const store::Containers& containers, const store::ContainerRecord
   // Read again: what held the lock before us may have paused it.
   const auto now = containers.find(record.config.id);
   if (!now || now->state.status != Status::running) return;
-  startGuard(record.config.id);
+  name_ = record.config.name;
+  group_ = groupOf(*now);
+  startGuard();
   try {
-    runtime::freeze(record.config.id);
-    name_ = record.config.id;
+    group_.freeze();
+    isFrozen_ = true;
   } catch (const Error& error) {
     log::info("container {} is not paused: {}", record.config.name, error.cause());
   }
@@ -38,17 +40,17 @@ Frozen::Frozen(const store::Containers& containers, const store::ContainerRecord
 
 Frozen::~Frozen() {
   try {
-    if (!name_.empty()) runtime::thaw(name_);
+    if (isFrozen_) group_.thaw();
   } catch (const Error& error) {
     // It ended meanwhile, by a signal from elsewhere.
-    log::warn("container {} cannot be thawed: {}", name_.substr(0, 12), error.cause());
+    log::warn("container {} cannot be thawed: {}", name_, error.cause());
   }
   dismissGuard();
 }
 
 // A process that thaws the container when we are killed or interrupted; nobody else would know
 // that it has to. It holds the lock as long as it lives.
-void Frozen::startGuard(const std::string& id) {
+void Frozen::startGuard() {
   Pipe pipe = Pipe::make();
   guard_ = sys::check([] { return ::fork(); }, "fork");
   if (guard_ != 0) {
@@ -62,7 +64,7 @@ void Frozen::startGuard(const std::string& id) {
   do count = ::read(pipe.read.get(), &answer, 1);
   while (count < 0 && errno == EINTR);
   try {
-    if (count == 0) runtime::thaw(id);
+    if (count == 0) group_.thaw();
   } catch (...) {  // it has ended too, and nobody listens
   }
   ::_exit(0);

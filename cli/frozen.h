@@ -8,6 +8,7 @@
 
 #include "base/fd.h"
 #include "base/lock.h"
+#include "runtime/cgroups.h"
 #include "store/containers.h"
 
 namespace img::cli {
@@ -28,11 +29,13 @@ class [[nodiscard]] Frozen {
   ~Frozen();
 
  private:
-  void startGuard(const std::string& id);
+  void startGuard();
   void dismissGuard() noexcept;
 
   FileLock lock_;
-  std::string name_;  // empty: not frozen by us
+  std::string name_;
+  runtime::Cgroup group_;
+  bool isFrozen_ = false;  // by us
   Fd guardPipe_;
   pid_t guard_ = -1;
 };

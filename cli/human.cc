@@ -54,6 +54,16 @@ std::string formatSize(std::uint64_t bytes, int digits) {
   }
 }
 
+std::string formatBinarySize(std::uint64_t bytes) {
+  constexpr std::array<std::string_view, 6> kUnits{"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  auto value = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; value >= 1024 && unit + 1 < kUnits.size(); ++unit) value /= 1024;
+  std::array<char, 32> text{};
+  (void)std::snprintf(text.data(), text.size(), "%.4g", value);
+  return fmt::format("{}{}", text.data(), kUnits[unit]);
+}
+
 std::string formatLocalTime(std::string_view created) {
   const auto seconds = text::parseTimeSeconds(created);
   if (!seconds) return {};

@@ -6,6 +6,7 @@
 #include "cli/container_size.h"
 #include "cli/container_spec.h"
 #include "cli/inspect.h"
+#include "cli/inspect_namespaces.h"
 #include "cli/security_options.h"
 #include "runtime/rootfs.h"
 #include "store/containers.h"
@@ -106,7 +107,7 @@ runtime::Spec rightsOf(const store::ContainerConfig& config) {
   return spec;
 }
 
-Json hostFacts(const store::ContainerConfig& config) {
+Json hostFacts(const store::ContainerConfig& config, const store::ContainerState& state) {
   const runtime::Spec rights = rightsOf(config);
   Json hosts = Json::array();
   for (const auto& [host, address] : config.extraHosts)
@@ -125,19 +126,16 @@ Json hostFacts(const store::ContainerConfig& config) {
                 {"ExtraHosts", hosts.empty() ? Json() : hosts},
                 {"GroupAdd", listOrNull(config.groupAdd)},
                 {"Init", config.init},
-                {"IpcMode", "private"},
-                {"PidMode", ""},
                 {"Privileged", config.privileged},
                 {"PublishAllPorts", config.networkOptions.publishAll},
                 {"ReadonlyRootfs", config.readOnlyRoot},
                 {"SecurityOpt", listOrNull(config.securityOpt)},
                 {"Tmpfs", tmpfsOf(config.mounts)},
-                {"UTSMode", ""},
-                {"UsernsMode", ""},
                 {"Ulimits", ulimitsOf(config.ulimits)},
                 {"MaskedPaths", runtime::maskedPaths(rights)},
                 {"ReadonlyPaths", runtime::readOnlyPaths(rights)}};
   addLimits(config.limits, facts);
+  facts.update(namespaceFacts(config, state));
   return facts;
 }
 
@@ -216,7 +214,7 @@ std::optional<Json> inspectContainer(Context& context, const std::string& name, 
                 {"ProcessLabel", ""},
                 {"AppArmorProfile", rightsOf(config).appArmor},
                 {"ExecIDs", Json()},
-                {"HostConfig", hostFacts(config)},
+                {"HostConfig", hostFacts(config, record->state)},
                 {"GraphDriver", driverFacts(layout, config)},
                 {"Mounts", mountFacts(config.mounts)},
                 {"Config", configOf(config)},

@@ -1,15 +1,22 @@
 #include "cli/keeper.h"
 
+#include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
 #include <ctime>
 
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/sys.h"
+#include "cli/container_config.h"
 #include "cli/container_mounts.h"
 #include "cli/container_spec.h"
 #include "cli/daemon.h"
+#include "cli/human.h"
+#include "cli/restart_policy.h"
+#include "runtime/attach.h"
 #include "runtime/terminal.h"
 
 namespace img::cli {
@@ -21,8 +28,9 @@ struct Keeper::Streams {
   bool isDetached = false;
   Fd folder;  // of the record, for the log
   std::optional<runtime::LogWriter> log;
+  std::optional<runtime::AttachServer> attach;
   runtime::Relay relay;
-  Fd heldInput;  // -d -i: nobody writes, but it stays open
+  Fd heldInput;  // -d -i: nobody writes but who attaches, and it stays open
 };
 
 namespace {
@@ -40,7 +48,11 @@ Keeper::Keeper(const store::Layout& layout, store::ContainerConfig config, FileL
       config_(std::move(config)),
       lock_(std::move(lock)),
       runRoot_(std::move(runRoot)) {
-  if (config_.autoRemove) containers_.markAutoRemove(config_.id);
+  if (config_.autoRemove) {
+    containers_.markAutoRemove(config_.id);
+  } else {
+    containers_.forgetStop(config_.id);
+  }
 }
 
 Keeper::~Keeper() = default;
@@ -72,6 +84,8 @@ void Keeper::connect(pid_t pid, int netns) {
 void Keeper::start(const KeepOptions& options, Streams& streams) {
   PreparedContainer prepared = prepareContainer(layout_, config_, config_.autoRemove);
   runtime::Spec& spec = prepared.spec;
+  namespaces_.emplace(layout_, config_, runRoot_);
+  namespaces_->prepare(spec);
   network_->prepare(spec);
   if (network_->isAttached() || ports_->isNeeded()) {
     spec.onCreated = [this](pid_t pid, int netns) { connect(pid, netns); };
@@ -88,10 +102,12 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
     streams.folder = prepared.folder.duplicate();
     streams.log.emplace(streams.folder.get());
     streams.relay.log = &*streams.log;
+    streams.attach.emplace(streams.folder);
+    streams.relay.attach = &*streams.attach;
   }
-  if (!streams.isDetached && options.attachOutput) {
-    streams.relay.copyOut = spec.standardOutput = 1;
-    streams.relay.copyErr = spec.standardError = 2;
+  if (!streams.isDetached) {
+    if (options.attachOutput) streams.relay.copyOut = spec.standardOutput = 1;
+    if (options.attachError) streams.relay.copyErr = spec.standardError = 2;
   }
   if (!isDirect && !config_.tty) {
     out = Pipe::make();
@@ -106,6 +122,7 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
     input = Pipe::make();
     spec.standardInput = input.read.get();
     streams.heldInput = std::move(input.write);
+    streams.relay.attachInput = streams.heldInput.get();
   }
   if (config_.tty && !streams.isDetached) takeWindowSize(spec);
 
@@ -113,46 +130,77 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
   container_.emplace(runtime::start(spec));
   if (auto watch = network_->watch()) streams.relay.watches.push_back(std::move(*watch));
   recordStart(container_->pid());
+  watchHealth(streams);
   streams.relay.out = std::move(out.read);
   streams.relay.err = std::move(err.read);
   streams.relay.forwardSignals = options.forwardSignals;
   if (config_.tty) streams.relay.terminal = container_->takeTerminal();
 }
 
-int Keeper::runAttached(const KeepOptions& options) {
-  reserveNetwork(options);
-  Streams streams;
-  std::optional<runtime::RawMode> raw;
-  try {
-    start(options, streams);
-    writePidFile(options.pidFile, container_->pid());
-    if (streams.relay.input >= 0) raw.emplace(streams.relay.input);
-  } catch (Error& error) {
-    container_.reset();
-    recordFailure(error);
-    throw;
+int Keeper::runAttached(KeepOptions options) {
+  for (;; options.isNew = false) {
+    reserveNetwork(options);
+    Streams streams;
+    std::optional<runtime::RawMode> raw;
+    try {
+      start(options, streams);
+      writePidFile(options.pidFile, container_->pid());
+      if (streams.relay.input >= 0) raw.emplace(streams.relay.input);
+      streams.relay.keys = options.detachKeys;
+      streams.relay.onDetach = [&] {
+        raw.reset();
+        options.detach();
+      };
+    } catch (Error& error) {
+      container_.reset();
+      recordFailure(error);
+      throw;
+    }
+    const ExitStatus status = follow(streams);
+    if (startsAgain(status)) continue;
+    recordEnd(status);
+    return status.code;
   }
-  const ExitStatus status = runtime::follow(*container_, *signals_, std::move(streams.relay));
-  recordEnd(status);
-  return status.code;
+}
+
+int Keeper::runLeavable(KeepOptions options) {
+  return runInForeground(
+      [&](const Detach& detach) {
+        options.detach = detach;
+        return runAttached(options);
+      },
+      [&] { lock_.reset(); });  // the child has it now
+}
+
+// Everything that the process of its own does.
+void Keeper::keepInBackground(const KeepOptions& options, const std::function<void(pid_t)>& ready) {
+  KeepOptions later = options;
+  later.isNew = false;
+  for (bool isFirst = true;; isFirst = false) {
+    if (!isFirst) reserveNetwork(later);
+    Streams streams;
+    streams.isDetached = true;
+    try {
+      start(options, streams);
+      if (isFirst) ready(container_->pid());
+      const ExitStatus status = follow(streams);
+      if (startsAgain(status)) continue;
+      return recordEnd(status);
+    } catch (...) {
+      const Error error = currentError();
+      health_.reset();
+      container_.reset();
+      recordFailure(error);
+      throw;
+    }
+  }
 }
 
 void Keeper::runDetached(const KeepOptions& options) {
   reserveNetwork(options);
   const std::string pid = spawnDaemon(
       [&](const Ready& ready) {
-        Streams streams;
-        streams.isDetached = true;
-        try {
-          start(options, streams);
-          ready(std::to_string(container_->pid()));
-          recordEnd(runtime::follow(*container_, *signals_, std::move(streams.relay)));
-        } catch (...) {
-          const Error error = currentError();
-          container_.reset();
-          recordFailure(error);
-          throw;
-        }
+        keepInBackground(options, [&](pid_t first) { ready(std::to_string(first)); });
       },
       [&] {  // the monitor has all of it now
         lock_.reset();
@@ -162,14 +210,107 @@ void Keeper::runDetached(const KeepOptions& options) {
   writePidFile(options.pidFile, std::stoi(pid));
 }
 
+ExitStatus Keeper::follow(Streams& streams) {
+  streams.relay.onSignal = [this](int signal) {
+    isInterrupted_ |=
+        signal == SIGINT || signal == SIGTERM || signal == SIGHUP || signal == SIGQUIT;
+  };
+  const ExitStatus status = runtime::follow(*container_, *signals_, std::move(streams.relay));
+  health_.reset();
+  return status;
+}
+
+void Keeper::watchHealth(Streams& streams) {
+  auto plan = healthPlanOf(config_);
+  if (!plan) return;
+  health_.emplace(containers_, config_, std::move(*plan), *container_,
+                  [this](const std::string& onFailure) { endUnhealthy(onFailure); });
+  streams.relay.watches.push_back({health_->fd(), [this] { health_->handle(); }});
+}
+
+void Keeper::endUnhealthy(const std::string& onFailure) {
+  if (onFailure.empty() || onFailure == "none") return;
+  isRestartAsked_ = onFailure == "restart";
+  const int stopSignal = config_.stopSignal.empty() ? SIGTERM : parseSignal(config_.stopSignal);
+  health_->endContainer(onFailure == "kill" ? SIGKILL : stopSignal,
+                        std::chrono::seconds{config_.stopTimeout});
+}
+
+bool Keeper::isRestartDue(const ExitStatus& status) {
+  if (config_.autoRemove || isInterrupted_ || containers_.isStopRequested(config_.id)) return false;
+  if (isRestartAsked_) return true;
+  // `img update` may have changed it.
+  if (const auto now = containers_.find(config_.id)) config_.restart = now->config.restart;
+  return isRestartWanted(config_.restart, status.code, state_.restartCount);
+}
+
+bool Keeper::startsAgain(const ExitStatus& status) {
+  using std::chrono::duration_cast;
+  using std::chrono::milliseconds;
+  if (!isRestartDue(status)) return false;
+  isRestartAsked_ = false;
+  const auto ranFor = std::chrono::steady_clock::now() - started_;
+  delay_ = restartDelay(delay_, duration_cast<milliseconds>(ranFor));
+  recordRestart(status);
+  ports_.reset();
+  network_.reset();
+  return waitForRestart(delay_);
+}
+
+// `stop` leaves a file in the record, and signals come through their descriptor.
+bool Keeper::waitForRestart(std::chrono::milliseconds delay) {
+  constexpr std::chrono::milliseconds kLook{50};
+  const auto end = std::chrono::steady_clock::now() + delay;
+  for (;;) {
+    if (containers_.isStopRequested(config_.id)) return false;
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        end - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return true;
+    pollfd ready{signals_->fd(), POLLIN, 0};
+    ::poll(&ready, 1, static_cast<int>(std::min(left, kLook).count()));
+    for (int signal = signals_->take(); signal != 0; signal = signals_->take()) {
+      if (signal != SIGWINCH && signal != SIGCONT) return false;
+    }
+  }
+}
+
+void Keeper::recordRestart(const ExitStatus& status) {
+  state_.status = Status::restarting;
+  state_.pid = 0;
+  state_.exitCode = status.code;
+  state_.oomKilled = container_->outOfMemory();
+  state_.finishedAt = store::timestampNow();
+  state_.cgroups.clear();
+  ++state_.restartCount;
+  containers_.setState(config_.id, state_);
+}
+
 void Keeper::recordStart(pid_t pid) {
   state_.status = Status::running;
   state_.pid = pid;
   state_.startTicks = store::processStartTicks(pid).value_or(0);
   state_.bootId = store::bootId();
   state_.startedAt = store::timestampNow();
+  state_.cgroups = container_->cgroupFolders();
+  state_.healthStatus = healthPlanOf(config_) ? "starting" : "";
+  state_.failingStreak = 0;
+  state_.healthLog.clear();
   containers_.setState(config_.id, state_);
+  started_ = std::chrono::steady_clock::now();
 }
+
+namespace {
+
+std::string outOfMemoryText(const store::ContainerConfig& config) {
+  std::string text = fmt::format("container {} ran out of memory and was killed", config.name);
+  if (config.limits.memory) {
+    text += fmt::format(" (--memory {})",
+                        formatBinarySize(static_cast<std::uint64_t>(*config.limits.memory)));
+  }
+  return text;
+}
+
+}  // namespace
 
 void Keeper::recordEnd(const ExitStatus& status) {
   ports_->stop();  // who reads that it has ended may take them
@@ -181,8 +322,18 @@ void Keeper::recordEnd(const ExitStatus& status) {
   state_.exitCode = status.code;
   state_.oomKilled = container_->outOfMemory();
   state_.finishedAt = store::timestampNow();
-  if (state_.oomKilled) log::warn("container {} ran out of memory and was killed", config_.name);
-  if (!config_.autoRemove) return containers_.setState(config_.id, state_);
+  state_.cgroups.clear();
+  if (state_.oomKilled) log::warn("{}", outOfMemoryText(config_));
+  if (!config_.autoRemove) {
+    containers_.changeState(config_.id, [&](store::ContainerState& state) {
+      state_.healthStatus = state.healthStatus;
+      state_.failingStreak = state.failingStreak;
+      state_.healthLog = std::move(state.healthLog);
+      state = state_;
+      return true;
+    });
+    return;
+  }
   letWaitersRead();
   removeRecord();
 }
@@ -190,7 +341,7 @@ void Keeper::recordEnd(const ExitStatus& status) {
 void Keeper::recordFailure(const Error& error) {
   try {
     if (config_.autoRemove) return removeRecord();
-    const bool wasRunning = state_.status == Status::running;
+    const bool wasRunning = !state_.startedAt.empty();
     state_.status = wasRunning ? Status::exited : Status::created;
     state_.pid = 0;
     state_.exitCode = error.exitCode().value_or(125);

@@ -5,12 +5,17 @@
 // records.
 #pragma once
 
+#include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "base/lock.h"
+#include "cli/container_namespaces.h"
 #include "cli/container_network.h"
 #include "cli/container_ports.h"
+#include "cli/foreground.h"
+#include "cli/health.h"
 #include "runtime/monitor.h"
 #include "store/containers.h"
 #include "store/layout.h"
@@ -18,9 +23,12 @@
 namespace img::cli {
 
 struct KeepOptions {
-  bool interactive = false;  // standard input is the caller's
-  bool attachOutput = true;  // the caller sees the output
+  bool interactive = false;                      // standard input is the caller's
+  bool attachOutput = true, attachError = true;  // the caller sees the output
   bool forwardSignals = true;
+  // With a terminal: keys that leave the container to itself, and what is to be done then.
+  runtime::DetachKeys detachKeys;
+  Detach detach;
   bool isNew = false;  // the record was made for this start
   std::string pidFile, idFile;
 };
@@ -36,7 +44,10 @@ class Keeper {
 
   // In this process: returns the command's exit status. Throws with the exit code of cli.md 3 when
   // it never ran; the record then says why, or is gone (--rm).
-  int runAttached(const KeepOptions& options);
+  int runAttached(KeepOptions options);
+  // The same in a child of this process, which goes on as the keeper when the detach keys are
+  // typed: 0 is returned then. For containers with a terminal that the caller types into.
+  int runLeavable(KeepOptions options);
   // In a process of its own: returns when the command runs, throws as above.
   void runDetached(const KeepOptions& options);
 
@@ -44,7 +55,16 @@ class Keeper {
   struct Streams;
   void reserveNetwork(const KeepOptions& options);
   void connect(pid_t pid, int netns);
+  void keepInBackground(const KeepOptions& options, const std::function<void(pid_t)>& ready);
   void start(const KeepOptions& options, Streams& streams);
+  ExitStatus follow(Streams& streams);
+  void watchHealth(Streams& streams);
+  void endUnhealthy(const std::string& onFailure);
+  // Waits for the moment of the next start; false: there is none.
+  bool startsAgain(const ExitStatus& status);
+  [[nodiscard]] bool isRestartDue(const ExitStatus& status);
+  bool waitForRestart(std::chrono::milliseconds delay);
+  void recordRestart(const ExitStatus& status);
   void recordStart(pid_t pid);
   void recordEnd(const ExitStatus& status);
   void recordFailure(const Error& error);
@@ -56,11 +76,17 @@ class Keeper {
   store::ContainerConfig config_;
   std::optional<FileLock> lock_;
   std::string runRoot_;
-  std::optional<ContainerNetwork> network_;  // outlives the container
+  std::optional<ContainerNamespaces> namespaces_;  // its range of ids as well
+  std::optional<ContainerNetwork> network_;        // outlives the container
   std::optional<PublishedPorts> ports_;
   store::ContainerState state_;
   std::optional<runtime::SignalCatcher> signals_;
   std::optional<runtime::Container> container_;
+  std::optional<HealthWatch> health_;
+  bool isRestartAsked_ = false;  // by --health-on-failure
+  bool isInterrupted_ = false;   // whoever sees it run wants it to end
+  std::chrono::milliseconds delay_{};
+  std::chrono::steady_clock::time_point started_;
 };
 
 // Whoever waits for the end of a container holds this file of its folder shared until he has read

@@ -92,7 +92,7 @@ int killContainers(Context& context, const std::vector<std::string>& args) {
   const store::Containers containers{context.store()};
   return forEach(context, namesOrAll(containers, options, all, true), false,
                  [&](const store::ContainerRecord& record) {
-                   signalContainer(record, signal);
+                   signalContainer(containers, record, signal);
                    // Who asks next must not see it running: SIGKILL cannot be ignored.
                    if (signal == SIGKILL) waitForKeeper(containers, record.config.id);
                  });

@@ -1,6 +1,8 @@
 // `img run`, `img create` and `img start`.
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/sys.h"
@@ -8,6 +10,7 @@
 #include "cli/container_commands.h"
 #include "cli/container_config.h"
 #include "cli/container_control.h"
+#include "cli/container_group.h"
 #include "cli/container_mounts.h"
 #include "cli/container_network.h"
 #include "cli/container_ports.h"
@@ -33,9 +36,13 @@ auto withRunStatus(Work&& work) -> decltype(work()) {
   }
 }
 
-void checkTerminal(const RunRequest& request) {
-  if (!request.tty || request.detach || ::isatty(0) != 0) return;
+void checkTerminal() {
+  if (::isatty(0) != 0) return;
   throw Error{Kind::failed, "the input device is not a TTY"}.hint("drop -t in CI").exitCode(1);
+}
+
+void checkTerminal(const RunRequest& request) {
+  if (request.tty && !request.detach) checkTerminal();
 }
 
 // One line, for what a reader of the command line could overlook.
@@ -76,6 +83,7 @@ store::Containers::Held makeContainer(Context& context, const RunRequest& reques
   const store::Image image = store::Images{layout}.get(request.words.front());
   store::ContainerConfig config = configFor(request, image);
   warnOfOpenConfinement(context, config);
+  settleNamespaces(layout, config);
   settleNetwork(layout, config);
   warnOfIgnoredPorts(config);
   ensureLayers(layout, config);
@@ -108,6 +116,11 @@ bool parseRequest(Context& context, const std::vector<std::string>& args, bool f
   return true;
 }
 
+bool attachesTo(const RunRequest& request, std::string_view stream) {
+  const auto& wanted = request.attach;
+  return wanted.empty() || std::find(wanted.begin(), wanted.end(), stream) != wanted.end();
+}
+
 int runImage(Context& context, const std::vector<std::string>& args) {
   RunRequest request;
   return withRunStatus([&] {
@@ -115,13 +128,17 @@ int runImage(Context& context, const std::vector<std::string>& args) {
     store::Containers::Held held = makeContainer(context, request);
     const std::string id = held.config.id;
     KeepOptions keep;
-    keep.interactive = request.interactive;
+    keep.interactive = request.interactive && attachesTo(request, "stdin");
+    keep.attachOutput = attachesTo(request, "stdout");
+    keep.attachError = attachesTo(request, "stderr");
     keep.forwardSignals = request.forwardSignals;
     keep.pidFile = request.pidFile;
     keep.isNew = true;
     keep.idFile = request.cidFile;
+    keep.detachKeys = runtime::DetachKeys{request.detachKeys};
     Keeper keeper{context.store(), std::move(held.config), std::move(held.lock),
                   context.runRoot()};
+    if (!request.detach && request.tty && keep.interactive) return keeper.runLeavable(keep);
     if (!request.detach) return keeper.runAttached(keep);
     keeper.runDetached(keep);
     context.print(id + "\n");
@@ -141,7 +158,8 @@ int createContainer(Context& context, const std::vector<std::string>& args) {
 }
 
 struct StartOptions {
-  bool attach = false, interactive = false;
+  bool attach = false, interactive = false, forwardSignals = true;
+  std::string detachKeys = runtime::kDefaultDetachKeys;
 };
 
 // Nothing for one that runs already.
@@ -155,11 +173,17 @@ int startOne(Context& context, const std::string& name, const StartOptions& opti
   auto lock = containers.tryHold(record.config.id);
   if (!lock)
     throw Error::make(Kind::busy, "container {} is being started or stopped", record.config.name);
-  if (!record.state.error.empty()) dropCgroup(record.config.id);
+  if (!record.state.error.empty()) dropCgroup(record);
   Keeper keeper{context.store(), record.config, std::move(*lock), context.runRoot()};
   lock.reset();
   KeepOptions keep;
   keep.interactive = options.interactive && record.config.openStdin;
+  keep.forwardSignals = options.forwardSignals;
+  keep.detachKeys = runtime::DetachKeys{options.detachKeys};
+  if (keep.interactive && record.config.tty) {
+    checkTerminal();
+    return keeper.runLeavable(keep);
+  }
   if (options.attach) return keeper.runAttached(keep);
   keeper.runDetached(keep);
   return 0;
@@ -170,6 +194,8 @@ int startContainers(Context& context, const std::vector<std::string>& args) {
   Options options{context, "CONTAINER...", "Start containers that do not run"};
   options.flag("-a,--attach", start.attach, "Stay with it: output, signals, exit status")
       .flag("-i,--interactive", start.interactive, "Pass standard input on; implies --attach")
+      .flag("--sig-proxy", start.forwardSignals, "Pass signals on to the command (true)")
+      .text("--detach-keys", start.detachKeys, "KEYS", "Keys that leave it (ctrl-p,ctrl-q)")
       .positionals(1, kAnyNumber);
   if (!options.parse(args)) return 0;
   start.attach = start.attach || start.interactive;

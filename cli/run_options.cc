@@ -5,8 +5,11 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cli/health_options.h"
+#include "cli/namespace_options.h"
 #include "cli/network_options.h"
 #include "cli/values.h"
+#include "runtime/cgroups.h"
 
 namespace img::cli {
 namespace {
@@ -83,12 +86,18 @@ void addNetworkOptions(Options& options, RunRequest& request) {
 void addNamespaceOptions(Options& options, RunRequest& request) {
   options.group("Namespaces")
       .text("--pid", request.namespaces.pid, "MODE", "private, host or container:NAME")
-      .text("--ipc", request.namespaces.ipc, "MODE", "private, host or container:NAME")
+      .text("--ipc", request.namespaces.ipc, "MODE",
+            "shareable, private, none, host or container:NAME")
       .text("--uts", request.namespaces.uts, "MODE", "private, host or container:NAME")
-      .text("--userns", request.namespaces.user, "MODE", "host, auto, keep-id, nomap")
+      .text("--userns", request.namespaces.user, "MODE",
+            "host, auto[:size=N], keep-id[:uid=N,gid=N], nomap or container:NAME")
       .text("--cgroupns", request.namespaces.cgroup, "MODE", "private or host")
       .list("--uidmap", request.namespaces.uidMap, "INSIDE:OUTSIDE:COUNT", "Map of user ids")
       .list("--gidmap", request.namespaces.gidMap, "INSIDE:OUTSIDE:COUNT", "Map of group ids")
+      .number("--monotonic", request.namespaces.monotonicOffset, "SECONDS",
+              "Time namespace whose monotonic clock is that much ahead")
+      .number("--boottime", request.namespaces.boottimeOffset, "SECONDS",
+              "Time namespace whose boot was that much earlier")
       .list("--sysctl", request.sysctls, "KEY=VALUE",
             "Kernel setting of the container's namespaces")
       .list("--device", request.devices, "SOURCE[:PATH[:rwm]]", "Give it a device of the host");
@@ -140,28 +149,6 @@ void checkPlatform(const std::string& text) {
       .hint(fmt::format("containers run as {}/{} here", host.os, host.architecture));
 }
 
-// Each check goes when the option gets its meaning.
-void refuseUnwired(const RunRequest& request) {
-  const NetworkRequest& network = request.networkOptions;
-  const NamespaceRequest& names = request.namespaces;
-  const HealthRequest& health = request.health;
-  const std::pair<bool, const char*> given[] = {
-      {!network.domainname.empty(), "--domainname"},
-      {!names.pid.empty(), "--pid"},
-      {!names.ipc.empty(), "--ipc"},
-      {!names.uts.empty(), "--uts"},
-      {!names.user.empty() || !names.uidMap.empty() || !names.gidMap.empty(), "--userns"},
-      {!names.cgroup.empty() && names.cgroup != "private", "--cgroupns"},
-      {!request.sysctls.empty(), "--sysctl"},
-      {!request.devices.empty(), "--device"},
-      {!request.cgroups.empty() && request.cgroups != "auto", "--cgroups"},
-      {!request.cgroupParent.empty(), "--cgroup-parent"},
-      {health.command || !health.onFailure.empty(), "--health-cmd"}};
-  for (const auto& [isGiven, name] : given) {
-    if (isGiven) throw unsupported(name);
-  }
-}
-
 void checkLog(const RunRequest& request) {
   if (!request.logDriver.empty() && request.logDriver != "file") {
     throw unsupported("--log-driver " + text::escape(request.logDriver))
@@ -178,17 +165,58 @@ void addLimitOptions(Options& options, store::LimitRecord& limits,
   options.group("Limits")
       .size("-m,--memory", limits.memory, "Memory")
       .size("--memory-swap", limits.memorySwap, "Memory and swap together; -1: unlimited", true)
+      .size("--memory-reservation", limits.memoryReservation, "Memory to keep when it gets scarce")
       .value("--cpus", "NUMBER", "CPUs, as 1.5",
              [&limits](const std::string& text) { limits.nanoCpus = parseCpus(text); })
       .number("-c,--cpu-shares", limits.cpuShares, "SHARES", "Relative weight")
       .number("--cpu-period", limits.cpuPeriod, "US", "Length of a period")
       .number("--cpu-quota", limits.cpuQuota, "US", "CPU time in a period")
       .text("--cpuset-cpus", limits.cpusetCpus, "LIST", "CPUs to run on")
+      .text("--cpuset-mems", limits.cpusetMems, "LIST", "Memory nodes to take memory from")
+      .number("--blkio-weight", limits.blkioWeight, "WEIGHT", "Relative weight of block I/O")
+      .number("--oom-score-adj", limits.oomScoreAdj, "NUMBER",
+              "How soon it is killed when memory is out, -1000 to 1000")
       .number("--pids-limit", limits.pids, "NUMBER", "Processes; -1: unlimited")
       .list("--ulimit", ulimits, "NAME=SOFT[:HARD]", "Limit of the process");
 }
 
+namespace {
+
+// "0-3,5", as the cpuset controller reads it.
+void checkCpuList(const std::string& list, const char* option) {
+  if (list.find_first_not_of("0123456789,-") == std::string::npos) return;
+  throw Error::make(Kind::usage, "{}: {} is not a list such as 0-2,5", option, text::quote(list));
+}
+
+void checkReservation(const store::LimitRecord& limits) {
+  if (!limits.memoryReservation || !limits.memory) return;
+  if (*limits.memoryReservation <= *limits.memory) return;
+  throw Error{Kind::usage, "--memory-reservation is more than --memory"};
+}
+
+void checkCgroups(const RunRequest& request) {
+  const std::string& mode = request.cgroups;
+  if (!mode.empty() && mode != "auto" && mode != "disabled" && mode != "required") {
+    throw Error::make(Kind::usage, "--cgroups: unknown mode {}", text::quote(mode))
+        .hint("auto, disabled or required");
+  }
+  if (!request.cgroupParent.empty()) runtime::checkCgroupParent(request.cgroupParent);
+}
+
+}  // namespace
+
 void checkLimits(const store::LimitRecord& limits) {
+  checkCpuList(limits.cpusetCpus, "--cpuset-cpus");
+  checkCpuList(limits.cpusetMems, "--cpuset-mems");
+  checkReservation(limits);
+  if (limits.blkioWeight && (*limits.blkioWeight < 10 || *limits.blkioWeight > 1000)) {
+    throw Error::make(Kind::usage, "--blkio-weight: {} is not between 10 and 1000",
+                      *limits.blkioWeight);
+  }
+  if (limits.oomScoreAdj && (*limits.oomScoreAdj < -1000 || *limits.oomScoreAdj > 1000)) {
+    throw Error::make(Kind::usage, "--oom-score-adj: {} is not between -1000 and 1000",
+                      *limits.oomScoreAdj);
+  }
   if (limits.memory && *limits.memory < kMinimumMemory) {
     throw Error::make(Kind::usage, "--memory: {} bytes is less than the minimum of 6m",
                       *limits.memory);
@@ -224,6 +252,8 @@ void addRunOptions(Options& options, RunRequest& request, bool forRun) {
   if (forRun) {
     options.group("Run")
         .flag("-d,--detach", request.detach, "Run in the background and print the id")
+        .list("-a,--attach", request.attach, "STREAM", "Attach only to stdin, stdout or stderr")
+        .text("--detach-keys", request.detachKeys, "KEYS", "Keys that leave it (ctrl-p,ctrl-q)")
         .flag("--sig-proxy", request.forwardSignals, "Pass signals on to the command (true)");
   }
   addProcessOptions(options, request);
@@ -233,19 +263,42 @@ void addRunOptions(Options& options, RunRequest& request, bool forRun) {
   addNamespaceOptions(options, request);
   addLimitOptions(options, request.limits, request.ulimits);
   options.text("--cgroups", request.cgroups, "auto|disabled|required", "Control groups")
-      .text("--cgroup-parent", request.cgroupParent, "PATH", "Control group to make its own in");
+      .text("--cgroup-parent", request.cgroupParent, "PATH", "Control group to make its own in")
+      .text("--restart", request.restart, "no|on-failure[:N]|always|unless-stopped",
+            "Start it again when it ends");
   addHealthOptions(options, request);
   addSecurityOptions(options, request);
   addIgnored(options);
   options.stopAtPositional().positionals(1, kAnyNumber);
 }
 
+namespace {
+
+void checkAttach(const RunRequest& request) {
+  std::ignore = runtime::DetachKeys{request.detachKeys};
+  for (const std::string& stream : request.attach) {
+    if (stream == "stdin" || stream == "stdout" || stream == "stderr") continue;
+    throw Error::make(Kind::usage, "--attach: {} is not stdin, stdout or stderr",
+                      text::quote(stream));
+  }
+  if (request.detach && !request.attach.empty()) {
+    throw Error{Kind::usage, "--attach does not go with --detach"};
+  }
+}
+
+}  // namespace
+
 void checkRunRequest(const RunRequest& request) {
+  checkAttach(request);
   checkNetworkOptions(request);
+  checkNamespaceOptions(request);
   checkPlatform(request.platform);
   checkLog(request);
-  refuseUnwired(request);
   checkLimits(request.limits);
+  checkCgroups(request);
+  if (request.remove && !parseRestart(request.restart).policy.empty()) {
+    throw Error{Kind::usage, "--rm and --restart exclude each other"};
+  }
   const bool badPull =
       !request.pull.empty() && request.pull != "missing" && request.pull != "never";
   if (badPull) throw unsupported("--pull " + text::escape(request.pull));

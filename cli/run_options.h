@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/options.h"
+#include "runtime/detach_keys.h"
 #include "store/containers.h"
 
 namespace img::cli {
@@ -20,6 +21,7 @@ struct NetworkRequest {
 struct NamespaceRequest {
   std::string pid, ipc, uts, user, cgroup;
   std::vector<std::string> uidMap, gidMap;
+  std::optional<long long> monotonicOffset, boottimeOffset;  // seconds
 };
 
 // Durations in nanoseconds.
@@ -36,6 +38,8 @@ struct RunRequest {
   bool forwardSignals = true;  // --sig-proxy
   std::string name, workdir, user, hostname, network, stopSignal, cidFile, pidFile;
   std::string pull, platform, logDriver;
+  std::string detachKeys = runtime::kDefaultDetachKeys;
+  std::vector<std::string> attach;  // stdin, stdout, stderr; none: all
   std::optional<std::string> entrypoint;
   std::vector<std::string> env, envFiles, labels, labelFiles, volumes, mounts, tmpfs;
   std::vector<std::string> capAdd, capDrop, securityOpt, groupAdd, addHost, publish, expose,
@@ -45,7 +49,7 @@ struct RunRequest {
   NamespaceRequest namespaces;
   HealthRequest health;
   std::vector<std::string> devices, sysctls;
-  std::string cgroups, cgroupParent;
+  std::string cgroups, cgroupParent, restart;
   store::LimitRecord limits;
   std::vector<std::string> words;  // IMAGE [COMMAND [ARG...]]
 };

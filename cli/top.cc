@@ -7,10 +7,10 @@
 #include "base/text.h"
 #include "cli/container_commands.h"
 #include "cli/container_control.h"
+#include "cli/container_group.h"
 #include "cli/options.h"
 #include "cli/process_table.h"
 #include "cli/table.h"
-#include "runtime/cgroups.h"
 #include "store/containers.h"
 
 namespace img::cli {
@@ -38,7 +38,7 @@ std::vector<pid_t> processesInNamespaceOf(pid_t first) {
 }
 
 std::vector<pid_t> processesOf(const store::ContainerRecord& record) {
-  std::vector<pid_t> pids = runtime::processesOf(record.config.id);
+  std::vector<pid_t> pids = groupOf(record).processes();
   if (pids.empty()) pids = processesInNamespaceOf(record.state.pid);
   std::sort(pids.begin(), pids.end());
   return pids;

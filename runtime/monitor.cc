@@ -104,6 +104,7 @@ std::vector<Channel> channelsOf(Relay& relay) {
 
 void forward(const Container& container, const SignalCatcher& signals, const Relay& relay) {
   while (const int signal = signals.take()) {
+    if (relay.onSignal) relay.onSignal(signal);
     if (signal == SIGWINCH && relay.terminal) copyWindowSize(relay.input, relay.terminal.get());
     // In raw mode the keys reach the container as bytes: a signal then comes from someone else, and
     // is meant.

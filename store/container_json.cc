@@ -100,18 +100,6 @@ NetworkRecord networkFromJson(const Json& in) {
   return network;
 }
 
-Json namespacesToJson(const NamespaceRecord& names) {
-  return {{"pid", names.pid},      {"ipc", names.ipc},       {"uts", names.uts},
-          {"user", names.user},    {"cgroup", names.cgroup}, {"uidMap", names.uidMap},
-          {"gidMap", names.gidMap}};
-}
-
-NamespaceRecord namespacesFromJson(const Json& in) {
-  return {in.value("pid", ""),          in.value("ipc", ""),    in.value("uts", ""),
-          in.value("user", ""),         in.value("cgroup", ""), in.value("uidMap", Strings{}),
-          in.value("gidMap", Strings{})};
-}
-
 template <class Number>
 void putOptional(Json& out, const char* key, const std::optional<Number>& value) {
   if (value) out[key] = *value;
@@ -121,6 +109,27 @@ template <class Number>
 std::optional<Number> takeOptional(const Json& in, const char* key) {
   if (!in.contains(key)) return std::nullopt;
   return in.at(key).get<Number>();
+}
+
+Json namespacesToJson(const NamespaceRecord& names) {
+  Json out = {{"pid", names.pid},      {"ipc", names.ipc},       {"uts", names.uts},
+              {"user", names.user},    {"cgroup", names.cgroup}, {"uidMap", names.uidMap},
+              {"gidMap", names.gidMap}};
+  putOptional(out, "monotonicOffset", names.monotonicOffset);
+  putOptional(out, "boottimeOffset", names.boottimeOffset);
+  return out;
+}
+
+NamespaceRecord namespacesFromJson(const Json& in) {
+  return {in.value("pid", ""),
+          in.value("ipc", ""),
+          in.value("uts", ""),
+          in.value("user", ""),
+          in.value("cgroup", ""),
+          in.value("uidMap", Strings{}),
+          in.value("gidMap", Strings{}),
+          takeOptional<long long>(in, "monotonicOffset"),
+          takeOptional<long long>(in, "boottimeOffset")};
 }
 
 Json healthToJson(const HealthRecord& health) {

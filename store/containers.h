@@ -59,6 +59,7 @@ struct NetworkRecord {
 struct NamespaceRecord {
   std::string pid, ipc, uts, user, cgroup;
   std::vector<std::string> uidMap, gidMap;  // INSIDE:OUTSIDE:COUNT
+  std::optional<long long> monotonicOffset, boottimeOffset;  // seconds
 };
 
 // --health-*; absent: the image's. Durations in nanoseconds, as the image's HEALTHCHECK has them.

@@ -98,5 +98,14 @@ TEST(Ellipsis, CountsCharactersNotBytes) {
   EXPECT_EQ(ellipsis("äöüßx", 4), "äöü…");
 }
 
+TEST(FormatBinarySize, CountsInPowersOf1024) {
+  EXPECT_EQ(formatBinarySize(0), "0B");
+  EXPECT_EQ(formatBinarySize(1023), "1023B");
+  EXPECT_EQ(formatBinarySize(1024), "1KiB");
+  EXPECT_EQ(formatBinarySize(64ULL << 20), "64MiB");
+  EXPECT_EQ(formatBinarySize((64ULL << 20) + (1 << 19)), "64.5MiB");
+  EXPECT_EQ(formatBinarySize(25'276'000'000ULL), "23.54GiB");
+}
+
 }  // namespace
 }  // namespace img::cli
