@@ -200,13 +200,12 @@ void removeBridge(const Settings& settings) {
 void attachToBridge(const Bridge& bridge, int netns, Ipv4 address, const Mac& mac) {
   const RouteSocket here;
   std::optional<RouteSocket> inside;
-  {
-    const NamespaceVisit visit{netns};
+  inNamespace(netns, [&] {
     inside.emplace();
     // Before the interface is there, which then never has any IPv6: there is no IPv6 on the bridge,
     // and a neighbour's router advertisements must not make some (CVE-2020-10749).
     trySetSysctl("ipv6/conf/default/disable_ipv6", "1");
-  }
+  });
   makeVeth(here, {"veth" + fs::randomHex(8), bridge.index, netns, mac, bridge.mtu});
   const auto link = findLink(*inside, kInsideName);
   if (!link) throw Error{Kind::failed, "the container's interface went away"};

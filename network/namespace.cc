@@ -10,7 +10,9 @@
 
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <string>
+#include <thread>
 
 #include "base/log.h"
 #include "base/sys.h"
@@ -20,16 +22,47 @@ namespace {
 
 constexpr char kOwnNamespace[] = "/proc/thread-self/ns/net";
 
-}  // namespace
+class ComeBack {
+ public:
+  ComeBack() : home_(ownNamespace()) {}
+  ComeBack(const ComeBack&) = delete;
+  ComeBack& operator=(const ComeBack&) = delete;
+  ~ComeBack() {
+    if (::setns(home_.get(), CLONE_NEWNET) == 0) return;
+    log::write(log::Level::error, "cannot go back to the host's network namespace");
+    std::terminate();
+  }
 
-NamespaceVisit::NamespaceVisit(int netns) : home_(ownNamespace()) {
-  sys::setns(netns, CLONE_NEWNET, "a network namespace");
+ private:
+  Fd home_;
+};
+
+// The namespace is the thread's own, so nobody else leaves home.
+void inThread(const std::function<void()>& work) {
+  std::exception_ptr trouble;
+  std::jthread{[&] {
+    try {
+      work();
+    } catch (...) {
+      trouble = std::current_exception();
+    }
+  }}.join();
+  if (trouble) std::rethrow_exception(trouble);
 }
 
-NamespaceVisit::~NamespaceVisit() {
-  if (::setns(home_.get(), CLONE_NEWNET) == 0) return;
-  log::write(log::Level::error, "cannot go back to the host's network namespace");
-  std::terminate();
+void awayFromHome(const std::function<void()>& work) {
+  if (!ownsNamespace()) return inThread(work);
+  const ComeBack comeBack;
+  work();
+}
+
+}  // namespace
+
+void inNamespace(int netns, const std::function<void()>& work) {
+  awayFromHome([&] {
+    sys::setns(netns, CLONE_NEWNET, "a network namespace");
+    work();
+  });
 }
 
 Fd openNamespace(pid_t pid) {
@@ -41,13 +74,18 @@ Fd ownNamespace() {
 }
 
 Fd makeNamespace() {
-  // Visiting one's own namespace is how to come home from the new one.
-  const NamespaceVisit visit{ownNamespace().get()};
-  sys::unshare(CLONE_NEWNET);
-  bringLoopbackUp();
-  trySetSysctl("ipv4/ping_group_range", "0 2147483647");
-  trySetSysctl("ipv4/ip_unprivileged_port_start", "0");
-  return ownNamespace();
+  Fd made;
+  awayFromHome([&] {
+    sys::unshare(CLONE_NEWNET);
+    bringLoopbackUp();
+    // Groups that the user namespace does not have are refused; root's is there.
+    if (!trySetSysctl("ipv4/ping_group_range", "0 2147483647")) {
+      trySetSysctl("ipv4/ping_group_range", "0 0");
+    }
+    trySetSysctl("ipv4/ip_unprivileged_port_start", "0");
+    made = ownNamespace();
+  });
+  return made;
 }
 
 bool ownsNamespace() {

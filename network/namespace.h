@@ -3,22 +3,17 @@
 
 #include <sys/types.h>
 
+#include <functional>
+
 #include "base/fd.h"
 
 namespace img::network {
 
-// The calling thread is in another network namespace for as long as this lives. What cannot come
-// back ends the process: nothing of ours may go on in a container's network by mistake.
-class [[nodiscard]] NamespaceVisit {
- public:
-  explicit NamespaceVisit(int netns);
-  NamespaceVisit(const NamespaceVisit&) = delete;
-  NamespaceVisit& operator=(const NamespaceVisit&) = delete;
-  ~NamespaceVisit();
-
- private:
-  Fd home_;
-};
+// Runs `work` in another network namespace: by a visit of the calling thread where it may come
+// back, else by a thread that ends there (an ordinary user's network is the machine's, which
+// setns(2) does not let it enter). What cannot come back ends the process: nothing of ours may go
+// on in a container's network by mistake. Sockets stay in the namespace they were made in.
+void inNamespace(int netns, const std::function<void()>& work);
 
 Fd openNamespace(pid_t pid);  // of a process
 Fd ownNamespace();            // of the calling thread

@@ -83,6 +83,7 @@ void showNamespace(int netns) {
   ::dup2(messages, 1);
   ::dup2(messages, 2);
   sys::closeRange(3, ~0U);
+  ::signal(SIGPIPE, SIG_DFL);  // pasta of 2023 takes an ignored one for an error
   std::vector<std::string> environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"};
   ::execve(argv.front().c_str(), pointers(argv).data(), pointers(environment).data());
   ::_exit(kFailed);
@@ -115,8 +116,8 @@ void showNamespace(int netns) {
   ::_exit(kFailed);
 }
 
-Fd startGuard(std::vector<std::string>& argv, int netns, int messages) {
-  Pipe life = Pipe::make();
+// `life`: its writing end stays open with the caller until the guard has begun.
+Fd startGuard(std::vector<std::string>& argv, int netns, int messages, Pipe& life) {
   int pidfd = -1;
   clone_args args{};
   args.flags = CLONE_PIDFD | CLONE_NEWPID | CLONE_NEWNS;
@@ -158,7 +159,8 @@ UserStack::UserStack(const Found& found, int netns, const StackOptions& options)
                                       ? pastaCommand(found.path, options)
                                       : slirpCommand(found.path, options);
   log::debug("starting {}", text::join(argv, " "));
-  guard_ = startGuard(argv, netns, messages.get());
+  Pipe life = Pipe::make();
+  guard_ = startGuard(argv, netns, messages.get(), life);
   try {
     waitUntilReady(netns, messages);
   } catch (...) {
@@ -187,10 +189,14 @@ void UserStack::stop() noexcept {
 }
 
 void UserStack::waitUntilReady(int netns, const Fd& messages) {
-  const NamespaceVisit visit{netns};
-  const RouteSocket changes;
+  std::optional<RouteSocket> changesInside, inside;
+  inNamespace(netns, [&] {
+    changesInside.emplace();
+    inside.emplace();
+  });
+  const RouteSocket& changes = *changesInside;
+  const RouteSocket& socket = *inside;
   watchRoutes(changes);
-  const RouteSocket socket;
   const std::int64_t end = sys::monotonicMs() + kReadyMs;
   while (!hasDefaultRoute(socket)) {
     const std::int64_t left = end - sys::monotonicMs();
