@@ -267,7 +267,7 @@ TEST_F(Rootfs, MountsTmpfsWithOptions) {
   one.mounts.push_back(std::move(mount));
   const std::string out = run(one).out;
   EXPECT_EQ(out.substr(0, 5), "1770\n");
-  EXPECT_NE(out.find("nosuid,noexec"), std::string::npos) << out;
+  EXPECT_NE(out.find("nosuid,nodev,noexec"), std::string::npos) << out;
   EXPECT_NE(out.find("size=1024k"), std::string::npos) << out;
 }
 
