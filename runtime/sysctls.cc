@@ -1,6 +1,7 @@
 #include "runtime/sysctls.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -72,6 +73,11 @@ void checkSysctls(const Spec& spec) {
 void applySysctls(int proc, const Spec& spec) {
   for (const auto& [name, value] : spec.sysctls) {
     try {
+      // The file belongs to root of the machine, also in a user namespace.
+      if (sysctlPath(name) == "kernel/domainname") {
+        sys::check([&] { return ::setdomainname(value.data(), value.size()); }, "setdomainname");
+        continue;
+      }
       const Fd file = sys::openBeneath(proc, "sys/" + sysctlPath(name), O_WRONLY);
       writeAll(file.get(), value, name);
     } catch (Error& error) {
