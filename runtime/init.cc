@@ -50,11 +50,18 @@ void place(int fd, int where) {
 // Files and terminals of the caller keep their owner.
 void giveStreamsTo(const Identity& identity, bool hasTerminal) {
   if (identity.uid == 0) return;
-  if (hasTerminal) sys::fchown(0, identity.uid, static_cast<gid_t>(-1));
+  const auto give = [&](int fd) {
+    if (::fchown(fd, identity.uid, static_cast<gid_t>(-1)) == 0) return;
+    // In a user namespace: a pipe of somebody whom it does not have (EPERM), or a user whom it does
+    // not have (EINVAL), which becomeUser() says better.
+    if (errno == EPERM || errno == EINVAL) return;
+    throw Error::fromErrno(errno, fmt::format("give a stream to user {}", identity.uid));
+  };
+  if (hasTerminal) give(0);
   for (int fd = 0; !hasTerminal && fd < 3; ++fd) {
     if (!S_ISFIFO(sys::fstat(fd).st_mode)) continue;
     if (sys::fstatfs(fd, "a stream").f_type != kPipeMagic) continue;
-    sys::fchown(fd, identity.uid, static_cast<gid_t>(-1));
+    give(fd);
   }
 }
 

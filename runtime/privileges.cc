@@ -132,22 +132,24 @@ Error unmapped(std::string_view what, unsigned id) {
       .hint("give the user a range of ids in /etc/subuid and /etc/subgid");
 }
 
-// With one id the kernel lets nobody change groups (user_namespaces(7)): those of the caller stay,
-// and more than its own is an error (security.md U2).
-void setGroups(const Identity& identity) {
+// With one id the kernel lets nobody change groups (user_namespaces(7)): those of the caller stay.
+// That others were asked for is an error (security.md U2); memberships that the image gives to root
+// mean nothing where root is the caller. `isAsked`: somebody else than the image named them.
+void setGroups(const Identity& identity, bool isAsked) {
   if (::setgroups(identity.groups.size(), identity.groups.data()) == 0) return;
   const int errnum = errno;
   const bool isForbidden = errnum == EPERM && (capget()[0].effective >> CAP_SETGID & 1) != 0;
   const auto other = std::find_if(identity.groups.begin(), identity.groups.end(),
                                   [](gid_t group) { return group != 0; });
   const bool hasOther = other != identity.groups.end();
-  if (isForbidden && !hasOther) return;
+  const bool isRoot = identity.uid == 0 && identity.gid == 0;
+  if (isForbidden && (!hasOther || (isRoot && !isAsked))) return;
   if (hasOther && (isForbidden || errnum == EINVAL)) throw unmapped("a member of group", *other);
   throw Error::fromErrno(errnum, "set the groups");
 }
 
-void switchIds(const Identity& identity) {
-  setGroups(identity);
+void switchIds(const Identity& identity, bool hasAskedGroups) {
+  setGroups(identity, hasAskedGroups);
   if (::setresgid(identity.gid, identity.gid, identity.gid) != 0) {
     if (errno == EINVAL) throw unmapped("group", identity.gid);
     throw Error::fromErrno(errno, fmt::format("become group {}", identity.gid));
@@ -224,7 +226,7 @@ void becomeUser(const Spec& spec, const Identity& identity) {
   if (isConfined && !spec.noNewPrivs) loadFilter(spec, sets.bounding);
   dropBounding(sets.bounding);
   sys::prctl(PR_SET_KEEPCAPS, 1, "keep capabilities over the change of user");
-  switchIds(identity);
+  switchIds(identity, !spec.groupAdd.empty());
   capset(toData(sets));
   raiseAmbient(ambient);
   sys::prctl(PR_SET_KEEPCAPS, 0, "let go of capabilities");

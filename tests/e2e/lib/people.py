@@ -40,15 +40,19 @@ class Ordinary:
     """Made by useradd in an /etc that only this suite sees, so that nothing is left on the machine, whatever happens."""
     is_root = False
 
-    def __init__(self):
+    def __init__(self, name=NAME, has_range=True):
+        """has_range: with subordinate ids in /etc/subuid and /etc/subgid, as useradd gives them."""
         harness.require("useradd", "newuidmap", "newgidmap")
         _own_etc()
         # Debian gives root's folders under /tmp to nobody else, but the scratch folder is open to all.
-        self.home = pathlib.Path(harness.temp_dir("home")) / NAME
+        self.home = pathlib.Path(harness.temp_dir("home")) / name
         os.chmod(self.home.parent, 0o755)
-        run(["useradd", "--create-home", "--home-dir", self.home, "--shell", "/bin/sh", NAME])
-        entry = pwd.getpwnam(NAME)
-        self.name, self.uid, self.gid = NAME, entry.pw_uid, entry.pw_gid
+        run(["useradd", "--create-home", "--home-dir", self.home, "--shell", "/bin/sh", name])
+        entry = pwd.getpwnam(name)
+        self.name, self.uid, self.gid = name, entry.pw_uid, entry.pw_gid
+        if not has_range:
+            for file in map(pathlib.Path, ("/etc/subuid", "/etc/subgid")):
+                file.write_text("".join(l for l in file.read_text().splitlines(True) if not l.startswith(name + ":")))
         runtime = self.home / "runtime"
         for folder, mode in ((runtime, 0o700), (self.home / "bin", 0o755)):
             folder.mkdir(mode=mode)
@@ -57,16 +61,22 @@ class Ordinary:
         for name in ("img", "img-remote"):
             if os.path.exists(harness.program(name)):
                 shutil.copy2(harness.program(name), self.home / "bin" / name)
-        self.env = {"HOME": str(self.home), "USER": NAME, "LOGNAME": NAME, "XDG_RUNTIME_DIR": str(runtime),
+        self.env = {"HOME": str(self.home), "USER": name, "LOGNAME": name, "XDG_RUNTIME_DIR": str(runtime),
                     "IMG_ROOT": None, "IMG_RUNROOT": None}
-        groups = [g.gr_gid for g in grp.getgrall() if NAME in g.gr_mem]
+        groups = [g.gr_gid for g in grp.getgrall() if name in g.gr_mem]
         self.options = {"user": self.uid, "group": self.gid, "extra_groups": groups, "cwd": self.home}
 
     def img(self, store="store"):
         return Program(self, self.home / store)
 
 
+_etc = []
+
+
 def _own_etc():
+    if _etc:
+        return
+    _etc.append(True)
     folder = pathlib.Path(harness.temp_dir("etc"))
     for name in ("upper", "work"):
         (folder / name).mkdir(mode=0o755)
