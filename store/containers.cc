@@ -133,7 +133,14 @@ Error nameInUse(const std::string& name, const std::string& holder) {
 }  // namespace
 
 std::optional<std::uint64_t> processStartTicks(pid_t pid) {
-  const auto stat = fs::tryReadFile(AT_FDCWD, fmt::format("/proc/{}/stat", pid));
+  const auto stat = [pid]() -> std::optional<std::string> {
+    try {
+      return fs::tryReadFile(AT_FDCWD, fmt::format("/proc/{}/stat", pid));
+    } catch (const Error& error) {
+      if (error.errnum() != ESRCH) throw;
+      return std::nullopt;  // it ended between the open and the read
+    }
+  }();
   if (!stat) return std::nullopt;
   // The name in field 2 may hold blanks and parentheses: count from the last one (proc(5)).
   const size_t name = stat->rfind(')');
