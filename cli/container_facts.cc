@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "cli/human.h"
 #include "cli/lists.h"
+#include "cli/network_options.h"
 #include "cli/port_options.h"
 #include "cli/values.h"
 
@@ -82,7 +83,7 @@ bool matches(const std::string& kind, const std::string& wanted,
   if (kind == "before") return store::sortableTime(config.createdAt) < wanted;
   if (kind == "since") return store::sortableTime(config.createdAt) > wanted;
   if (kind == "volume") return matchesVolume(wanted, config.mounts);
-  if (kind == "network") return config.network == wanted;
+  if (kind == "network") return config.network == wanted || networkName(config) == wanted;
   if (kind == "expose") return isExposed(wanted, config);
   if (kind == "publish") return isPublished(wanted, state);
   return wanted == (state.healthStatus.empty() ? "none" : state.healthStatus);  // health

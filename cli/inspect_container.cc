@@ -6,6 +6,7 @@
 #include "cli/container_size.h"
 #include "cli/container_spec.h"
 #include "cli/inspect.h"
+#include "cli/network_options.h"
 #include "cli/inspect_namespaces.h"
 #include "cli/security_options.h"
 #include "runtime/rootfs.h"
@@ -178,13 +179,21 @@ Json driverFacts(const store::Layout& layout, const store::ContainerConfig& conf
             {"MergedDir", ""}}}};
 }
 
-Json networkFacts(const store::ContainerConfig& config) {
-  const Json network = {{"IPAddress", ""}, {"Gateway", ""}, {"MacAddress", ""}, {"NetworkID", ""}};
-  return {{"IPAddress", ""},
-          {"Gateway", ""},
-          {"MacAddress", ""},
-          {"Ports", Json::object()},
-          {"Networks", {{config.network, network}}}};
+// Addresses are those of a container that runs; with the network of another, that one has them.
+Json networkFacts(const store::ContainerConfig& config, const store::ContainerState& state) {
+  const Json address = {{"IPAddress", state.address},
+                        {"IPPrefixLen", state.prefixLength},
+                        {"Gateway", state.gateway},
+                        {"MacAddress", state.macAddress}};
+  Json facts = address;
+  facts["Ports"] = Json::object();
+  facts["Networks"] = Json::object();
+  if (networkMode(config.network) == NetworkMode::container) return facts;
+  Json network = address;
+  network["NetworkID"] = "";
+  network["Aliases"] = listOrNull(config.networkOptions.aliases);
+  facts["Networks"][networkName(config)] = std::move(network);
+  return facts;
 }
 
 }  // namespace
@@ -218,7 +227,7 @@ std::optional<Json> inspectContainer(Context& context, const std::string& name, 
                 {"GraphDriver", driverFacts(layout, config)},
                 {"Mounts", mountFacts(config.mounts)},
                 {"Config", configOf(config)},
-                {"NetworkSettings", networkFacts(config)}};
+                {"NetworkSettings", networkFacts(config, record->state)}};
   facts["NetworkSettings"]["Ports"] = portFacts(*record);
   if (withSize) {
     const ContainerSize size = containerSize(layout, config);

@@ -11,6 +11,7 @@
 #include "cli/container_size.h"
 #include "cli/human.h"
 #include "cli/lists.h"
+#include "cli/network_options.h"
 #include "cli/options.h"
 #include "store/containers.h"
 
@@ -71,7 +72,7 @@ Json fieldsOf(const store::Layout& layout, const store::ContainerRecord& record,
           {"Size", wantsSize ? sizeText(layout, config) : "0B"},
           {"Labels", labelsText(config.labels)},
           {"Mounts", mountsText(config.mounts, request.noTrunc)},
-          {"Networks", config.network},
+          {"Networks", networkName(config)},
           {"LocalVolumes", std::to_string(volumes)},
           {"HealthStatus", ""},
           {"Platform", "linux"},

@@ -19,7 +19,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77
 INSIDE = "IMG_E2E_INSIDE"
-OWN_NETWORK = ("story", "stress")
+OWN_NETWORK = ("network", "story", "stress")
 
 
 def arguments():
