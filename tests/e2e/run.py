@@ -19,7 +19,7 @@ import unittest
 HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77
 INSIDE = "IMG_E2E_INSIDE"
-OWN_NETWORK = ("network", "story", "stress")
+OWN_NETWORK = ("network", "ports", "story", "stress")
 
 
 def arguments():
@@ -37,6 +37,18 @@ def enter_namespaces(suite):
     network = ["--net"] if suite in OWN_NETWORK else []
     os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child",
                           "--mount-proc", *network, sys.executable, *sys.argv])
+
+
+def be_init():
+    """Pid 1 reaps orphans, as on any machine: without that, a dead process stays in the pid namespace of a container,
+    which then cannot end. The suite goes on in a child."""
+    suite = os.fork()
+    if suite == 0:
+        return
+    while True:
+        pid, status = os.wait()
+        if pid == suite:
+            os._exit(max(os.waitstatus_to_exitcode(status), 0) or bool(status))
 
 
 class Result(unittest.TextTestResult):
@@ -94,6 +106,7 @@ def main():
         return 1
     if os.environ.get(INSIDE) is None:
         enter_namespaces(options.suite)
+    be_init()
     sys.path.insert(0, str(HERE))
     sys.dont_write_bytecode = True
     from lib import harness

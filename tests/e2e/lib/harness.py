@@ -248,10 +248,10 @@ def set_times(folder, when=PAST):
 
 
 def processes():
-    """The living processes of the suite's pid namespace but this one: {pid: command line}."""
+    """The living processes of the suite's pid namespace but this one and its pid 1: {pid: command line}."""
     found = {}
     for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) == os.getpid():
+        if not name.isdigit() or int(name) in (1, os.getpid()):
             continue
         try:
             state = pathlib.Path("/proc", name, "stat").read_text().rsplit(")", 1)[1].split()[0]
