@@ -22,6 +22,7 @@
 #include "builder/trace.h"
 #include "network/names.h"
 #include "network/resolver.h"
+#include "runtime/device_rules.h"
 #include "runtime/launch.h"
 #include "runtime/monitor.h"
 #include "runtime/seccomp_profile.h"
@@ -175,6 +176,8 @@ class RunExecution {
     addLimits(spec);
     addMounts(spec, mounts, layer);
     addDevices(spec);
+    if (spec.cgroupName.empty() && runtime::needsDeviceRules(spec))
+      spec.cgroupName = "step-" + fs::randomHex(16);
     if (!settings_.command.script.empty()) addScript(spec, layer);
     store::RootfsSpec rootfs;
     rootfs.layers = openFolders(shop_.layout, below);

@@ -94,7 +94,43 @@ Error onlyForUsers(const std::string& mode) {
       .hint("as root: --userns auto, or --uidmap and --gidmap");
 }
 
+runtime::UserNamespace keptIds(const UserMode& mode, const std::string& text) {
+  runtime::UserNamespace user;
+  if (!runtime::isInitialUserNamespace()) {
+    const runtime::IdMap uids = runtime::currentUidMap();
+    const runtime::IdMap gids = runtime::currentGidMap();
+    user.uids = keptMap(mode.uid.value_or(callersId(uids)), contiguousIds(uids));
+    user.gids = keptMap(mode.gid.value_or(callersId(gids)), contiguousIds(gids));
+    return user;
+  }
+  if (mode.uid || mode.gid) throw onlyForUsers(text);
+  user.uids = user.gids = {{0, 0, kAllIds}};  // root keeps all of them
+  return user;
+}
+
+runtime::UserNamespace idsWithoutCallers(const std::string& text) {
+  if (runtime::isInitialUserNamespace()) throw onlyForUsers(text);
+  const auto uids = contiguousIds(runtime::currentUidMap());
+  const auto gids = contiguousIds(runtime::currentGidMap());
+  if (uids < 2 || gids < 2) {
+    throw Error{Kind::unsupported, "--userns nomap: this user has no ids but its own"}.hint(
+        "give it ranges in /etc/subuid and /etc/subgid");
+  }
+  runtime::UserNamespace user;
+  user.uids = {{0, 1, static_cast<std::uint32_t>(uids - 1)}};
+  user.gids = {{0, 1, static_cast<std::uint32_t>(gids - 1)}};
+  return user;
+}
+
 }  // namespace
+
+runtime::UserNamespace ownIds(const store::NamespaceRecord& names) {
+  const UserMode mode = userModeOf(names);
+  if (mode.kind == UserMode::Kind::mapped) return mappedIds(names);
+  if (mode.kind == UserMode::Kind::keepId) return keptIds(mode, names.user);
+  if (mode.kind == UserMode::Kind::noMap) return idsWithoutCallers(names.user);
+  return {};
+}
 
 ContainerNamespaces::ContainerNamespaces(const store::Layout& layout,
                                          const store::ContainerConfig& config,
@@ -143,10 +179,6 @@ void ContainerNamespaces::openUser(const store::Layout& layout, const std::strin
   const bool isRoot = runtime::isInitialUserNamespace();
   switch (mode.kind) {
     case UserMode::Kind::host: return;
-    case UserMode::Kind::mapped:
-      user_ = mappedIds(config_.namespaces);
-      hasOtherIds_ = true;
-      return;
     case UserMode::Kind::automatic: {
       if (!isRoot) {
         throw Error{Kind::unsupported, "--userns auto needs root"}.hint(
@@ -163,31 +195,22 @@ void ContainerNamespaces::openUser(const store::Layout& layout, const std::strin
       hasOtherIds_ = true;
       return;
     }
+    case UserMode::Kind::mapped:
     case UserMode::Kind::keepId:
-      if (isRoot && (mode.uid || mode.gid)) throw onlyForUsers(config_.namespaces.user);
-      if (isRoot) {  // root keeps all of them
-        user_.uids = user_.gids = {{0, 0, kAllIds}};
-        return;
-      }
-      return keepIds(mode.uid.value_or(callersId(runtime::currentUidMap())),
-                     mode.gid.value_or(callersId(runtime::currentGidMap())));
-    case UserMode::Kind::noMap: {
-      if (isRoot) throw onlyForUsers(config_.namespaces.user);
-      const auto uids = contiguousIds(runtime::currentUidMap());
-      const auto gids = contiguousIds(runtime::currentGidMap());
-      if (uids < 2 || gids < 2) {
-        throw Error{Kind::unsupported, "--userns nomap: this user has no ids but its own"}.hint(
-            "give it ranges in /etc/subuid and /etc/subgid");
-      }
-      user_.uids = {{0, 1, static_cast<std::uint32_t>(uids - 1)}};
-      user_.gids = {{0, 1, static_cast<std::uint32_t>(gids - 1)}};
-      hasOtherIds_ = true;
+    case UserMode::Kind::noMap:
+      user_ = ownIds(config_.namespaces);
+      hasOtherIds_ = mode.kind == UserMode::Kind::mapped || !isRoot;
       return;
-    }
     case UserMode::Kind::container: {
       const Other other = openOther(layout, config_.namespaces.user, "user");
       const pid_t pid = other.record.state.pid;
       if (!runtime::isOtherNamespace(pid, "user")) return;  // it has none of its own
+      if (!isRoot) {
+        throw Error{Kind::unsupported,
+                    "only root can run a container in the user namespace of another"}
+            .code("idmap")
+            .hint("the same --userns or --uidmap gives both the same ids");
+      }
       opened_.push_back(runtime::openNamespace(pid, "user"));
       checkAlive(other);
       user_.fd = opened_.back().get();
@@ -196,19 +219,15 @@ void ContainerNamespaces::openUser(const store::Layout& layout, const std::strin
   }
 }
 
-void ContainerNamespaces::keepIds(std::uint32_t uid, std::uint32_t gid) {
-  user_.uids = keptMap(uid, contiguousIds(runtime::currentUidMap()));
-  user_.gids = keptMap(gid, contiguousIds(runtime::currentGidMap()));
-  hasOtherIds_ = true;
-}
-
 void ContainerNamespaces::prepare(runtime::Spec& spec) const {
   spec.pid = pid_;
   spec.ipc = ipc_;
   spec.uts = uts_;
   spec.cgroup = cgroup_;
   spec.userNamespace = user_;
-  if (!hasOtherIds_) spec.mountMappedRootfs = nullptr;
+  // With one id there is nothing that files could be given to: all are that one's.
+  const bool hasOneId = contiguousIds(runtime::currentUidMap()) == 1;
+  if (!hasOtherIds_ || hasOneId) spec.mountMappedRootfs = nullptr;
   spec.hasSharedMemory = config_.namespaces.ipc != "none";
   if (sharedMemory_) spec.sharedMemory = sharedMemory_.get();
   spec.monotonicOffset = config_.namespaces.monotonicOffset;
@@ -227,6 +246,13 @@ void settleNamespaces(const store::Layout& layout, store::ContainerConfig& confi
     if (const auto name = joinedContainer(*mode)) {
       *mode = "container:" + otherContainer(layout, *name).config.id;
     }
+  }
+  // With its own id inside, a user's command runs under it (podman-run(1), --userns keep-id).
+  const UserMode user = userModeOf(names);
+  if (user.kind == UserMode::Kind::keepId && config.user.empty() &&
+      !runtime::isInitialUserNamespace()) {
+    config.user = fmt::format("{}:{}", user.uid.value_or(callersId(runtime::currentUidMap())),
+                              user.gid.value_or(callersId(runtime::currentGidMap())));
   }
   if (const auto other = joinedContainer(names.uts)) {
     config.hostname = hostnameOf(otherContainer(layout, *other).config);
@@ -278,6 +304,7 @@ void addDevices(const store::ContainerConfig& config, runtime::Spec& spec) {
       addFolder(sys::openDirectory(handle->get(), ".").get(), device.destination, 0, spec);
     } else if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) {
       spec.devices.push_back(nodeFrom(st, device.destination));
+      if (!device.access.empty()) spec.devices.back().access = device.access;
     } else {
       throw Error::make(Kind::failed, "--device: {} is not a device", text::quote(device.source));
     }

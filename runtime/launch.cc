@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "runtime/architecture.h"
 #include "runtime/command.h"
+#include "runtime/device_rules.h"
 #include "runtime/early_network.h"
 #include "runtime/init.h"
 #include "runtime/launched.h"
@@ -185,9 +186,9 @@ void enterCgroup(const Spec& spec, Cgroup& group, clone_args& args, ChildSide& s
     args.flags |= CLONE_INTO_CGROUP;
     args.cgroup = static_cast<std::uint64_t>(group.into.get());
   }
+  side.cgroupView = prepareCgroupView(group);
   side.cgroups = std::move(group.entries);
   side.unshareCgroup = spec.cgroup.from == Namespace::From::own;
-  side.mountCgroup = group.isUnified;
 }
 
 [[noreturn]] void runJoiner(const Spec& spec, clone_args args, ChildSide side, Fd answer) {
@@ -357,6 +358,7 @@ Container start(const Spec& spec) {
   Ends ends;
   ChildSide side = prepareSide(spec, ends);
   CgroupHolder cgroup{spec};
+  if (cgroup.group) applyDeviceRules(*cgroup.group, spec);
   warnOfSharedProcesses(spec, cgroup.group.has_value());
   clone_args args{};
   args.flags = namespaceFlags(spec, cgroup.group.has_value());

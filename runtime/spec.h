@@ -39,6 +39,7 @@ struct DeviceNode {
   dev_t device = 0;
   uid_t uid = 0;
   gid_t gid = 0;
+  std::string access = "rwm";
 };
 
 enum class Network { none, host, join };  // none: own namespace with loopback up
