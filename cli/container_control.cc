@@ -43,6 +43,14 @@ void keepDown(const store::Containers& containers, const store::ContainerRecord&
   if (isRestarted && record.state.isAlive()) containers.requestStop(record.config.id);
 }
 
+// For whoever has the lock now. A keeper takes the groups away and then writes the end down: one
+// that still reads as alive was killed before either.
+bool isUnfinished(const store::Containers& containers, const store::ContainerRecord& record) {
+  if (!record.state.error.empty()) return true;
+  const auto text = fs::tryReadFile(containers.folder(record.config.id).get(), "state.json");
+  return text && store::parseContainerState(*text, "state.json").isAlive();
+}
+
 int stopSignalOf(const store::ContainerConfig& config) {
   return config.stopSignal.empty() ? SIGTERM : parseSignal(config.stopSignal);
 }
@@ -177,7 +185,7 @@ void removeContainer(const store::Layout& layout, const store::ContainerRecord& 
         .code("container-running")
         .hint(fmt::format("stop it first (img stop {0}), or img rm -f {0}", record.config.name));
   }
-  if (!record.state.error.empty()) dropCgroup(record);
+  if (isUnfinished(containers, record)) dropCgroup(record);
   // The record goes last: what a killed command leaves can then be removed again.
   if (request.volumes) removeAnonymousVolumes(layout, record.config);
   containers.remove(id);
