@@ -23,23 +23,6 @@ Times timesOf(const CommitRequest& request) {
   return {text::formatTime(*request.epoch), request.epoch};
 }
 
-// Mount points that the runtime had to make in the read-write layer: still empty, they are not the
-// container's doing. What the image has there, or what holds anything, stays.
-std::vector<std::string> mountStubs(int upper, const ContainerConfig& config) {
-  std::vector<std::string> stubs;
-  for (const MountRecord& mount : config.mounts) {
-    const std::string path = mount.destination.substr(mount.destination.find_first_not_of('/'));
-    const auto fd = sys::tryOpenInRoot(upper, path, O_PATH | O_NOFOLLOW);
-    if (!fd) continue;
-    const struct stat st = sys::fstat(fd->get());
-    const bool emptyFile = S_ISREG(st.st_mode) && st.st_size == 0;
-    const bool emptyFolder =
-        S_ISDIR(st.st_mode) && fs::list(sys::openDirectory(fd->get(), ".").get()).empty();
-    if (emptyFile || emptyFolder) stubs.push_back(path);
-  }
-  return stubs;
-}
-
 std::string shellJoin(const std::vector<std::string>& argv) {
   return text::join(argv, " ");
 }
@@ -66,7 +49,6 @@ Image commitContainer(const Layout& layout, const ContainerRecord& container,
       options.lowers.push_back(lowers.back().get());
     }
     options.clampMtime = times.clampMtime;
-    options.exclude = mountStubs(upper.get(), from);
     sealed = sealLayer(layout, upper.get(), options, BlobWriter::Durability::now);
   }
   const bool hasLayer = sealed && sealed->stats.entries > 0;

@@ -1,5 +1,6 @@
 // A container's read-write layer to an image: only `upper/`, never the init layer, volumes or
-// mounts (cli.md 11). The caller has frozen the container's processes, if any.
+// mounts (cli.md 11). Of a mount the empty place that it was on is there, as with docker. The
+// caller has frozen the container's processes, if any.
 #pragma once
 
 #include <cstdint>

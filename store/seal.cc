@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
-#include <set>
 #include <utility>
 
 #include "base/error.h"
@@ -55,10 +54,7 @@ class Sealer {
  public:
   // `folder`: where in the archive the entries go.
   Sealer(TarWriter& tar, const SealOptions& options, std::string folder = {})
-      : tar_(tar),
-        options_(options),
-        exclude_(options.exclude.begin(), options.exclude.end()),
-        path_(std::move(folder)) {}
+      : tar_(tar), options_(options), path_(std::move(folder)) {}
 
   // A file, link or node that is open already; path_ says how to call it.
   SealResult runObject(int handle);
@@ -111,7 +107,6 @@ class Sealer {
 
   TarWriter& tar_;
   const SealOptions& options_;
-  const std::set<std::string> exclude_;
   const bool recordsOwners_ = recordsOwners();
   SealResult result_;
   std::string path_;  // of the entry under way
@@ -152,10 +147,6 @@ void Sealer::walk(const ChangeFolder& folder, bool isMarked, const LowerFolder& 
     const std::string& name = item.found.name;
     if (parent > 0) path_ += '/';
     path_ += name;
-    if (!exclude_.empty() && exclude_.contains(path_)) {
-      path_.resize(parent);
-      continue;
-    }
     if (item.found.isWhiteout) {
       path_.resize(parent);
       if (!hidesNothing(below, name)) emitMark(item.key);

@@ -18,8 +18,6 @@ namespace img::store {
 struct SealOptions {
   std::optional<std::int64_t> clampMtime;  // SOURCE_DATE_EPOCH: later times become this one
   std::optional<std::int64_t> setMtime;    // all times become this one
-  // Paths (relative, no leading '/') that are left out with all below them: mount stubs.
-  std::vector<std::string> exclude;
   // Open folders of the layers below, topmost first. A copied-up file or folder that is the same
   // there (type, mode, owner, size, mtime, xattrs, content) is left out, and so is a
   // whiteout or opaque mark that hides nothing. Empty: nothing is compared.

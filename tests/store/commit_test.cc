@@ -116,11 +116,11 @@ TEST_F(CommitTest, AnEmptyUpperIsAConfigOnlyChange) {
   EXPECT_NE(image.id, image_.id);
 }
 
-TEST_F(CommitTest, EmptyMountPointsAreNotTheContainersDoing) {
+TEST_F(CommitTest, OfAMountTheEmptyPlaceIsKept) {
   sys::mkdirat(upper_.get(), "data", 0755);
   write("new", "x");
   const Image image = commitContainer(layout_, container_, request());
-  EXPECT_EQ(pathsOf(image.manifest.layers[1]), std::set<std::string>{"new"});
+  EXPECT_EQ(pathsOf(image.manifest.layers[1]), (std::set<std::string>{"data", "new"}));
 }
 
 TEST_F(CommitTest, ARemovedFileBecomesAWhiteout) {

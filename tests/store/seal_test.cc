@@ -326,17 +326,6 @@ TEST_F(SealTest, ClampsOnlyLaterTimes) {
   EXPECT_EQ(entry->mtimeNanoseconds, 0U);
 }
 
-TEST_F(SealTest, LeavesOutWhatIsExcluded) {
-  folder("proc");
-  writeFile(at("proc/x"), "x");
-  folder("run");
-  writeFile(at("run/secret"), "x");
-  writeFile(at("run/kept"), "x");
-  SealOptions options;
-  options.exclude = {"proc", "run/secret"};
-  EXPECT_EQ(listTar(seal(upper_, options)), (Lines{"d run/", "f run/kept"}));
-}
-
 TEST_F(SealTest, ShowsEveryByteToTheInspector) {
   const std::string large(3 << 20, 'L');
   writeFile(at("large"), large);
