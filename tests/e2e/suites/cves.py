@@ -187,6 +187,21 @@ class Cves(harness.TestCase):
             self.assertNotEqual(shown.code, 0, f"{name}\n{shown}")
             self.assertLess(time.monotonic() - began, 20, name)
 
+    def test_fifos_and_devices_where_we_read(self):
+        for name, content in (("Dockerfile", None), (".dockerignore", "FROM busybox\n")):
+            for kind in ("fifo", "zero"):
+                context = self.write({"x": "y"}, f"{kind}{name}")
+                if content:
+                    (context / "Dockerfile").write_text(content)
+                if kind == "fifo":
+                    os.mkfifo(context / name)
+                else:
+                    (context / name).symlink_to("/dev/zero")
+                began = time.monotonic()
+                shown = self.img_.build(context, "x", check=False)
+                self.assertEqual(shown.code, 1, f"{kind} {name}\n{shown}")
+                self.assertLess(time.monotonic() - began, 10)
+
     # --- paths ---
 
     def test_links_where_kernel_trees_go(self):
