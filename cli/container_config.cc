@@ -1,6 +1,7 @@
 #include "cli/container_config.h"
 
 #include <arpa/inet.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstring>
@@ -17,9 +18,9 @@
 #include "cli/container_spec.h"
 #include "cli/health_options.h"
 #include "cli/namespace_options.h"
-#include "cli/security_options.h"
 #include "cli/network_options.h"
 #include "cli/port_options.h"
+#include "cli/security_options.h"
 #include "cli/values.h"
 #include "runtime/resource_limits.h"
 
@@ -71,12 +72,40 @@ std::map<std::string, std::string> labelsOf(const RunRequest& request,
   return labels;
 }
 
+std::vector<std::string> allVariables() {
+  std::vector<std::string> all;
+  for (char** variable = ::environ; variable != nullptr && *variable != nullptr; ++variable) {
+    if ((*variable)[0] != '=') all.emplace_back(*variable);
+  }
+  return all;
+}
+
 std::vector<std::string> envOf(const RunRequest& request, const store::ImageConfig& image) {
   std::vector<std::string> env = image.env;
+  for (const std::string& key : request.unsetEnv) {
+    std::erase_if(env, [&](const std::string& known) { return keyOf(known) == key; });
+  }
+  if (request.hostEnv) env = mergeEnv(std::move(env), allVariables());
   for (const std::string& path : request.envFiles) {
     env = mergeEnv(std::move(env), parseEnvFile(readOptionFile(path, "--env-file"), path));
   }
   return mergeEnv(std::move(env), request.env);
+}
+
+void settleLog(const RunRequest& request, store::ContainerConfig& config) {
+  config.logDriver = request.logDriver;
+  for (const std::string& option : request.logOpt) {
+    const auto [key, value] = splitAssignment(option);
+    if (key == "max-size") {
+      config.logMaxSize = parseSize(value, "--log-opt max-size");
+    } else if (const auto files = text::parseUnsigned(value);
+               key == "max-file" && files && *files >= 1 && *files <= 100) {
+      config.logMaxFiles = static_cast<int>(*files);
+    } else {
+      throw Error::make(Kind::usage, "--log-opt: {} is neither max-size=SIZE nor max-file=1..100",
+                        text::quote(option));
+    }
+  }
 }
 
 std::optional<int> signalByName(std::string name) {
@@ -269,6 +298,12 @@ store::ContainerConfig configFor(const RunRequest& request, const store::Image& 
   if (!config.stopSignal.empty()) parseSignal(config.stopSignal);
   config.stopTimeout = static_cast<int>(request.stopTimeout.value_or(10));
   config.labels = labelsOf(request, image.config);
+  for (const std::string& annotation : request.annotations) {
+    const auto [key, value] = splitAssignment(annotation);
+    config.annotations[key] = value;
+  }
+  config.timeout = request.timeout.value_or(0);
+  settleLog(request, config);
   config.image = image.config;
   for (const std::string& port : request.expose) {
     builder::applyChange(config.image, "EXPOSE " + port);

@@ -5,9 +5,12 @@
 
 #include "base/environment.h"
 #include "base/error.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "runtime/security.h"
+#include "store/images.h"
 #include "store/layers.h"
 #include "store/overlay.h"
 #include "store/tree_copy.h"
@@ -51,6 +54,12 @@ bool isUsedByAnother(const store::Layout& layout, const std::string& volume,
   });
 }
 
+bool hasMountOn(const std::vector<store::MountRecord>& mounts, const std::string& destination) {
+  return std::any_of(mounts.begin(), mounts.end(), [&](const store::MountRecord& mount) {
+    return mount.destination == destination;
+  });
+}
+
 store::MountRecord toRecord(const MountRequest& request) {
   store::MountRecord record;
   record.destination = request.destination;
@@ -60,7 +69,41 @@ store::MountRecord toRecord(const MountRequest& request) {
   record.noSuid = request.noSuid;
   record.noDev = request.noDev;
   record.tmpfsOptions = request.tmpfsOptions;
+  record.subpath = request.subpath;
+  record.propagation = request.propagation;
+  record.nonRecursive = request.nonRecursive;
+  record.overlay = request.overlay;
   return record;
+}
+
+void giveTree(int folder, uid_t uid, gid_t gid) {
+  for (const fs::Entry& entry : fs::list(folder)) {
+    sys::lchownat(folder, entry.name, uid, gid);
+    const auto below = sys::tryOpenat(folder, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (below) giveTree(below->get(), uid, gid);
+  }
+  sys::fchown(folder, uid, gid);
+}
+
+// U: all of the source belongs to the container's user, as the image knows him.
+void giveToUser(const store::Layout& layout, const store::ContainerConfig& config, Fd source) {
+  runtime::Identity user;
+  if (!config.diffIds.empty()) {
+    user = runtime::resolveUser(mountImage(layout, config).get(), config.user, {});
+  }
+  if (!S_ISDIR(sys::fstat(source.get()).st_mode)) {
+    return sys::fchown(sys::reopen(source.get(), O_RDONLY | O_NONBLOCK).get(), user.uid, user.gid);
+  }
+  giveTree(sys::openDirectory(source.get(), ".").get(), user.uid, user.gid);
+}
+
+// An image that is mounted: found by its name now, and by its id when the container starts.
+void settleImage(const store::Layout& layout, const MountRequest& request,
+                 store::MountRecord& record) {
+  record.type = "image";
+  record.source = request.source;
+  record.image = store::Images{layout}.get(request.source).id.str();
+  record.readOnly = !request.overlay;
 }
 
 std::string absoluteHostPath(const std::string& path) {
@@ -79,8 +122,8 @@ std::string absoluteHostPath(const std::string& path) {
 
 }  // namespace
 
-std::vector<MountRequest> mountRequests(const RunRequest& request,
-                                        const store::ImageConfig& image) {
+std::vector<MountRequest> mountRequests(const RunRequest& request, const store::ImageConfig& image,
+                                        const std::vector<store::MountRecord>& inherited) {
   std::vector<MountRequest> requests;
   for (const auto& [path, unused] : image.volumes) {
     MountRequest volume;
@@ -88,11 +131,19 @@ std::vector<MountRequest> mountRequests(const RunRequest& request,
     // Stored verbatim in the image, relative ones too (dockerfile.md 3.15).
     volume.destination =
         cleanDestination(path.starts_with('/') ? path : "/" + path, "VOLUME of the image");
-    requests.push_back(std::move(volume));
+    if (!hasMountOn(inherited, volume.destination)) requests.push_back(std::move(volume));
   }
   for (const std::string& spec : request.volumes) requests.push_back(parseVolume(spec));
   for (const std::string& spec : request.mounts) requests.push_back(parseMount(spec));
   for (const std::string& spec : request.tmpfs) requests.push_back(parseTmpfs(spec));
+  if (request.readOnly && request.readOnlyTmpfs) {
+    for (const char* path : {"/run", "/tmp", "/var/tmp"}) {
+      const bool isTaken = std::any_of(requests.begin(), requests.end(), [&](const auto& known) {
+        return known.destination == path;
+      });
+      if (!isTaken) requests.push_back(parseTmpfs(std::string{path} + ":mode=1777"));
+    }
+  }
   return orderMounts(std::move(requests));
 }
 
@@ -126,6 +177,7 @@ std::vector<store::MountRecord> settleMounts(const store::Layout& layout,
       record.type = "bind";
       record.source = resolveHostPath(request.source);
     }
+    if (request.type == Type::image) settleImage(layout, request, record);
   }
   const store::Volumes volumes{layout};
   for (size_t i = 0; i < requests.size(); ++i) {
@@ -141,7 +193,36 @@ std::vector<store::MountRecord> settleMounts(const store::Layout& layout,
     records[i].source = volume.mountpoint;
     records[i].anonymous = request.source.empty();
   }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (!requests[i].chown) continue;
+    giveToUser(layout, config,
+               records[i].type == "volume" ? volumes.openData(records[i].name)
+                                           : sys::openat(AT_FDCWD, records[i].source, O_PATH));
+  }
   return records;
+}
+
+void addVolumesFrom(const store::Layout& layout, const std::vector<std::string>& containers,
+                    std::vector<store::MountRecord>& mounts) {
+  for (const std::string& spec : containers) {
+    const size_t colon = spec.find(':');
+    const std::string mode = colon == std::string::npos ? "" : spec.substr(colon + 1);
+    if (mode != "" && mode != "ro" && mode != "rw" && mode != "z" && mode != "Z") {
+      throw Error::make(Kind::usage, "--volumes-from {}: unknown option", text::quote(spec));
+    }
+    const store::ContainerRecord from = store::Containers{layout}.get(spec.substr(0, colon));
+    for (store::MountRecord mount : from.config.mounts) {
+      if (mount.type != "volume" && mount.type != "bind") continue;
+      mount.readOnly = mount.readOnly || mode == "ro";
+      addMissing({std::move(mount)}, mounts);
+    }
+  }
+}
+
+void addMissing(std::vector<store::MountRecord> more, std::vector<store::MountRecord>& mounts) {
+  for (store::MountRecord& mount : more) {
+    if (!hasMountOn(mounts, mount.destination)) mounts.push_back(std::move(mount));
+  }
 }
 
 void removeAnonymousVolumes(const store::Layout& layout, const store::ContainerConfig& config) {

@@ -13,8 +13,16 @@
 
 namespace img::cli {
 
-// In mount order. Pure: reads nothing.
-std::vector<MountRequest> mountRequests(const RunRequest& request, const store::ImageConfig& image);
+// In mount order. Pure: reads nothing. The image's VOLUMEs give way to what is `inherited`.
+std::vector<MountRequest> mountRequests(const RunRequest& request, const store::ImageConfig& image,
+                                        const std::vector<store::MountRecord>& inherited = {});
+
+// --volumes-from CONTAINER[:ro]: folders and volumes of other containers, where `mounts` has
+// nothing.
+void addVolumesFrom(const store::Layout& layout, const std::vector<std::string>& containers,
+                    std::vector<store::MountRecord>& mounts);
+// Those of `more` whose place in `mounts` is free.
+void addMissing(std::vector<store::MountRecord> more, std::vector<store::MountRecord>& mounts);
 
 // The folders of -v that are not there, as docker makes them: for confinement=docker.
 void createMountSources(const RunRequest& request);

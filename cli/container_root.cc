@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "cli/container_control.h"
 #include "cli/container_spec.h"
+#include "cli/mount_sources.h"
 #include "runtime/mounts.h"
 #include "runtime/paths.h"
 #include "store/layers.h"
@@ -28,9 +29,10 @@ std::vector<runtime::Mount> mountsOf(const store::Layout& layout,
                                      const store::ContainerConfig& config) {
   std::vector<runtime::Mount> mounts;
   for (const store::MountRecord& record : config.mounts) {
-    if (record.type == "tmpfs") continue;
+    // What is thrown away is not there any more either.
+    if (record.type == "tmpfs" || record.overlay) continue;
     try {
-      mounts.push_back(mountOf(layout, record));
+      mounts.push_back(openMount(layout, config, record));
     } catch (const Error& error) {
       if (error.kind() != Kind::notFound) throw;
       log::warn("{} is left out: {}", record.destination, error.cause());

@@ -13,11 +13,15 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "cli/container_group.h"
+#include "cli/container_namespaces.h"
+#include "cli/mount_sources.h"
 #include "cli/security_options.h"
+#include "cli/shifted_rootfs.h"
 #include "runtime/command.h"
 #include "runtime/resource_limits.h"
 #include "runtime/security.h"
 #include "runtime/terminal.h"
+#include "runtime/user_namespace.h"
 #include "store/images.h"
 #include "store/layers.h"
 #include "store/rootfs.h"
@@ -39,24 +43,14 @@ std::string hostHostname() {
   return name;
 }
 
-Fd openBindSource(const std::string& path) {
-  try {
-    return sys::openat(AT_FDCWD, path, O_PATH);
-  } catch (Error& error) {
-    if (error.errnum() != ENOENT) throw;
-    throw Error::make(Kind::notFound, "the mount source {} does not exist", text::quote(path))
-        .hint(fmt::format("create it first, or give a volume name instead of a path"));
-  }
-}
-
 // The other two of /etc depend on the network (container_network.h).
 void addFiles(const store::ContainerConfig& config, runtime::Spec& spec) {
   constexpr char kHostname[] = "/etc/hostname";
   spec.filesReadOnly = config.readOnlyRoot;
   // What the user mounts there wins.
-  const bool isMountedOver = std::any_of(
-      config.mounts.begin(), config.mounts.end(),
-      [&](const store::MountRecord& mount) { return mount.destination == kHostname; });
+  const bool isMountedOver =
+      std::any_of(config.mounts.begin(), config.mounts.end(),
+                  [&](const store::MountRecord& mount) { return mount.destination == kHostname; });
   if (isMountedOver || config.networkOptions.noHostname) return;
   spec.files.emplace_back(kHostname, spec.hostname + "\n");
 }
@@ -72,24 +66,6 @@ std::string ownInitPath(const store::ContainerConfig& config) {
 }
 
 }  // namespace
-
-runtime::Mount mountOf(const store::Layout& layout, const store::MountRecord& record) {
-  runtime::Mount mount;
-  mount.target = record.destination;
-  mount.readOnly = record.readOnly;
-  if (record.noExec) mount.attributes |= MOUNT_ATTR_NOEXEC;
-  if (record.noSuid) mount.attributes |= MOUNT_ATTR_NOSUID;
-  if (record.noDev) mount.attributes |= MOUNT_ATTR_NODEV;
-  if (record.type == "tmpfs") {
-    mount.type = runtime::Mount::Type::tmpfs;
-    mount.tmpfsOptions = record.tmpfsOptions;
-  } else if (record.type == "volume") {
-    mount.source = store::Volumes{layout}.openData(record.name);
-  } else {
-    mount.source = openBindSource(record.source);
-  }
-  return mount;
-}
 
 Fd openInit(const store::Layout& layout, const store::ContainerConfig& config, bool mayShare) {
   if (mayShare) {
@@ -156,7 +132,8 @@ void takeWindowSize(runtime::Spec& spec) {
 
 std::string hostnameOf(const store::ContainerConfig& config) {
   if (!config.hostname.empty()) return config.hostname;
-  return config.network == "host" || config.namespaces.uts == "host" ? hostHostname() : config.id.substr(0, 12);
+  return config.network == "host" || config.namespaces.uts == "host" ? hostHostname()
+                                                                     : config.id.substr(0, 12);
 }
 
 std::vector<std::string> environmentOf(const store::ContainerConfig& config, bool tty) {
@@ -223,8 +200,7 @@ PreparedContainer prepareContainer(const store::Layout& layout,
   if (config.limits.shmSize) spec.shmSize = static_cast<std::uint64_t>(*config.limits.shmSize);
   applyRights(config, spec);
   spec.limits.defaultPids = confinementOf(config).pids;
-  for (const store::MountRecord& record : config.mounts)
-    spec.mounts.push_back(mountOf(layout, record));
+  spec.mounts = openMounts(layout, config);
   addFiles(config, spec);
 
   store::RootfsSpec rootfs;
@@ -234,7 +210,11 @@ PreparedContainer prepareContainer(const store::Layout& layout,
   rootfs.init = prepared.init.get();
   rootfs.isVolatile = isThrowaway;
   spec.mountRootfs = [rootfs] { return store::mountRootfs(rootfs); };
-  spec.mountMappedRootfs = [rootfs, folder = prepared.folder.get()](int user) mutable {
+  spec.mountMappedRootfs = [rootfs, folder = prepared.folder.get(), &layout,
+                            &config](int user) mutable {
+    if (!runtime::isInitialUserNamespace()) {
+      return mountShifted(layout, config, rootfs, ownIds(config.namespaces));
+    }
     rootfs.mapping = {user, folder};
     return store::mountRootfs(rootfs);
   };

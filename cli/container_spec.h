@@ -40,8 +40,6 @@ const Confinement& confinementOf(const store::ContainerConfig& config);
 // The bounding set of the container: of its confinement, --cap-add and --cap-drop. Throws
 // Kind::usage for unknown names.
 std::uint64_t capabilitiesOf(const store::ContainerConfig& config);
-// The source of a mount, opened. Throws Kind::notFound for a bind source that is not there.
-runtime::Mount mountOf(const store::Layout& layout, const store::MountRecord& record);
 // The capabilities, filters and limits alone: for exec too. Throws Kind::usage for unknown names.
 void applyRights(const store::ContainerConfig& config, runtime::Spec& spec);
 // PATH and HOSTNAME where missing, TERM with a terminal.

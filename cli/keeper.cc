@@ -16,6 +16,7 @@
 #include "cli/daemon.h"
 #include "cli/human.h"
 #include "cli/restart_policy.h"
+#include "cli/shifted_rootfs.h"
 #include "runtime/attach.h"
 #include "runtime/terminal.h"
 
@@ -34,6 +35,15 @@ struct Keeper::Streams {
 };
 
 namespace {
+
+void openLog(const store::ContainerConfig& config, int folder,
+             std::optional<runtime::LogWriter>& log) {
+  if (config.logDriver == "none" || config.logDriver == "passthrough") return;
+  const std::uint64_t size = config.logMaxSize > 0 ? static_cast<std::uint64_t>(config.logMaxSize)
+                                                   : runtime::LogWriter::kRotateAt;
+  log.emplace(folder, size,
+              config.logMaxFiles > 0 ? config.logMaxFiles : runtime::LogWriter::kFiles);
+}
 
 void writePidFile(const std::string& path, pid_t pid) {
   if (!path.empty()) fs::replaceFile(AT_FDCWD, path, std::to_string(pid), 0644, fs::Sync::none);
@@ -97,11 +107,12 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
   Pipe input;
   // A foreground container that leaves nothing behind needs no log: it gets the caller's own
   // streams.
-  const bool isDirect = !streams.isDetached && !config_.tty && config_.autoRemove;
+  const bool isPassed = config_.logDriver == "passthrough";
+  const bool isDirect = !streams.isDetached && !config_.tty && (config_.autoRemove || isPassed);
   if (!isDirect) {
     streams.folder = prepared.folder.duplicate();
-    streams.log.emplace(streams.folder.get());
-    streams.relay.log = &*streams.log;
+    openLog(config_, streams.folder.get(), streams.log);
+    if (streams.log) streams.relay.log = &*streams.log;
     streams.attach.emplace(streams.folder);
     streams.relay.attach = &*streams.attach;
   }
@@ -131,6 +142,7 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
   if (auto watch = network_->watch()) streams.relay.watches.push_back(std::move(*watch));
   recordStart(container_->pid());
   watchHealth(streams);
+  watchTime(streams);
   streams.relay.out = std::move(out.read);
   streams.relay.err = std::move(err.read);
   streams.relay.forwardSignals = options.forwardSignals;
@@ -217,7 +229,17 @@ ExitStatus Keeper::follow(Streams& streams) {
   };
   const ExitStatus status = runtime::follow(*container_, *signals_, std::move(streams.relay));
   health_.reset();
-  return status;
+  const bool isLate = deadline_ && deadline_->hasStruck();
+  deadline_.reset();
+  return isLate ? ExitStatus{kTimeoutStatus, status.signal} : status;
+}
+
+void Keeper::watchTime(Streams& streams) {
+  if (config_.timeout <= 0) return;
+  const int signal = config_.stopSignal.empty() ? SIGTERM : parseSignal(config_.stopSignal);
+  deadline_.emplace(*container_, std::chrono::nanoseconds{config_.timeout}, signal,
+                    std::chrono::seconds{config_.stopTimeout});
+  streams.relay.watches.push_back({deadline_->fd(), [this] { deadline_->handle(); }});
 }
 
 void Keeper::watchHealth(Streams& streams) {
@@ -325,6 +347,7 @@ void Keeper::recordEnd(const ExitStatus& status) {
   state_.cgroups.clear();
   if (state_.oomKilled) log::warn("{}", outOfMemoryText(config_));
   if (!config_.autoRemove) {
+    shiftBackQuietly(layout_, config_);
     containers_.changeState(config_.id, [&](store::ContainerState& state) {
       state_.healthStatus = state.healthStatus;
       state_.failingStreak = state.failingStreak;

@@ -16,6 +16,7 @@
 #include "cli/container_ports.h"
 #include "cli/foreground.h"
 #include "cli/health.h"
+#include "cli/run_deadline.h"
 #include "runtime/monitor.h"
 #include "store/containers.h"
 #include "store/layout.h"
@@ -59,6 +60,7 @@ class Keeper {
   void start(const KeepOptions& options, Streams& streams);
   ExitStatus follow(Streams& streams);
   void watchHealth(Streams& streams);
+  void watchTime(Streams& streams);
   void endUnhealthy(const std::string& onFailure);
   // Waits for the moment of the next start; false: there is none.
   bool startsAgain(const ExitStatus& status);
@@ -83,6 +85,7 @@ class Keeper {
   std::optional<runtime::SignalCatcher> signals_;
   std::optional<runtime::Container> container_;
   std::optional<HealthWatch> health_;
+  std::optional<RunDeadline> deadline_;
   bool isRestartAsked_ = false;  // by --health-on-failure
   bool isInterrupted_ = false;   // whoever sees it run wants it to end
   std::chrono::milliseconds delay_{};

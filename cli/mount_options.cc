@@ -35,29 +35,42 @@ bool takeCommonOption(MountRequest& request, std::string_view option) {
   return false;
 }
 
-// Labels and consistency levels mean nothing here; private propagation is what a container gets
-// anyway.
+// Labels and consistency levels mean nothing here.
 bool isWithoutEffect(std::string_view option) {
-  static constexpr std::string_view kKnown[] = {"z",          "Z",        "cached",  "delegated",
-                                                "consistent", "rprivate", "private", ""};
+  static constexpr std::string_view kKnown[] = {"z", "Z", "cached", "delegated", "consistent", ""};
   return std::find(std::begin(kKnown), std::end(kKnown), option) != std::end(kKnown);
 }
 
-bool isKnownElsewhere(std::string_view option) {
-  static constexpr std::string_view kKnown[] = {"U", "O", "shared", "rshared", "slave", "rslave"};
-  return std::find(std::begin(kKnown), std::end(kKnown), option) != std::end(kKnown);
+bool takePropagation(MountRequest& request, std::string_view value) {
+  static constexpr std::string_view kKnown[] = {"private", "rprivate", "slave",
+                                                "rslave",  "shared",   "rshared"};
+  if (std::find(std::begin(kKnown), std::end(kKnown), value) == std::end(kKnown)) return false;
+  request.propagation = value;
+  return true;
 }
 
-Error notSupported(std::string_view option, std::string_view value) {
-  return Error::make(Kind::unsupported, "{}: {} is not part of this version", option,
-                     text::quote(value))
-      .exitCode(125);
+// "a/b": a place below the source, never beside it.
+std::string cleanSubpath(const std::string& value, std::string_view spec) {
+  std::string path = value;
+  while (path.ends_with('/')) path.pop_back();
+  bool isBad = path.empty() || path.starts_with('/');
+  for (const std::string& part : text::split(path, '/')) isBad = isBad || part == "..";
+  if (isBad) throw badSpec("--mount", spec, "the subpath must be a relative path without ..");
+  return path;
 }
 
 void takeVolumeOptions(MountRequest& request, std::string_view options, std::string_view spec) {
   for (const std::string& option : text::split(options, ',')) {
-    if (takeCommonOption(request, option) || isWithoutEffect(option)) continue;
-    if (isKnownElsewhere(option)) throw notSupported("--volume", option);
+    if (takeCommonOption(request, option) || takePropagation(request, option)) continue;
+    if (isWithoutEffect(option)) continue;
+    if (option == "U") {
+      request.chown = true;
+      continue;
+    }
+    if (option == "O") {
+      request.overlay = true;
+      continue;
+    }
     throw badSpec("--volume", spec, "unknown option " + text::quote(option));
   }
 }
@@ -86,10 +99,24 @@ void takeTmpfsOption(MountRequest& request, const std::string& option, std::stri
 }
 
 bool takeMountFlag(MountRequest& request, const std::string& key, const std::string& value) {
-  const bool isReadOnly = key == "ro" || key == "readonly";
-  if (!isReadOnly && key != "volume-nocopy") return false;
+  const auto flag = [&]() -> bool* {
+    if (key == "ro" || key == "readonly") return &request.readOnly;
+    if (key == "volume-nocopy") return &request.noCopy;
+    if (key == "bind-nonrecursive") return &request.nonRecursive;
+    if (key == "U" || key == "u" || key == "chown") return &request.chown;
+    return nullptr;
+  }();
+  if (flag == nullptr) return false;
+  *flag = value.empty() || parseBool(value, "--mount " + key);
+  return true;
+}
+
+// readwrite=B is the opposite of readonly=B (podman); an image's rw writes to a throw-away layer.
+bool takeReadWrite(MountRequest& request, const std::string& key, const std::string& value) {
+  if (key != "rw" && key != "readwrite") return false;
   const bool isOn = value.empty() || parseBool(value, "--mount " + key);
-  (isReadOnly ? request.readOnly : request.noCopy) = isOn;
+  request.readOnly = !isOn;
+  request.overlay = isOn && request.type == Type::image;
   return true;
 }
 
@@ -98,8 +125,9 @@ bool takeMountKey(MountRequest& request, const std::string& key, const std::stri
     if (value == "bind") return request.type = Type::bind, true;
     if (value == "volume") return request.type = Type::volume, true;
     if (value == "tmpfs") return request.type = Type::tmpfs, true;
+    if (value == "image") return request.type = Type::image, true;
     throw Error::make(Kind::usage, "--mount: unknown mount type {}", text::quote(value))
-        .hint("the types are bind, volume and tmpfs");
+        .hint("the types are bind, volume, tmpfs and image");
   }
   if (key == "src" || key == "source") return request.source = value, true;
   if (key == "dst" || key == "destination" || key == "target") {
@@ -109,10 +137,13 @@ bool takeMountKey(MountRequest& request, const std::string& key, const std::stri
   if (key == "tmpfs-mode") return takeTmpfsOption(request, "mode=" + value, "tmpfs-mode"), true;
   if (key == "relabel" || key == "consistency") return true;
   if (key == "bind-propagation") {
-    if (isWithoutEffect(value)) return true;
-    throw notSupported("--mount bind-propagation", value);
+    if (takePropagation(request, value)) return true;
+    throw badSpec("--mount", value, "unknown propagation");
   }
-  return takeMountFlag(request, key, value);
+  if (key == "volume-subpath" || key == "image-subpath" || key == "subpath") {
+    return request.subpath = cleanSubpath(value, value), true;
+  }
+  return takeReadWrite(request, key, value) || takeMountFlag(request, key, value);
 }
 
 void checkMount(const MountRequest& request, std::string_view spec) {
@@ -120,6 +151,16 @@ void checkMount(const MountRequest& request, std::string_view spec) {
     throw badSpec("--mount", spec, "the destination is missing (dst=)");
   if (request.type == Type::bind && request.source.empty()) {
     throw badSpec("--mount", spec, "a bind mount needs a source (src=)");
+  }
+  if (request.type == Type::image && request.source.empty()) {
+    throw badSpec("--mount", spec, "the image is missing (src=)");
+  }
+  const bool isBind = request.type == Type::bind;
+  if (!isBind && (!request.propagation.empty() || request.nonRecursive)) {
+    throw badSpec("--mount", spec, "bind-propagation and bind-nonrecursive are for bind mounts");
+  }
+  if (!request.subpath.empty() && (isBind || request.type == Type::tmpfs)) {
+    throw badSpec("--mount", spec, "only a volume or an image has a subpath");
   }
   if (request.type == Type::tmpfs && !request.source.empty()) {
     throw badSpec("--mount", spec, "a tmpfs has no source");
@@ -177,9 +218,6 @@ MountRequest parseMount(std::string_view spec) {
   request.type = Type::volume;  // docker's default
   for (const auto& [key, value] : parseCsvFields(spec, "--mount")) {
     if (takeMountKey(request, key, value)) continue;
-    if (key == "bind-nonrecursive" || key == "volume-subpath" || key == "u" || key == "chown") {
-      throw notSupported("--mount", key);
-    }
     throw badSpec("--mount", spec, "unknown key " + text::quote(key));
   }
   checkMount(request, spec);

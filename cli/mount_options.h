@@ -9,7 +9,7 @@
 namespace img::cli {
 
 struct MountRequest {
-  enum class Type { bind, volume, tmpfs };
+  enum class Type { bind, volume, tmpfs, image };
   Type type = Type::bind;
   std::string source;       // host path as given, or volume name; empty: anonymous volume
   std::string destination;  // absolute, without "." and ".." and doubled or trailing slashes
@@ -18,11 +18,16 @@ struct MountRequest {
   bool noCopy = false;  // a new volume stays empty
   bool noExec = false, noSuid = false, noDev = false;
   std::string tmpfsOptions;  // size=,mode= for the kernel
+  std::string subpath;       // of a volume or image
+  std::string propagation;   // of a bind mount; empty: rprivate
+  bool nonRecursive = false;
+  bool chown = false;    // the source is given to the container's user
+  bool overlay = false;  // changes are thrown away
 };
 
 // HOST:CTR[:OPTS], NAME:CTR[:OPTS] or CTR.
 MountRequest parseVolume(std::string_view spec);
-// type=bind|volume|tmpfs,src=,dst=,...
+// type=bind|volume|tmpfs|image,src=,dst=,...
 MountRequest parseMount(std::string_view spec);
 // CTR[:OPTS]
 MountRequest parseTmpfs(std::string_view spec);

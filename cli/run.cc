@@ -88,7 +88,10 @@ store::Containers::Held makeContainer(Context& context, const RunRequest& reques
   warnOfIgnoredPorts(config);
   ensureLayers(layout, config);
   if (confinementOf(config).createsMountSources) createMountSources(request);
-  config.mounts = settleMounts(layout, mountRequests(request, image.config), config);
+  std::vector<store::MountRecord> inherited;
+  addVolumesFrom(layout, request.volumesFrom, inherited);
+  config.mounts = settleMounts(layout, mountRequests(request, image.config, inherited), config);
+  addMissing(std::move(inherited), config.mounts);
   try {
     store::Containers::Held held = store::Containers{layout}.createHeld(config);
     config.id = held.config.id;
@@ -136,8 +139,7 @@ int runImage(Context& context, const std::vector<std::string>& args) {
     keep.isNew = true;
     keep.idFile = request.cidFile;
     keep.detachKeys = runtime::DetachKeys{request.detachKeys};
-    Keeper keeper{context.store(), std::move(held.config), std::move(held.lock),
-                  context.runRoot()};
+    Keeper keeper{context.store(), std::move(held.config), std::move(held.lock), context.runRoot()};
     if (!request.detach && request.tty && keep.interactive) return keeper.runLeavable(keep);
     if (!request.detach) return keeper.runAttached(keep);
     keeper.runDetached(keep);

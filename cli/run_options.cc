@@ -1,5 +1,6 @@
 #include "cli/run_options.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -26,6 +27,8 @@ void addProcessOptions(Options& options, RunRequest& request) {
       .flag("-i,--interactive", request.interactive, "Keep standard input open")
       .flag("-t,--tty", request.tty, "Give the command a terminal")
       .list("-e,--env", request.env, "K[=V]", "Set a variable, or pass the caller's")
+      .list("--unsetenv", request.unsetEnv, "K", "Leave a variable of the image out")
+      .flag("--env-host", request.hostEnv, "Pass all variables of the caller")
       .list("--env-file", request.envFiles, "FILE", "Read variables from a file")
       .text("-w,--workdir", request.workdir, "DIR", "Working directory, made if missing")
       .text("-u,--user", request.user, "USER[:GROUP]", "User, by name or number")
@@ -42,10 +45,13 @@ void addContainerOptions(Options& options, RunRequest& request) {
       .flag("--replace", request.replace, "Remove a container that has the name")
       .flag("--rm", request.remove, "Remove the container when it ends")
       .list("-l,--label", request.labels, "K=V", "Add a label")
+      .list("--annotation", request.annotations, "K=V", "Add an annotation")
       .list("--label-file", request.labelFiles, "FILE", "Read labels from a file")
       .text("--cidfile", request.cidFile, "FILE", "Write the container's id to a new file")
-      .text("--log-driver", request.logDriver, "file", "Where output is kept: only `file` exists")
-      .list("--log-opt", request.logOpt, "K=V", "Option of the log driver")
+      .text("--log-driver", request.logDriver, "DRIVER",
+            "Where output is kept: file, none or passthrough")
+      .list("--log-opt", request.logOpt, "K=V", "max-size=64m, max-file=2")
+      .duration("--timeout", request.timeout, "Stop it after this time; the exit code is 124")
       .text("--pidfile", request.pidFile, "FILE", "Write the process's pid to a file")
       .text("--pull", request.pull, "missing|always|never", "When to pull the image")
       .text("--platform", request.platform, "OS/ARCH", "Platform of the image")
@@ -57,7 +63,9 @@ void addFileOptions(Options& options, RunRequest& request) {
       .list("-v,--volume", request.volumes, "SOURCE:PATH[:OPTIONS]", "Mount a folder or volume")
       .list("--mount", request.mounts, "type=T,src=S,dst=D", "Mount, spelled out")
       .list("--tmpfs", request.tmpfs, "PATH[:OPTIONS]", "Mount an empty folder in memory")
+      .list("--volumes-from", request.volumesFrom, "CONTAINER[:ro]", "Mount what another has")
       .flag("--read-only", request.readOnly, "Root file system read-only")
+      .flag("--read-only-tmpfs", request.readOnlyTmpfs, "With --read-only: /run and /tmp in memory")
       .size("--shm-size", request.limits.shmSize, "Size of /dev/shm (64m)");
 }
 
@@ -150,12 +158,18 @@ void checkPlatform(const std::string& text) {
 }
 
 void checkLog(const RunRequest& request) {
-  if (!request.logDriver.empty() && request.logDriver != "file") {
+  // What docker and podman call the driver that writes files.
+  static constexpr std::string_view kDrivers[] = {"",          "file",     "none", "passthrough",
+                                                  "json-file", "k8s-file", "local"};
+  const bool isKnown =
+      std::find(std::begin(kDrivers), std::end(kDrivers), request.logDriver) != std::end(kDrivers);
+  if (!isKnown) {
     throw unsupported("--log-driver " + text::escape(request.logDriver))
-        .hint("the only one is file");
+        .hint("use file, none or passthrough");
   }
-  if (!request.logOpt.empty())
-    throw unsupported("--log-opt " + text::escape(request.logOpt.front()));
+  if (request.logDriver == "passthrough" && request.tty) {
+    throw Error{Kind::usage, "--log-driver passthrough does not go with --tty"};
+  }
 }
 
 }  // namespace

@@ -39,7 +39,10 @@ struct RunRequest {
   std::string name, workdir, user, hostname, network, stopSignal, cidFile, pidFile;
   std::string pull, platform, logDriver;
   std::string detachKeys = runtime::kDefaultDetachKeys;
-  std::vector<std::string> attach;  // stdin, stdout, stderr; none: all
+  std::vector<std::string> volumesFrom, annotations, unsetEnv;
+  bool readOnlyTmpfs = false, hostEnv = false;
+  std::optional<long long> timeout;  // nanoseconds
+  std::vector<std::string> attach;   // stdin, stdout, stderr; none: all
   std::optional<std::string> entrypoint;
   std::vector<std::string> env, envFiles, labels, labelFiles, volumes, mounts, tmpfs;
   std::vector<std::string> capAdd, capDrop, securityOpt, groupAdd, addHost, publish, expose,

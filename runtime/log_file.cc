@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
@@ -12,8 +13,13 @@ namespace img::runtime {
 namespace {
 
 constexpr char kLog[] = "log";
-constexpr char kOlder[] = "log.1";
+constexpr int kMostFiles = 100;  // --log-opt max-file
 constexpr size_t kTimeLength = sizeof "2026-01-01T00:00:00.000000000Z" - 1;
+
+// log, log.1, log.2, ...: the higher the older.
+std::string fileName(int number) {
+  return number == 0 ? kLog : fmt::format("{}.{}", kLog, number);
+}
 
 std::string timeNow() {
   timespec now{};
@@ -27,7 +33,8 @@ std::string timeNow() {
 
 }  // namespace
 
-LogWriter::LogWriter(int folder, std::uint64_t rotateAt) : folder_(folder), rotateAt_(rotateAt) {
+LogWriter::LogWriter(int folder, std::uint64_t rotateAt, int files)
+    : folder_(folder), rotateAt_(rotateAt), files_(std::clamp(files, 1, kMostFiles)) {
   open();
 }
 
@@ -63,7 +70,17 @@ void LogWriter::write(LogStream stream, std::string_view bytes) {
 
 void LogWriter::rotateIfFull() {
   if (size_ < rotateAt_) return;
-  sys::renameat(folder_, kLog, folder_, kOlder);
+  // The oldest goes: it is renamed over, or removed when there is no other.
+  for (int number = files_ - 1; number > 1; --number) {
+    if (sys::tryFstatat(folder_, fileName(number - 1))) {
+      sys::renameat(folder_, fileName(number - 1), folder_, fileName(number));
+    }
+  }
+  if (files_ > 1) {
+    sys::renameat(folder_, kLog, folder_, fileName(1));
+  } else {
+    sys::tryUnlinkat(folder_, kLog, 0);
+  }
   open();
 }
 
@@ -85,23 +102,25 @@ std::optional<LogRecord> parseLogRecord(std::string_view line) {
 
 LogReader::LogReader(int folder) : folder_(folder) {}
 
-// The next file that is not the one just read to its end; false when there is none (yet).
+bool LogReader::open(int number) {
+  auto file = sys::tryOpenat(folder_, fileName(number), O_RDONLY | O_NOFOLLOW);
+  if (file) file_ = std::move(*file);
+  return file.has_value();
+}
+
+// The file after the one just read to its end; false when there is none (yet).
 bool LogReader::openNext() {
-  if (!file_) {
-    const char* name = wantsOlder_ ? kOlder : kLog;
-    auto file = sys::tryOpenat(folder_, name, O_RDONLY | O_NOFOLLOW);
-    if (!file && wantsOlder_) file = sys::tryOpenat(folder_, kLog, O_RDONLY | O_NOFOLLOW);
-    wantsOlder_ = false;
-    if (!file) return false;
-    file_ = std::move(*file);
-    return true;
+  const ino_t current = file_ ? sys::fstat(file_.get()).st_ino : 0;
+  int oldest = -1;
+  for (int number = 0; number < kMostFiles; ++number) {
+    const auto st = sys::tryFstatat(folder_, fileName(number));
+    if (!st && number > 0) break;
+    if (!st) continue;
+    if (current != 0 && st->st_ino == current) return number > 0 && open(number - 1);
+    oldest = number;
   }
-  const auto newest = sys::tryFstatat(folder_, kLog);
-  if (!newest || newest->st_ino == sys::fstat(file_.get()).st_ino) return false;
-  auto file = sys::tryOpenat(folder_, kLog, O_RDONLY | O_NOFOLLOW);
-  if (!file) return false;
-  file_ = std::move(*file);
-  return true;
+  // The first one, or the one that was read is no longer kept.
+  return oldest >= 0 && open(oldest);
 }
 
 bool LogReader::fill() {

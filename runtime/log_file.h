@@ -2,7 +2,7 @@
 // runtimes write
 // ("TIME stdout|stderr F|P TEXT", cri-api logging): the text is kept byte by byte, F means that a
 // newline followed it, P that it did not (yet). log is rotated to log.1 when it grows, so a chatty
-// container keeps at most twice the limit.
+// container keeps at most twice the limit. More files than two are kept on request (log.2, ...).
 #pragma once
 
 #include <cstdint>
@@ -19,9 +19,11 @@ enum class LogStream { out, err };
 class LogWriter {
  public:
   static constexpr std::uint64_t kRotateAt = std::uint64_t{64} << 20;
+  static constexpr int kFiles = 2;
 
-  // Appends to `folder`/log. `folder` outlives the writer.
-  explicit LogWriter(int folder, std::uint64_t rotateAt = kRotateAt);
+  // Appends to `folder`/log. `folder` outlives the writer. `files`: how many there are at most,
+  // with the one that is written to.
+  explicit LogWriter(int folder, std::uint64_t rotateAt = kRotateAt, int files = kFiles);
   // Whatever a read returned: lines, parts of lines, any bytes. One write(2) for all of it. What
   // cannot be written is lost with a warning: a full disk must not end the container.
   void write(LogStream stream, std::string_view bytes);
@@ -32,6 +34,7 @@ class LogWriter {
 
   int folder_;
   std::uint64_t rotateAt_;
+  int files_;
   std::uint64_t size_ = 0;
   bool isBroken_ = false;  // the last write failed
   Fd file_;
@@ -47,7 +50,8 @@ struct LogRecord {
 // nullopt: not a record (the tail of a file that a power cut shortened).
 std::optional<LogRecord> parseLogRecord(std::string_view line);
 
-// Reads log.1 and log in order, and what is added later, through rotations.
+// Reads the older files (log.2, log.1) and log in order, and what is added later, through
+// rotations.
 class LogReader {
  public:
   explicit LogReader(int folder);
@@ -57,10 +61,10 @@ class LogReader {
  private:
   bool fill();
   bool openNext();
+  bool open(int number);
 
   int folder_;
   Fd file_;
-  bool wantsOlder_ = true;
   std::string buffer_;
   size_t at_ = 0;
 };

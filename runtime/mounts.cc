@@ -67,10 +67,11 @@ Fd prepareMount(const Mount& mount, int userNamespace) {
   if (mount.type == Mount::Type::tmpfs) return userNamespace < 0 ? makeTmpfs(mount) : Fd{};
   // Attributes come with the clone, in the container's own namespace (rootfs.cc).
   if (mount.type == Mount::Type::detached) return mount.source.duplicate();
-  Fd tree = cloneMount(mount.source.get(), "", true);
+  Fd tree = cloneMount(mount.source.get(), "", mount.isRecursive);
   // Private before it is attached: a clone of a shared mount is a peer of the host's (security.md
   // N2). Read-only for the whole tree, mounts below included (N8).
-  sys::mountSetattr(tree.get(), "", AT_RECURSIVE, attributes, 0, MS_PRIVATE);
+  static_assert(Mount::kPrivate == MS_PRIVATE);
+  sys::mountSetattr(tree.get(), "", AT_RECURSIVE, attributes, 0, mount.propagation);
   if (userNamespace >= 0) tryIdmap(tree, mount, userNamespace);
   return tree;
 }

@@ -28,6 +28,10 @@ struct Mount {
   std::string subpath;           // detached: relative, resolved inside the mount; empty: all of it
   std::string target;            // absolute path inside
   bool readOnly = false;         // recursive
+  bool isRecursive = true;       // bind: with what is mounted below the source
+  // bind: MS_PRIVATE, MS_SLAVE; 0 leaves a shared source shared (--mount bind-propagation=shared).
+  std::uint64_t propagation = kPrivate;
+  static constexpr std::uint64_t kPrivate = std::uint64_t{1} << 18;  // MS_PRIVATE, <sys/mount.h>
   std::uint64_t attributes = 0;  // MOUNT_ATTR_NOSUID | ... in addition
   std::string tmpfsOptions;      // "size=64m,mode=1777"
 };

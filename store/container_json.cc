@@ -23,7 +23,12 @@ Json mountsToJson(const std::vector<MountRecord>& mounts) {
                     {"noExec", mount.noExec},
                     {"noSuid", mount.noSuid},
                     {"noDev", mount.noDev},
-                    {"tmpfsOptions", mount.tmpfsOptions}});
+                    {"tmpfsOptions", mount.tmpfsOptions},
+                    {"image", mount.image},
+                    {"subpath", mount.subpath},
+                    {"propagation", mount.propagation},
+                    {"nonRecursive", mount.nonRecursive},
+                    {"overlay", mount.overlay}});
   }
   return list;
 }
@@ -43,6 +48,11 @@ std::vector<MountRecord> mountsFromJson(const Json& list) {
     mount.noSuid = item.value("noSuid", false);
     mount.noDev = item.value("noDev", false);
     mount.tmpfsOptions = item.value("tmpfsOptions", "");
+    mount.image = item.value("image", "");
+    mount.subpath = item.value("subpath", "");
+    mount.propagation = item.value("propagation", "");
+    mount.nonRecursive = item.value("nonRecursive", false);
+    mount.overlay = item.value("overlay", false);
   }
   return mounts;
 }
@@ -303,6 +313,10 @@ ContainerConfig configFromJson(const Json& json) {
   config.tty = json.value("tty", false);
   config.openStdin = json.value("openStdin", false);
   config.autoRemove = json.value("autoRemove", false);
+  config.timeout = json.value("timeout", 0LL);
+  config.logDriver = json.value("logDriver", "");
+  config.logMaxSize = json.value("logMaxSize", 0LL);
+  config.logMaxFiles = json.value("logMaxFiles", 0);
   config.privileged = json.value("privileged", false);
   config.readOnlyRoot = json.value("readOnlyRoot", false);
   config.init = json.value("init", false);
@@ -373,6 +387,10 @@ std::string toJson(const ContainerConfig& config) {
                      {"tty", config.tty},
                      {"openStdin", config.openStdin},
                      {"autoRemove", config.autoRemove},
+                     {"timeout", config.timeout},
+                     {"logDriver", config.logDriver},
+                     {"logMaxSize", config.logMaxSize},
+                     {"logMaxFiles", config.logMaxFiles},
                      {"privileged", config.privileged},
                      {"readOnlyRoot", config.readOnlyRoot},
                      {"init", config.init},

@@ -36,7 +36,12 @@ struct MountRecord {
   bool readOnly = false;
   bool anonymous = false;  // a volume that --rm removes
   bool noExec = false, noSuid = false, noDev = false;
-  std::string tmpfsOptions;  // size=,mode=
+  std::string tmpfsOptions;   // size=,mode=
+  std::string image;          // type image: its id; `source` is the name that was given
+  std::string subpath;        // of a volume or image, relative
+  std::string propagation;    // of a bind mount: rslave, shared, ...; empty: rprivate
+  bool nonRecursive = false;  // what is mounted below the source stays out
+  bool overlay = false;       // changes go to a throw-away layer
 };
 
 // A published port, one host port each. `hostIp` empty: every address; hostPort 0: any free one.
@@ -58,7 +63,7 @@ struct NetworkRecord {
 // --pid, --ipc, --uts, --userns, --cgroupns as given; empty: the default.
 struct NamespaceRecord {
   std::string pid, ipc, uts, user, cgroup;
-  std::vector<std::string> uidMap, gidMap;  // INSIDE:OUTSIDE:COUNT
+  std::vector<std::string> uidMap, gidMap;                   // INSIDE:OUTSIDE:COUNT
   std::optional<long long> monotonicOffset, boottimeOffset;  // seconds
 };
 
@@ -125,6 +130,10 @@ struct ContainerConfig {
        init = false;
   std::string stopSignal;
   int stopTimeout = 10;
+  long long timeout = 0;     // --timeout, nanoseconds; 0: none
+  std::string logDriver;     // file, none, passthrough; empty: file
+  long long logMaxSize = 0;  // bytes; 0: the default
+  int logMaxFiles = 0;       // 0: the default
   std::map<std::string, std::string> labels;
   ImageConfig
       image;  // entrypoint, cmd, labels, ports, ... for commit and inspect; not filled by list()

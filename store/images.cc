@@ -153,6 +153,11 @@ ContainerUse readContainerUse(const Layout& layout) {
       use.imageIds.push_back(config.get("imageId").digest());
       for (const JsonReader& diffId : config.arrayOf("diffIds"))
         use.diffIds.push_back(diffId.digest());
+      // Images that are mounted into it.
+      for (const Json& mount : document.value("mounts", Json::array())) {
+        const std::string image = mount.value("image", "");
+        if (!image.empty()) use.imageIds.push_back(Digest::parse(image));
+      }
     } catch (const Error& error) {
       log::info("containers/{}", error.cause());
     }

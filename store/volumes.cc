@@ -16,7 +16,7 @@ namespace {
 
 struct Meta {
   std::string createdAt;
-  std::map<std::string, std::string> labels;
+  std::map<std::string, std::string> labels, options;
   bool anonymous = false;
   bool fresh = false;  // never mounted: still to be filled
 };
@@ -28,6 +28,7 @@ std::string pathOf(std::string_view name) {
 std::string toJson(const Meta& meta) {
   return dumpJson({{"createdAt", meta.createdAt},
                    {"labels", meta.labels},
+                   {"options", meta.options},
                    {"anonymous", meta.anonymous},
                    {"fresh", meta.fresh}});
 }
@@ -39,21 +40,22 @@ std::optional<Meta> readMeta(const Layout& layout, std::string_view name) {
   try {
     const Json json = parseJson(*text, path);
     return Meta{json.value("createdAt", ""), json.value("labels", decltype(Meta::labels){}),
-                json.value("anonymous", false), json.value("fresh", false)};
+                json.value("options", decltype(Meta::options){}), json.value("anonymous", false),
+                json.value("fresh", false)};
   } catch (const Json::exception& error) {
     throw Error::make(Kind::corrupt, "{}: {}", path, error.what());
   }
 }
 
 Volume toVolume(const Layout& layout, const std::string& name, const Meta& meta) {
-  return {name, meta.createdAt, layout.root() + "/" + pathOf(name) + "/data", meta.labels,
-          meta.anonymous};
+  return {name,        meta.createdAt, layout.root() + "/" + pathOf(name) + "/data",
+          meta.labels, meta.anonymous, meta.options};
 }
 
 }  // namespace
 
-Volume Volumes::publish(const std::string& given, const std::map<std::string, std::string>& labels,
-                        const Fill* fill, bool& created) const {
+Volume Volumes::publish(const std::string& given, const NewVolume& wanted, const Fill* fill,
+                        bool& created) const {
   created = false;
   if (!given.empty() && !isValidContainerName(given)) {
     throw Error::make(Kind::usage,
@@ -64,7 +66,9 @@ Volume Volumes::publish(const std::string& given, const std::map<std::string, st
     if (auto known = find(given)) return std::move(*known);
   }
   const std::string name = given.empty() ? fs::randomHex(64) : given;
-  const Meta meta{timestampNow(), labels, given.empty(), fill == nullptr};
+  // What lies on a device of its own is never filled from an image.
+  const bool isFresh = fill == nullptr && wanted.options.empty();
+  const Meta meta{timestampNow(), wanted.labels, wanted.options, given.empty(), isFresh};
   const IngestDir ingest{layout_};
   sys::mkdirat(ingest.fd(), "volume", 0701);
   sys::mkdirat(ingest.fd(), "volume/data", 0755);
@@ -79,13 +83,13 @@ Volume Volumes::publish(const std::string& given, const std::map<std::string, st
 }
 
 Volume Volumes::create(const std::string& name, const std::map<std::string, std::string>& labels,
-                       bool& created) const {
-  return publish(name, labels, nullptr, created);
+                       bool& created, const std::map<std::string, std::string>& options) const {
+  return publish(name, {labels, options}, nullptr, created);
 }
 
 Volume Volumes::prepare(const std::string& name, const Fill& fill) const {
   bool created = false;
-  Volume volume = publish(name, {}, &fill, created);
+  Volume volume = publish(name, NewVolume{}, &fill, created);
   if (created) return volume;
   auto meta = readMeta(layout_, volume.name);
   if (!meta || !meta->fresh) return volume;
@@ -127,7 +131,16 @@ void Volumes::remove(const std::string& name) const {
 }
 
 Fd Volumes::openData(const std::string& name) const {
-  return sys::openat(layout_.fd(), pathOf(name) + "/data", O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  const auto volume = find(name);
+  const std::string device =
+      volume && volume->options.contains("device") ? volume->options.at("device") : "";
+  if (!device.starts_with('/')) {
+    return sys::openat(layout_.fd(), pathOf(name) + "/data", O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  }
+  auto folder = sys::tryOpenat(AT_FDCWD, device, O_PATH | O_DIRECTORY);
+  if (folder) return std::move(*folder);
+  throw Error::make(Kind::notFound, "the device {} of volume {} is not a folder",
+                    text::quote(device), name);
 }
 
 }  // namespace img::store

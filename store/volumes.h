@@ -18,6 +18,7 @@ struct Volume {
   std::string name, createdAt, mountpoint;
   std::map<std::string, std::string> labels;
   bool anonymous = false;
+  std::map<std::string, std::string> options;  // type=, device=, o=
 };
 
 class Volumes {
@@ -26,7 +27,7 @@ class Volumes {
   // Existing name: returned as it is, `created` false. Empty name: an anonymous volume with a
   // 64-hex name.
   Volume create(const std::string& name, const std::map<std::string, std::string>& labels,
-                bool& created) const;
+                bool& created, const std::map<std::string, std::string>& options = {}) const;
 
   // For mounting: created when missing. A volume that has not been mounted yet gets its first
   // content from `fill` (which may be empty), once, however many containers start at the same time.
@@ -37,11 +38,15 @@ class Volumes {
   [[nodiscard]] std::optional<Volume> find(std::string_view name) const;
   [[nodiscard]] std::vector<Volume> list() const;
   void remove(const std::string& name) const;  // throws Kind::notFound
-  Fd openData(const std::string& name) const;  // O_PATH of its data folder
+  // O_PATH of its data folder; of a volume with a device the folder that is that device.
+  Fd openData(const std::string& name) const;
 
  private:
-  Volume publish(const std::string& name, const std::map<std::string, std::string>& labels,
-                 const Fill* fill, bool& created) const;
+  struct NewVolume {
+    std::map<std::string, std::string> labels, options;
+  };
+  Volume publish(const std::string& name, const NewVolume& wanted, const Fill* fill,
+                 bool& created) const;
 
   const Layout& layout_;
 };
