@@ -2,7 +2,9 @@
 podman and docker: ours is not weaker in any row. The table is docs/confinement.md; IMG_UPDATE_GOLDEN=1 writes it anew.
 The system calls are those of security.md 3, each one made, through both entry points of the kernel.
 """
+import json
 import os
+import pathlib
 import re
 import unittest
 
@@ -368,6 +370,67 @@ class SideBySide(unittest.TestCase):
             state = probing.status(probing.sections(shown.out))
             self.assertEqual(state["Uid"].split(), ["1000"] * 4, program)
             self.assertEqual(state["CapEff"], "0" * 16, program)
+
+    def test_privileged_has_everything_and_says_so_once(self):
+        script = ("/probe facts /proc/kcore /proc/timer_list /proc/sys; touch /proc/sys/kernel/hostname; ls /dev | wc -l; "
+                  "grep ' /sys ' /proc/mounts")
+        shown = self.engine.img("run", "--rm", "--net", "none", "--privileged", "probe", "sh", "-c", script)
+        facts = probing.sections(shown.out)
+        state = probing.status(facts)
+        mine = probing.status({"status": open("/proc/self/status").read().splitlines()})
+        self.assertEqual((state["CapEff"], state["Seccomp"]), (mine["CapBnd"], "0"))
+        paths = dict(line.split() for line in facts["paths"] if line.count(" ") == 1)
+        self.assertEqual((paths["/proc/timer_list"], paths["/proc/sys"]), ("open", "open"))
+        self.assertNotIn("ro", probing.mounts(facts)["/sys"][0])
+        self.assertIn("kmsg", facts["dev"])
+        self.assertEqual(shown.err.count("warning:"), 1, shown.err)
+        self.assertIn("--privileged", shown.err)
+
+    def test_masks_as_asked_and_as_inspect_tells_them(self):
+        def paths(*options):
+            given = [word for option in options for word in ("--security-opt", option)]
+            name = self.engine.img("run", "-d", "--net", "none", *given, "probe", "sleep", "7100004").out.strip()
+            try:
+                shown = self.engine.img("exec", name, "/probe", "facts", "/proc/timer_list", "/proc/keys", "/etc/hosts",
+                                        "/proc/sys")
+                host = json.loads(self.engine.img("inspect", name).out)[0]["HostConfig"]
+                return dict(line.split() for line in probing.sections(shown.out)["paths"]), host
+            finally:
+                self.engine.img("rm", "-f", name)
+
+        found, host = paths()
+        self.assertEqual(set(found.values()), {"masked", "open", "read-only"})
+        self.assertIn("/proc/timer_list", host["MaskedPaths"])
+        self.assertIn("/proc/sys", host["ReadonlyPaths"])
+        found, host = paths("mask=/etc/hosts:/srv", "unmask=/proc/timer_list:/proc/sys")
+        self.assertEqual(found, {"/proc/timer_list": "open", "/proc/keys": "masked", "/etc/hosts": "masked",
+                                 "/proc/sys": "open"})
+        self.assertIn("/etc/hosts", host["MaskedPaths"])
+        self.assertNotIn("/proc/timer_list", host["MaskedPaths"])
+        self.assertEqual(host["ReadonlyPaths"], [p for p in host["ReadonlyPaths"] if p != "/proc/sys"])
+        found, host = paths("systempaths=unconfined")
+        self.assertEqual((found["/proc/timer_list"], found["/proc/keys"], found["/proc/sys"]), ("open", "open", "open"))
+        self.assertEqual((host["MaskedPaths"], host["ReadonlyPaths"]), ([], []))
+        self.assertEqual(host["SecurityOpt"], ["systempaths=unconfined"])
+
+    def test_apparmor_needs_a_kernel_with_it(self):
+        enabled = pathlib.Path("/sys/module/apparmor/parameters/enabled")
+        shown = self.engine.img("run", "--rm", "--net", "none", "--security-opt", "apparmor=img-no-such", "probe", "true",
+                                check=False)
+        self.assertEqual(shown.code, 125)
+        self.assertIn("AppArmor profile", shown.err)
+        if not enabled.exists():
+            self.assertIn("hint: apparmor=unconfined", shown.err)
+        self.engine.img("run", "--rm", "--net", "none", "--security-opt", "apparmor=unconfined", "--security-opt",
+                        "label=disable", "probe", "true")
+
+    def test_a_privileged_mount_of_devices_is_kept_closed(self):
+        script = "mkdir /d; mount -t devtmpfs none /d; (head -c1 < /d/kmsg) 2>/dev/null && echo opened; : > /d/null && echo null"
+        shown = self.engine.img("run", "--rm", "--net", "none", "--cap-add", "SYS_ADMIN", "probe", "sh", "-c", script)
+        self.assertEqual(shown.out, "null\n")
+        shown = self.engine.img("run", "--rm", "--net", "none", "--device", "/dev/kmsg:/dev/kmsg:w", "probe", "sh", "-c",
+                                "(: > /dev/kmsg) && echo written; (head -c1 < /dev/kmsg) 2>/dev/null && echo read; true")
+        self.assertEqual(shown.out, "written\n")
 
     def test_docker_confinement_cannot_make_devices_that_work(self):
         state = probing.status(self.engine.facts("--security-opt", "confinement=docker"))
