@@ -17,6 +17,8 @@ void addAllCommands(CommandTable& table) {
   addExportCommand(table);
   addAttachCommand(table);
   addHealthcheckCommand(table);
+  addStatsCommand(table);
+  addUpdateCommand(table);
   addLifecycleCommands(table);
   addBuildCommand(table);
   addDebugCommand(table);

@@ -23,6 +23,7 @@ std::optional<Json> inspectVolume(Context& context, const std::string& name,
 // The config block that image and container share: Env, Cmd, Entrypoint, Labels, ...
 // (inspect_image.cc). Containers overwrite what they changed.
 Json configFacts(const store::ImageConfig& config);
+Json healthcheckFacts(const store::Healthcheck& health);
 
 // Prints found objects (default: an array indented by four blanks; --format json or a template),
 // reports the missing ones and returns the exit status.

@@ -5,9 +5,10 @@
 #include "cli/container_ports.h"
 #include "cli/container_size.h"
 #include "cli/container_spec.h"
+#include "cli/health.h"
 #include "cli/inspect.h"
-#include "cli/network_options.h"
 #include "cli/inspect_namespaces.h"
+#include "cli/network_options.h"
 #include "cli/security_options.h"
 #include "runtime/rootfs.h"
 #include "store/containers.h"
@@ -23,18 +24,33 @@ Json listOrNull(const std::vector<std::string>& list) {
   return list.empty() ? Json() : Json(list);
 }
 
+Json healthFacts(const store::ContainerState& state) {
+  if (state.healthStatus.empty()) return {};
+  Json log = Json::array();
+  for (const auto& result : state.healthLog) {
+    log.push_back({{"Start", result.start},
+                   {"End", result.end},
+                   {"ExitCode", result.exitCode},
+                   {"Output", result.output}});
+  }
+  return {{"Status", state.healthStatus},
+          {"FailingStreak", state.failingStreak},
+          {"Log", std::move(log)}};
+}
+
 Json stateFacts(const store::ContainerState& state) {
   return {{"Status", std::string{store::statusName(state.status)}},
           {"Running", state.isAlive()},
           {"Paused", state.status == Status::paused},
-          {"Restarting", false},
+          {"Restarting", state.status == Status::restarting},
           {"OOMKilled", state.oomKilled},
           {"Dead", false},
           {"Pid", state.isAlive() ? state.pid : 0},
           {"ExitCode", state.exitCode},
           {"Error", state.error},
           {"StartedAt", state.startedAt.empty() ? kNever : state.startedAt},
-          {"FinishedAt", state.finishedAt.empty() ? kNever : state.finishedAt}};
+          {"FinishedAt", state.finishedAt.empty() ? kNever : state.finishedAt},
+          {"Health", healthFacts(state)}};
 }
 
 Json mountFacts(const std::vector<store::MountRecord>& mounts) {
@@ -78,13 +94,15 @@ Json tmpfsOf(const std::vector<store::MountRecord>& mounts) {
 void addLimits(const store::LimitRecord& limits, Json& host) {
   host["Memory"] = limits.memory.value_or(0);
   host["MemorySwap"] = limits.memorySwap.value_or(limits.memory.value_or(0) * 2);
-  host["MemoryReservation"] = 0;
+  host["MemoryReservation"] = limits.memoryReservation.value_or(0);
+  host["BlkioWeight"] = limits.blkioWeight.value_or(0);
+  host["OomScoreAdj"] = limits.oomScoreAdj.value_or(0);
   host["NanoCpus"] = limits.nanoCpus.value_or(0);
   host["CpuShares"] = limits.cpuShares.value_or(0);
   host["CpuPeriod"] = limits.cpuPeriod.value_or(0);
   host["CpuQuota"] = limits.cpuQuota.value_or(0);
   host["CpusetCpus"] = limits.cpusetCpus;
-  host["CpusetMems"] = "";
+  host["CpusetMems"] = limits.cpusetMems;
   host["PidsLimit"] = limits.pids ? Json(*limits.pids) : Json();
   host["ShmSize"] = limits.shmSize.value_or(64 << 20);
 }
@@ -108,6 +126,11 @@ runtime::Spec rightsOf(const store::ContainerConfig& config) {
   return spec;
 }
 
+Json restartFacts(const store::RestartRecord& restart) {
+  return {{"Name", restart.policy.empty() ? "no" : restart.policy},
+          {"MaximumRetryCount", restart.maximum}};
+}
+
 Json hostFacts(const store::ContainerConfig& config, const store::ContainerState& state) {
   const runtime::Spec rights = rightsOf(config);
   Json hosts = Json::array();
@@ -116,7 +139,8 @@ Json hostFacts(const store::ContainerConfig& config, const store::ContainerState
   Json facts = {{"Binds", bindsOf(config.mounts)},
                 {"NetworkMode", config.network},
                 {"PortBindings", bindingFacts(config.networkOptions)},
-                {"RestartPolicy", {{"Name", "no"}, {"MaximumRetryCount", 0}}},
+                {"RestartPolicy", restartFacts(config.restart)},
+                {"CgroupParent", config.cgroupParent},
                 {"AutoRemove", config.autoRemove},
                 {"VolumesFrom", Json()},
                 {"CapAdd", listOrNull(config.capAdd)},
@@ -160,6 +184,8 @@ Json configOf(const store::ContainerConfig& config) {
   facts["Labels"] = config.labels;
   facts["StopSignal"] = config.stopSignal.empty() ? "SIGTERM" : config.stopSignal;
   facts["StopTimeout"] = config.stopTimeout;
+  const auto health = healthcheckOf(config);
+  facts["Healthcheck"] = health ? healthcheckFacts(*health) : Json();
   return facts;
 }
 
@@ -216,7 +242,7 @@ std::optional<Json> inspectContainer(Context& context, const std::string& name, 
                 {"HostsPath", ""},
                 {"LogPath", sys::tryFstatat(AT_FDCWD, logPath) ? logPath : ""},
                 {"Name", "/" + config.name},
-                {"RestartCount", 0},
+                {"RestartCount", record->state.restartCount},
                 {"Driver", "overlay2"},
                 {"Platform", "linux"},
                 {"MountLabel", ""},

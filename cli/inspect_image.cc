@@ -21,7 +21,9 @@ Json setOrNull(const std::map<std::string, bool>& keys) {
   return set;
 }
 
-Json healthFacts(const store::Healthcheck& health) {
+}  // namespace
+
+Json healthcheckFacts(const store::Healthcheck& health) {
   Json facts = {{"Test", health.test}};
   const auto add = [&](const char* key, long long value) {
     if (value != 0) facts[key] = value;
@@ -33,6 +35,8 @@ Json healthFacts(const store::Healthcheck& health) {
   add("Retries", health.retries);
   return facts;
 }
+
+namespace {
 
 // Where the unpacked layers lie; null while one of them is not unpacked.
 Json layerFolders(const store::Layout& layout, const store::Image& image) {
@@ -65,7 +69,7 @@ Json configFacts(const store::ImageConfig& config) {
           {"StdinOnce", false},
           {"Env", config.env.empty() ? Json() : Json(config.env)},
           {"Cmd", listOrNull(config.cmd)},
-          {"Healthcheck", config.healthcheck ? healthFacts(*config.healthcheck) : Json()},
+          {"Healthcheck", config.healthcheck ? healthcheckFacts(*config.healthcheck) : Json()},
           {"Image", ""},
           {"Volumes", setOrNull(config.volumes)},
           {"WorkingDir", config.workingDir},

@@ -74,7 +74,7 @@ Json fieldsOf(const store::Layout& layout, const store::ContainerRecord& record,
           {"Mounts", mountsText(config.mounts, request.noTrunc)},
           {"Networks", networkName(config)},
           {"LocalVolumes", std::to_string(volumes)},
-          {"HealthStatus", ""},
+          {"HealthStatus", record.state.healthStatus},
           {"Platform", "linux"},
           {"Label", Json(config.labels)}};
 }

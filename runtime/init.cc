@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 
 #include "base/sys.h"
@@ -152,7 +153,12 @@ void enterUserNamespace(const Spec& spec, ChildSide& side) {
 // In the caller's /proc, as long as this process's files there belong to it.
 void setOomScore(const Spec& spec) {
   if (!spec.oomScoreAdj) return;
-  const Fd file = sys::openat(AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY);
+  const Fd file = sys::openat(AT_FDCWD, "/proc/self/oom_score_adj", O_RDWR);
+  const std::string own{text::trim(readAll(file.get(), "oom_score_adj"))};
+  if (*spec.oomScoreAdj < std::atoi(own.c_str())) {  // security.md P5
+    throw Error::make(Kind::denied, "the oom score {} is lower than the caller's own, {}",
+                      *spec.oomScoreAdj, own);
+  }
   writeAll(file.get(), std::to_string(*spec.oomScoreAdj), "oom_score_adj");
 }
 
@@ -261,7 +267,7 @@ void runContainer(const Spec& spec, ChildSide side) {
     sys::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
 
     step = "building the root file system of the container";
-    devices = assembleRootfs(side.rootfs.get(), spec, side.mounts, side.mountCgroup);
+    devices = assembleRootfs(side.rootfs.get(), spec, side.mounts, side.cgroupView);
     pivotInto(side.rootfs.get());
     setHostNames(spec);
     if (spec.network == Network::none && !side.network && !bringLoopbackUp()) {

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "runtime/cgroup_view.h"
 #include "runtime/devices.h"
 #include "runtime/spec.h"
 
@@ -26,7 +27,7 @@ struct ChildSide {
   std::vector<Fd> cgroups;  // cgroup.procs files to enter
   Fd network;               // made already: EarlyNetwork
   bool unshareCgroup = false;
-  bool mountCgroup = false;  // show the version 2 tree at /sys/fs/cgroup
+  CgroupView cgroupView;  // for /sys/fs/cgroup
 };
 
 // PID 1 of a new container.

@@ -179,21 +179,6 @@ void mountSys(int root, const Spec& spec, int scratch, int devices) {
   maskThermalThrottles(sysfs.get(), spec, scratch, devices);
 }
 
-// Programs size themselves by memory.max and cpu.max. Only where version 2 is the machine's one
-// hierarchy: in a mixed setup the limits are elsewhere and an empty version 2 tree would mislead.
-void mountCgroups(int root, const Spec& spec) {
-  const unsigned readOnly = spec.privileged ? 0U : unsigned{MOUNT_ATTR_RDONLY};
-  const std::optional<Fd> target = sys::tryOpenInRoot(root, "sys/fs/cgroup", O_PATH | O_DIRECTORY);
-  if (!target) return;
-  try {
-    const Fd tree = makeMount("cgroup2", kInert | readOnly, {{"source", "cgroup"}});
-    sys::moveMount(tree.get(), target->get(), "");
-  } catch (const Error& error) {
-    // A user namespace in the host's cgroup namespace: no view is better than a writable one.
-    if (error.errnum() != EPERM) throw;
-  }
-}
-
 // A volume that names the very path wins over our file.
 bool isMountTarget(const Spec& spec, const std::string& path) {
   return std::any_of(spec.mounts.begin(), spec.mounts.end(),
@@ -348,7 +333,7 @@ std::vector<std::string> readOnlyPaths(const Spec& spec) {
 }
 
 Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts,
-                       bool showCgroups) {
+                       const CgroupView& cgroups) {
   const bool hasTtyGroup = contiguousIds(currentGidMap()) > kTtyGroup;  // while /proc is in view
   Fd proc = cloneHostProc(spec);
   const Scratch scratch;
@@ -358,7 +343,7 @@ Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts
   const int dev = devices.folder.get();
   mountProc(root, spec, std::move(proc), scratch.mount.get(), dev);
   mountSys(root, spec, scratch.mount.get(), dev);
-  if (showCgroups) mountCgroups(root, spec);
+  mountCgroupView(root, cgroups, spec);
   attachMounts(root, spec, mounts, scratch.mount.get());
   bindFiles(root, spec, scratch.mount.get());
   for (const std::string& path : spec.maskedPaths) maskInRoot(root, path, scratch.mount.get(), dev);

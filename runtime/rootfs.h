@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "runtime/cgroup_view.h"
 #include "runtime/devices.h"
 #include "runtime/spec.h"
 
@@ -16,7 +17,7 @@ namespace img::runtime {
 // prepareMounts(spec.mounts). The caller is in a fresh mount namespace whose propagation is
 // private.
 Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts,
-                       bool showCgroups = false);
+                       const CgroupView& cgroups = {});
 
 // The paths of /proc and /sys that assembleRootfs() covers and makes read-only, for `inspect`:
 // those of the kernel that runs here among them.
