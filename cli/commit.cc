@@ -7,6 +7,7 @@
 #include "cli/container_commands.h"
 #include "cli/frozen.h"
 #include "cli/options.h"
+#include "cli/shifted_rootfs.h"
 #include "cli/values.h"
 #include "store/reference.h"
 
@@ -41,6 +42,7 @@ store::Image commit(Context& context, const Request& request) {
   const store::StoreUse use{layout};
   const store::Containers containers{layout};
   const store::ContainerRecord record = containers.get(request.words.front());
+  requireOwnIds(layout, record);
   store::CommitRequest commit;
   if (request.words.size() > 1) {
     commit.names.push_back(store::Reference::parse(request.words[1]).full());

@@ -28,7 +28,6 @@ class ContainerNamespaces {
                           const std::string& name);
   void openIpc(const store::Layout& layout);
   void openUser(const store::Layout& layout, const std::string& runRoot);
-  void keepIds(std::uint32_t uid, std::uint32_t gid);
 
   const store::ContainerConfig& config_;
   std::vector<Fd> opened_;
@@ -38,6 +37,9 @@ class ContainerNamespaces {
   Fd sharedMemory_;
   std::optional<UserRange> range_;
 };
+
+// The ids of --uidmap, keep-id and nomap, which are the same at every start; else none.
+runtime::UserNamespace ownIds(const store::NamespaceRecord& names);
 
 // At `create`: containers to join by their ids, since they may get other names, and the host name
 // that comes with the namespace of another. Throws Kind::notFound.

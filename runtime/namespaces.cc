@@ -190,7 +190,10 @@ void giveStreams(const Spec& spec, const OutsideRoot& root) {
   for (const int fd : {spec.standardInput, spec.standardOutput, spec.standardError}) {
     if (fd < 0 || !S_ISFIFO(sys::fstat(fd).st_mode)) continue;
     if (sys::fstatfs(fd, "a stream").f_type != kPipeMagic) continue;
-    sys::fchown(fd, root.uid, root.gid);
+    // One that is not this user's stays as it is: it can be used, but not opened anew.
+    if (::fchown(fd, root.uid, root.gid) != 0 && errno != EPERM && errno != EINVAL) {
+      throw Error::fromErrno(errno, "give a pipe to the container");
+    }
   }
 }
 

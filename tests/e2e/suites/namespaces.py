@@ -3,9 +3,10 @@ import json
 import os
 import pathlib
 import stat
+import tarfile
 import time
 
-from lib import harness
+from lib import harness, people
 
 OWN = ("pid", "ipc", "uts", "net", "cgroup", "user", "time")
 
@@ -315,3 +316,69 @@ class Namespaces(harness.TestCase):
         self.assertEqual(self.run_("--oom-score-adj", "500", "busybox", "cat", "/proc/self/oom_score_adj").out, "500\n")
         self.assertEqual(self.run_("--userns", "auto", "--oom-score-adj", "500", "busybox", "cat", "/proc/self/oom_score_adj").out, "500\n")
         self.fails("run", "--rm", "--oom-score-adj", "1001", "busybox", "true", words="--oom-score-adj")
+
+
+class OfAnOrdinaryUser(harness.TestCase):
+    """Maps from the ids that the user has: the kernel maps no mounts here, so the files are moved."""
+    person = None
+
+    def setUp(self):
+        super().setUp()
+        if OfAnOrdinaryUser.person is None:
+            OfAnOrdinaryUser.person = people.Ordinary("imgspaces")
+        self.img_ = self.person.img("store-" + self.id().rsplit(".", 1)[1])
+        self.addCleanup(self.img_.remove_containers)
+        os.chmod(harness.busybox_tar(), 0o644)
+        self.img_("import", harness.busybox_tar(), "busybox")
+
+    def run_(self, *args, **kwargs):
+        return self.img_("run", "--net", "none", *args, **kwargs)
+
+    def test_keep_id(self):
+        uid, gid = self.person.uid, self.person.gid
+        home = self.person.home / "kept"
+        home.mkdir()
+        os.chown(home, uid, gid)
+        self.addCleanup(home.rmdir)
+        shown = self.run_("--rm", "--userns", "keep-id", "-v", f"{home}:/mine", "busybox", "sh", "-c",
+                          "id -u; id -g; stat -c %u:%g / /bin/busybox /home/dev /mine; touch /mine/x && stat -c %u /mine/x; rm /mine/x")
+        self.assertEqual(shown.out.split(), [str(uid), str(gid), "0:0", "0:0", "1000:1001", f"{uid}:{gid}", str(uid)])
+        self.assertEqual(self.run_("--rm", "--userns", "keep-id", "-u", "0", "busybox", "sh", "-c", "id -u; touch /made; stat -c %u /made").out.split(),
+                         ["0", "0"])
+        shown = self.run_("--rm", "--userns", "keep-id:uid=33,gid=44", "busybox", "sh", "-c", "id -u; id -g; stat -c %u /").out
+        self.assertEqual(shown.split(), ["33", "44", "0"])
+
+    def test_a_commit_has_the_ids_of_the_inside(self):
+        self.run_("-d", "--name", "c", "--userns", "keep-id:uid=33,gid=44", "busybox", "sh", "-c",
+                  "touch /tmp/mine; echo up; while ! test -e /tmp/end; do sleep 0.01; done")
+        self.img_("exec", "-u", "0", "c", "sh", "-c", "touch /roots; chmod 4711 /roots")
+        shown = self.img_("commit", "c", "early", check=False)
+        self.assertIn("img stop c", shown.err)
+        self.img_("exec", "c", "touch", "/tmp/end")
+        self.img_("wait", "c")
+        self.img_("commit", "c", "made")
+        image = self.img_.image("made")
+        with tarfile.open(image.blob_path(image.layers[-1]["digest"])) as tar:
+            owners = {m.name: (m.uid, m.gid, m.mode) for m in tar}
+        self.assertEqual(owners["tmp/mine"][:2], (33, 44))
+        self.assertEqual(owners["roots"], (0, 0, 0o4711))
+        self.assertNotIn("home/dev", owners, "what did not change")
+        # It starts again, and its files are its own once more.
+        self.img_("start", "-a", "c")
+        self.assertEqual(self.run_("--rm", "made", "stat", "-c", "%u", "/tmp/mine").out, "33\n")
+
+    def test_nomap_and_maps(self):
+        shown = self.run_("--rm", "--userns", "nomap", "-v", f"{self.person.home}:/mine", "busybox", "sh", "-c",
+                          "id -u; stat -c %u / /mine; cat /proc/self/uid_map").out.split()
+        self.assertEqual(shown[:5], ["0", "0", "65534", "0", "1"])
+        shown = self.run_("--rm", "--uidmap", "0:1:5000", "busybox", "sh", "-c", "cat /proc/self/uid_map; stat -c %u / /home/dev").out.split()
+        self.assertEqual(shown, ["0", "1", "5000", "0", "1000"])
+        shown = self.run_("--rm", "--uidmap", "0:1:10", "busybox", "true", check=False)
+        self.assertEqual(shown.code, 125)
+        self.assertRegex(shown.err, "the id 100[01]")
+        shown = self.run_("--rm", "--userns", "auto", "busybox", "true", check=False)
+        self.assertIn("needs root", shown.err)
+
+    def test_the_hosts_processes(self):
+        shown = self.run_("--rm", "--pid", "host", "busybox", "sh", "-c", "readlink /proc/self/ns/pid; test -d /proc/1 && echo seen").out.split()
+        self.assertEqual(shown, [link("self", "pid"), "seen"])
