@@ -4,6 +4,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import stat
 
 from . import harness
 from .harness import run
@@ -44,6 +45,7 @@ class Ordinary:
         """has_range: with subordinate ids in /etc/subuid and /etc/subgid, as useradd gives them."""
         harness.require("useradd", "newuidmap", "newgidmap")
         _own_etc()
+        _open_tun()
         # Debian gives root's folders under /tmp to nobody else, but the scratch folder is open to all.
         self.home = pathlib.Path(harness.temp_dir("home")) / name
         os.chmod(self.home.parent, 0o755)
@@ -71,6 +73,17 @@ class Ordinary:
 
 
 _etc = []
+
+
+def _open_tun():
+    """What udev does elsewhere: pasta opens it as the user. In this suite's view only."""
+    device = "/dev/net/tun"
+    if not os.path.exists(device) or os.stat(device).st_mode & 0o006 == 0o006:
+        return
+    node = pathlib.Path(harness.temp_dir("tun")) / "tun"
+    os.mknod(node, 0o600 | stat.S_IFCHR, os.stat(device).st_rdev)
+    os.chmod(node, 0o666)
+    run(["mount", "--bind", node, device])
 
 
 def _own_etc():
