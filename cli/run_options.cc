@@ -9,6 +9,7 @@
 #include "cli/health_options.h"
 #include "cli/namespace_options.h"
 #include "cli/network_options.h"
+#include "cli/port_options.h"
 #include "cli/values.h"
 #include "runtime/cgroups.h"
 
@@ -305,6 +306,7 @@ void checkAttach(const RunRequest& request) {
 void checkRunRequest(const RunRequest& request) {
   checkAttach(request);
   checkNetworkOptions(request);
+  parsePublished(request.publish);
   checkNamespaceOptions(request);
   checkPlatform(request.platform);
   checkLog(request);
