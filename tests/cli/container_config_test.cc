@@ -254,7 +254,10 @@ const RequestCase kRequestCases[] = {
     {"ServerByName", "--dns", [](RunRequest& r) { r.networkOptions.dns = {"dns.example"}; }},
     {"UnknownNetwork", "unknown network", [](RunRequest& r) { r.network = "mars"; }},
     {"Publish", "", [](RunRequest& r) { r.publish = {"80:80"}; }},
-    {"PublishTwice", "published twice", [](RunRequest& r) { r.publish = {"80:80", "80:81"}; }},
+    {"PublishTwice", "published twice",
+     [](RunRequest& r) {
+       r.publish = {"80:80", "80:81"};
+     }},
     {"PublishSctp", "sctp", [](RunRequest& r) { r.publish = {"80:80/sctp"}; }},
     {"LittleMemory", "minimum of 6m", [](RunRequest& r) { r.limits.memory = 1 << 20; }},
     {"SwapAlone", "needs --memory", [](RunRequest& r) { r.limits.memorySwap = 1 << 30; }},
