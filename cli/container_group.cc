@@ -19,6 +19,20 @@ void removeQuietly(runtime::Cgroup group) {
   }
 }
 
+// nullopt: somebody keeps it, or it went while we looked.
+std::optional<FileLock> holdStray(const store::Layout& layout, const std::string& id) {
+  const store::Containers containers{layout};
+  try {
+    // Of this store, and nobody starts it while we clean up.
+    if (!sys::tryFstatat(layout.fd(), "containers/" + id)) return std::nullopt;
+    if (containers.isHeld(id)) return std::nullopt;
+    return containers.tryHold(id);
+  } catch (const Error& error) {
+    if (error.kind() != Kind::notFound && error.errnum() != ENOENT) throw;
+    return std::nullopt;
+  }
+}
+
 }  // namespace
 
 void applyCgroups(const store::ContainerConfig& config, runtime::Spec& spec) {
@@ -45,16 +59,12 @@ void dropCgroup(const store::ContainerRecord& record) {
 }
 
 void dropStrayCgroups(const store::Layout& layout) {
-  const store::Containers containers{layout};
   const runtime::CgroupTree tree;
   bool hasSteps = false;
   for (const std::string& name : tree.names()) {
     if (name.starts_with("step-")) hasSteps = true;
     if (!store::isContainerId(name)) continue;
-    // Of this store, and nobody starts it while we clean up.
-    if (!sys::tryFstatat(layout.fd(), "containers/" + name)) continue;
-    if (containers.isHeld(name)) continue;
-    const auto lock = containers.tryHold(name);
+    const auto lock = holdStray(layout, name);
     if (lock) removeQuietly(tree.find(name));
   }
   if (hasSteps) tree.removeStale("step-", kStepAgeSeconds);

@@ -96,6 +96,17 @@ def _own_etc():
     run(["mount", "-t", "overlay", "overlay", "-o", f"lowerdir=/etc,upperdir={folder}/upper,workdir={folder}/work", "/etc"])
 
 
+def _open_tun():
+    """pasta and slirp4netns need it, and udev gives it to everybody; a machine without udev does not."""
+    tun = "/dev/net/tun"
+    if not os.path.exists(tun) or os.stat(tun).st_mode & 0o006 == 0o006:
+        return
+    node = os.path.join(harness.temp_dir("dev"), "tun")
+    os.mknod(node, 0o020666, os.stat(tun).st_rdev)
+    os.chmod(node, 0o666)
+    run(["mount", "--bind", node, tun])
+
+
 class Program(harness.Img):
     """The program under test as that person starts it."""
 

@@ -103,7 +103,8 @@ class Stress(harness.TestCase):
     # --- many at once ---
 
     def options(self, chance, number):
-        options = ["--name", f"c{number}", "--net", chance.choice(["none", "none", "bridge", "bridge", "host"])]
+        # No name that could be the beginning of an id: once such a name is free again, it means somebody else.
+        options = ["--name", f"box{number}", "--net", chance.choice(["none", "none", "bridge", "bridge", "host"])]
         options += chance.choice([[], ["-m", "64m"], ["--cpus", "0.9"], ["--pids-limit", "50"], ["-m", "32m", "--pids-limit", "20"]])
         options += chance.choice([[], ["-v", "/anonymous"], ["-v", "shared:/data"], ["-v", f"{self.dir}:/host"],
                                   ["--tmpfs", "/scratch"]])
@@ -120,8 +121,8 @@ class Stress(harness.TestCase):
         code = chance.randrange(0, 5)
         shown = self.img_("run", "--rm", "--cidfile", self.dir / options[1], *options, "busybox", "sh", "-c",
                           f"echo {options[1]}; exit {code}", check=False)
-        self.ids.add((self.dir / options[1]).read_text())
         self.assertEqual((shown.code, shown.out), (code, options[1] + "\n"), str(shown))
+        self.ids.add((self.dir / options[1]).read_text())
 
     def stopped(self, chance, options):
         self.detached(*options)
