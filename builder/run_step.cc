@@ -229,7 +229,10 @@ class RunExecution {
     spec.shmSize = options_.shmSize;
     spec.resourceLimits = options_.resourceLimits;
     spec.limits = options_.limits;
-    if (spec.limits.any()) spec.cgroupName = "step-" + fs::randomHex(16);
+    if (!spec.limits.any() && options_.cgroupParent.empty()) return;
+    const std::string parent = options_.cgroupParent.empty() ? "" : options_.cgroupParent + "/";
+    spec.cgroupName = parent + "step-" + fs::randomHex(16);
+    spec.isCgroupRequired = true;
   }
 
   void addMounts(runtime::Spec& spec, OpenMounts& mounts, const Layer& layer) const {

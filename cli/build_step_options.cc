@@ -15,6 +15,7 @@
 #include "cli/run_options.h"
 #include "cli/security_options.h"
 #include "cli/values.h"
+#include "runtime/cgroups.h"
 #include "runtime/security.h"
 
 namespace img::cli {
@@ -225,9 +226,8 @@ void StepOptionTable::applyLimits(builder::StepOptions& step) {
   step.resourceLimits = resourceLimitsOf(records);
   step.ulimits = ulimits;
   std::sort(step.ulimits.begin(), step.ulimits.end());
-  if (!cgroupParent.empty()) {
-    throw Error{Kind::unsupported, "--cgroup-parent is not part of this version"}.exitCode(125);
-  }
+  if (!cgroupParent.empty()) runtime::checkCgroupParent(cgroupParent);
+  step.cgroupParent = cgroupParent;
 }
 
 void StepOptionTable::applyRights(builder::StepOptions& step) const {

@@ -29,7 +29,8 @@ function(img_program)
   endif()
   set_target_properties(img PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
   set(links build debug run create commit exec ps ls images pull push tag rm rmi inspect history save load import
-    export prune stop kill start wait logs top cp diff port info volume verify login logout version)
+    export prune stop kill start restart pause unpause rename attach wait logs top stats update cp diff port info volume
+    verify login logout version)
   foreach(link ${links})
     add_custom_command(TARGET img POST_BUILD
       COMMAND ${CMAKE_COMMAND} -E create_symlink img ${CMAKE_BINARY_DIR}/bin/img${link})
