@@ -49,11 +49,11 @@ freePort() {
 fetch() {
   local attempt
   for attempt in $(seq 100); do
-    curl --silent --fail --noproxy '*' "http://127.0.0.1:$1/" && return
+    curl --silent --fail --noproxy '*' "http://$1/" && return
     sleep 0.1
   done
   imglogs web >&2 || true
-  fail "no answer on port $1 after $attempt attempts"
+  fail "no answer from $1 after $attempt attempts"
 }
 
 compareNamespaces() {
@@ -64,7 +64,8 @@ compareNamespaces() {
   done
   [ "$(readlink "/proc/$$/ns/mnt")" != "$(readlink "/proc/$pid/ns/mnt")" ] || fail "the container shares our mount namespace"
   [ "$(readlink "/proc/$$/ns/pid")" != "$(readlink "/proc/$pid/ns/pid")" ] || fail "the container shares our pid namespace"
-  tell "(net is shared because of --net host; user is shared because we are root)"
+  [ "$(readlink "/proc/$$/ns/net")" != "$(readlink "/proc/$pid/ns/net")" ] || fail "the container shares our network"
+  tell "(user is shared because we are root)"
 }
 
 buildTheApplication() {
@@ -79,20 +80,36 @@ buildTheApplication() {
 }
 
 runTheApplication() {
-  chapter "2. The image, running"
+  chapter "2. The image, running, with a port"
   port=$(freePort)
-  show imgrun -d --net host --name web -e HOST=127.0.0.1 -e "PORT=$port" -e NAME=Layers helloworld
+  show imgrun -d -p "$port:80" --name web -e NAME=Layers helloworld
   printf '$ curl http://127.0.0.1:%s/\n' "$port"
-  fetch "$port"
-  fetch "$port" | grep -q 'Hello Layers!' || fail "the page does not greet Layers"
+  fetch "127.0.0.1:$port"
+  fetch "127.0.0.1:$port" | grep -q 'Hello Layers!' || fail "the page does not greet Layers"
+  id=$(img inspect --format '{{ .Id }}' web)
+  fetch "127.0.0.1:$port" | grep -q "${id:0:12}" || fail "the page does not show the short id as its host name"
+  address=$(img inspect --format '{{ .NetworkSettings.IPAddress }}' web)
+  printf '$ curl http://%s/          # its own address on the bridge\n' "$address"
+  fetch "$address:80"
   show img ps
+  show img port web
   show img top web
   pid=$(img inspect --format '{{ .State.Pid }}' web)
   compareNamespaces "$pid"
 }
 
+# A second container inside the network of the first: what they call 127.0.0.1 is the same.
+shareTheNetwork() {
+  chapter "3. A second container in the first one's network, and a volume"
+  local client='import urllib.request as u; print(u.urlopen("http://127.0.0.1:80/").read().decode())'
+  show imgrun --rm --net container:web helloworld python3 -c "$client"
+  mkdir "$WORK/data"
+  show imgrun --rm --net none -v "$WORK/data:/data" helloworld sh -c 'hostname > /data/from-container'
+  show cat "$WORK/data/from-container"
+}
+
 changeAndCommit() {
-  chapter "3. A change in the running container becomes a layer"
+  chapter "4. A change in the running container becomes a layer"
   show imgexec web touch /app/test.txt
   show imgexec web sh -c 'echo "10.1.2.3 edited" >> /etc/hosts'
   show imgcommit web helloworld:v2
@@ -120,7 +137,7 @@ PYTHON
 }
 
 runTheCommit() {
-  chapter "4. The committed image, running"
+  chapter "5. The committed image, running"
   show imgrun --rm --net none helloworld:v2 ls -l /app
   imgrun --rm --net none helloworld:v2 test -e /app/test.txt || fail "v2 lacks /app/test.txt"
   ! imgrun --rm --net none helloworld test -e /app/test.txt || fail "the first image changed"
@@ -130,7 +147,7 @@ runTheCommit() {
 }
 
 fromScratch() {
-  chapter "5. An image from nothing: one static program and a file"
+  chapter "6. An image from nothing: one static program and a file"
   cp -r "$SOURCE/testdata/scratch" "$WORK/scratch"
   cp /bin/busybox "$WORK/scratch/busybox"
   show cat "$WORK/scratch/Dockerfile"
@@ -140,7 +157,7 @@ fromScratch() {
 }
 
 leaveNothing() {
-  chapter "6. Nothing is left"
+  chapter "7. Nothing is left"
   [ -z "$(img ps -aq)" ] || fail "containers are left"
   ! grep -q "$WORK" /proc/self/mounts || fail "mounts are left"
   show imgrmi helloworld helloworld:v2 tiny
@@ -149,6 +166,7 @@ leaveNothing() {
 
 buildTheApplication
 runTheApplication
+shareTheNetwork
 changeAndCommit
 runTheCommit
 fromScratch
