@@ -7,7 +7,6 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "cli/rootless.h"
-#include "runtime/idle_memory.h"
 
 namespace img::cli {
 namespace {
@@ -29,7 +28,6 @@ void closeInherited() {
     work([&](const std::string& answer) {
       writeAll(report.get(), "=" + answer, "report");
       report.reset();
-      runtime::shrinkForWaiting();
     });
   } catch (...) {
     const std::string answer = "!" + currentError().toJson();
