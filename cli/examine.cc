@@ -178,6 +178,11 @@ std::string probeNetwork() {
     return degraded("uses the bridge without a way out; install nftables");
   }
   const auto stack = network::UserStack::find();
+  // Both programs open it; udev makes it everybody's (mode 0666).
+  const Fd tun{::open("/dev/net/tun", O_RDWR | O_CLOEXEC)};
+  if (stack && !tun) {
+    return degraded("uses --net none or host only; as root: chmod 0666 /dev/net/tun");
+  }
   if (stack) return stack->path;
   return degraded("uses --net none or host only; install passt or slirp4netns");
 }
