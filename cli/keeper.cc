@@ -146,6 +146,7 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
   streams.relay.out = std::move(out.read);
   streams.relay.err = std::move(err.read);
   streams.relay.forwardSignals = options.forwardSignals;
+  streams.relay.isBackground = streams.isDetached;
   if (config_.tty) streams.relay.terminal = container_->takeTerminal();
 }
 

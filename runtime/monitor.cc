@@ -12,6 +12,7 @@
 
 #include "base/sys.h"
 #include "runtime/attach.h"
+#include "runtime/idle_memory.h"
 
 namespace img::runtime {
 namespace {
@@ -182,10 +183,38 @@ std::vector<pollfd> pollsFor(const Container& container, const SignalCatcher& si
   return polls;
 }
 
+// poll(2) that makes the process small before it waits for long. What happens often costs nothing:
+// only when nothing has come for a while.
+class IdlePoll {
+ public:
+  explicit IdlePoll(bool isWanted) : isSmall_(!isWanted), isWanted_(isWanted) {}
+
+  void wait(std::vector<pollfd>& polls, int timeoutMs) {
+    constexpr int kPatienceMs = 200;
+    const bool isShort = timeoutMs >= 0 && timeoutMs <= kPatienceMs;
+    const int first = isSmall_ || isShort ? timeoutMs : kPatienceMs;
+    if (poll(polls, first) || isSmall_ || isShort) return;
+    shrinkForWaiting();
+    isSmall_ = true;
+    poll(polls, timeoutMs < 0 ? -1 : timeoutMs - kPatienceMs);
+  }
+
+ private:
+  bool poll(std::vector<pollfd>& polls, int timeoutMs) {
+    const int count =
+        sys::check([&] { return ::poll(polls.data(), polls.size(), timeoutMs); }, "poll");
+    if (count > 0) isSmall_ = !isWanted_;
+    return count > 0;
+  }
+
+  bool isSmall_, isWanted_;
+};
+
 }  // namespace
 
 ExitStatus follow(Container& container, const SignalCatcher& signals, Relay relay) {
   std::vector<Channel> channels = allChannels(relay);
+  IdlePoll idle{relay.isBackground};
   if (relay.attach != nullptr) {
     const int terminal = relay.terminal ? relay.terminal.get() : -1;
     relay.attach->setInput(terminal >= 0 ? terminal : relay.attachInput, terminal);
@@ -193,7 +222,7 @@ ExitStatus follow(Container& container, const SignalCatcher& signals, Relay rela
   for (;;) {
     std::vector<pollfd> polls = pollsFor(container, signals, relay, channels);
     const int timeout = relay.attach != nullptr ? relay.attach->timeoutMs() : -1;
-    sys::check([&] { return ::poll(polls.data(), polls.size(), timeout); }, "poll");
+    idle.wait(polls, timeout);
     if (polls[1].revents != 0) forward(container, signals, relay);
     if (polls[0].revents != 0) break;
     const size_t watches = 2 + channels.size();
