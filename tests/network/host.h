@@ -32,8 +32,9 @@ class HostNetwork : public testing::Test {
     return output.out;
   }
   static std::string toolIn(const Fd& netns, const std::vector<std::string>& argv) {
-    const NamespaceVisit visit{netns.get()};
-    return tool(argv);
+    std::string out;
+    inNamespace(netns.get(), [&] { out = tool(argv); });
+    return out;
   }
 
   fs::TempDir runRoot_;
