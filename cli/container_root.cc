@@ -13,7 +13,9 @@
 #include "cli/container_control.h"
 #include "cli/container_spec.h"
 #include "cli/mount_sources.h"
+#include "cli/shifted_rootfs.h"
 #include "runtime/mounts.h"
+#include "runtime/namespaces.h"
 #include "runtime/paths.h"
 #include "store/layers.h"
 #include "store/rootfs.h"
@@ -58,10 +60,34 @@ std::vector<store::MountPoint> mountPointsOf(const std::vector<runtime::Mount>& 
   return points;
 }
 
+bool hasOtherIds(const store::ContainerRecord& record) {
+  return openProcess(record.state) && runtime::isOtherNamespace(record.state.pid, "user");
+}
+
 }  // namespace
+
+// Its processes see the files with their own ids, and so does who looks through them. On the disk
+// they have those of the inside: reading goes there.
+void ContainerRoot::openMapped(const store::Layout& layout, const store::ContainerRecord& record,
+                               RootAccess access) {
+  if (access == RootAccess::write) {
+    throw Error::make(Kind::unsupported,
+                      "cannot copy into container {} while it runs in a user namespace of its own",
+                      record.config.name)
+        .code("idmap")
+        .hint(fmt::format("stop it first, or: tar -c FILE | img exec -i {} tar -x -C DIR",
+                          record.config.name));
+  }
+  mountStopped(layout, record.config, access);
+}
 
 ContainerRoot::ContainerRoot(const store::Layout& layout, const store::ContainerRecord& record,
                              RootAccess access) {
+  requireOwnIds(layout, record);
+  if (hasOtherIds(record)) {
+    openMapped(layout, record, access);
+    return;
+  }
   if (tryRunning(record)) return;
   const store::Containers containers{layout};
   for (int tries = 0; access == RootAccess::write && !lock_; ++tries) {

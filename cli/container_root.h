@@ -30,6 +30,8 @@ class [[nodiscard]] ContainerRoot {
 
  private:
   bool tryRunning(const store::ContainerRecord& record);
+  void openMapped(const store::Layout& layout, const store::ContainerRecord& record,
+                  RootAccess access);
   void mountStopped(const store::Layout& layout, const store::ContainerConfig& config,
                     RootAccess access);
 

@@ -262,6 +262,20 @@ class Namespaces(harness.TestCase):
         self.assertEqual(shown.err, "e\n")
         self.assertEqual(self.img_("exec", "-i", "c", "cat", stdin="through").out, "through")
 
+    def test_cp_diff_and_export_know_the_ids_of_the_inside(self):
+        self.running("c", "--userns", "auto")
+        self.inside("c", "touch /made && chown 1000:1001 /made")
+        self.img_("cp", "-a", "c:/made", self.dir / "made")
+        self.assertEqual(((self.dir / "made").stat().st_uid, (self.dir / "made").stat().st_gid), (1000, 1001))
+        (self.dir / "file").write_text("x")
+        self.fails("cp", self.dir / "file", "c:/file", code=1, words="stop it first")
+        self.assertEqual(self.img_("diff", "c").out, "A /made\n")
+        self.img_("kill", "c")
+        self.img_("cp", self.dir / "file", "c:/file")
+        self.img_("export", "-o", self.dir / "all.tar", "c")
+        with tarfile.open(self.dir / "all.tar") as tar:
+            self.assertEqual((tar.getmember("made").uid, tar.getmember("file").uid), (1000, 0))
+
     # --- time ---
 
     def test_clocks(self):
