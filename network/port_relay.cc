@@ -31,6 +31,7 @@ constexpr char kProcessName[] = "img-port-relay";
 // Descriptors that are no connections: streams, pipe, epoll, and some to spare.
 constexpr size_t kOtherDescriptors = 32;
 constexpr size_t kMaxUdpClients = 4096;
+constexpr size_t kMaxPipes = 32;
 // Buffers of stalled connections come from the heap: a mapping each would cost a page fault for
 // every page of every one.
 constexpr int kHeapBuffers = 1 << 20;
@@ -166,6 +167,8 @@ void detachFromCaller() {
   for (int fd = 0; fd <= 2; ++fd) {
     sys::check([&] { return ::dup2(null.get(), fd); }, "redirect descriptor {}", fd);
   }
+  // splice(2) has no MSG_NOSIGNAL.
+  ::signal(SIGPIPE, SIG_IGN);
   // Those that end a container when they are sent to a whole group of processes: its ports are to
   // work until it has ended.
   sigset_t set;
@@ -197,7 +200,8 @@ struct Task {
   EventLoop loop;
   OwnAddresses addresses{task.address};
   const Targets targets = [&](std::uint16_t port) { return addresses.at(port); };
-  TcpRelay tcp{loop, targets, (free - forUdp) / 2};
+  const size_t pipes = std::min(kMaxPipes, free / 16);
+  TcpRelay tcp{loop, targets, {(free - forUdp) / 2 - pipes, pipes}};
   UdpRelay udp{loop, targets, {forUdp, UdpLimits{}.idleMs}};
   for (BoundPort& port : task.ports) {
     if (port.protocol == Protocol::tcp)

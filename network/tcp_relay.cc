@@ -1,7 +1,9 @@
 #include "network/tcp_relay.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -19,6 +21,9 @@ constexpr size_t kScratch = size_t{128} << 10;
 // What one connection may move before the others get their turn.
 constexpr size_t kTurn = size_t{2} << 20;
 constexpr int kAcceptsATurn = 64;
+constexpr int kPipeSize = 256 << 10;
+// A stream that brings less at a time gives its pipe back.
+constexpr size_t kLittle = size_t{32} << 10;
 // After a lack of descriptors or memory in the whole system.
 constexpr int kRetryAcceptMs = 100;
 constexpr int kKeepAliveSeconds = 60;
@@ -61,7 +66,11 @@ struct Side final : EventHandler {
   bool isHungUp = false;  // the peer sends no more: the end follows what is still to be read
   bool isEof = false;     // ... and we have read it
   bool isShut = false;    // we have told it that no more comes
-  std::string pending;    // read on the other side, to be written on this one
+  bool isBulk = false;    // much comes from it at a time: worth a pipe (Pipes)
+  // Read on the other side, to be written on this one; never both.
+  std::string pending;
+  Pipe pipe;
+  size_t queued = 0;  // bytes in the pipe
 
   void drop(size_t count) {
     pending.erase(0, count);
@@ -70,9 +79,49 @@ struct Side final : EventHandler {
   }
 };
 
+// Pipes for splice(2), which moves pages from one socket to the other without copying them: half
+// the work for a long stream, nothing gained for short messages. There are few, handed to those
+// streams that have much to move at the moment; without one a stream is copied.
+class Pipes {
+ public:
+  explicit Pipes(size_t most) : left_(most) {}
+
+  bool lend(Pipe& to) {
+    if (to.read) return true;
+    if (!free_.empty()) {
+      to = std::move(free_.back());
+      free_.pop_back();
+      return true;
+    }
+    if (left_ == 0) return false;
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return false;
+    to = Pipe{Fd{ends[0]}, Fd{ends[1]}};
+    // What an ordinary user may have in pipes is limited (pipe(7)): the smaller one works too.
+    (void)::fcntl(ends[0], F_SETPIPE_SZ, kPipeSize);
+    --left_;
+    return true;
+  }
+
+  // An empty one; one with bytes in it is closed and another may be made in its place.
+  void takeBack(Pipe& from, bool isEmpty) {
+    if (!from.read) return;
+    if (isEmpty)
+      free_.push_back(std::move(from));
+    else
+      ++left_;
+    from = Pipe{};
+  }
+
+ private:
+  size_t left_;
+  std::vector<Pipe> free_;
+};
+
 struct Shared {
   EventLoop& loop;
   Targets targets;
+  Pipes pipes;
   std::vector<char> scratch = std::vector<char>(kScratch);
   std::vector<Connection*> ended{};
 };
@@ -144,18 +193,54 @@ class Connection {
         to.drop(static_cast<size_t>(count));
         continue;
       }
+      if (to.queued > 0) {
+        if (!to.isWritable) return true;
+        if (!spliceOut(to)) return false;
+        continue;
+      }
+      if (from.isEof || !from.isReadable) shared_.pipes.takeBack(to.pipe, true);
       if (from.isEof) return finish(to);
       if (!from.isReadable || !to.isWritable) return true;
       if (moved >= kTurn) return callAgain();
-      const ssize_t count = read(from);
+      const bool isSpliced = from.isBulk && shared_.pipes.lend(to.pipe);
+      const ssize_t count = isSpliced ? spliceIn(from, to) : copy(from, to);
       if (count < 0) return false;
-      if (count == 0) continue;
       moved += static_cast<size_t>(count);
-      const std::string_view bytes{shared_.scratch.data(), static_cast<size_t>(count)};
-      const ssize_t written = write(to, bytes);
-      if (written < 0) return false;
-      to.pending = bytes.substr(static_cast<size_t>(written));
     }
+  }
+
+  // What was read, 0 for nothing; less than 0: the connection is broken. So spliceIn().
+  ssize_t copy(Side& from, Side& to) {
+    const ssize_t count = read(from);
+    if (count <= 0) return count;
+    from.isBulk = static_cast<size_t>(count) == shared_.scratch.size();
+    const std::string_view bytes{shared_.scratch.data(), static_cast<size_t>(count)};
+    const ssize_t written = write(to, bytes);
+    if (written < 0) return -1;
+    to.pending = bytes.substr(static_cast<size_t>(written));
+    return count;
+  }
+
+  // The pipe is empty: EAGAIN is about the socket.
+  static ssize_t spliceIn(Side& from, Side& to) {
+    const ssize_t count = ::splice(from.socket.get(), nullptr, to.pipe.write.get(), nullptr,
+                                   kPipeSize, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (count == 0) from.isEof = true;
+    if (count < 0 && !wouldBlock(errno)) return -1;
+    if (count < 0 && errno != EINTR) from.isReadable = false;
+    if (count < 0) return 0;
+    to.queued = static_cast<size_t>(count);
+    from.isBulk = to.queued >= kLittle;
+    return count;
+  }
+
+  static bool spliceOut(Side& to) {
+    const ssize_t count = ::splice(to.pipe.read.get(), nullptr, to.socket.get(), nullptr, to.queued,
+                                   SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (count < 0 && !wouldBlock(errno)) return false;
+    if (count < 0 && errno != EINTR) to.isWritable = false;
+    if (count > 0) to.queued -= static_cast<size_t>(count);
+    return true;
   }
 
   ssize_t read(Side& from) {
@@ -205,6 +290,9 @@ class Connection {
   void end() {
     hasEnded_ = true;
     shared_.loop.forget(client_);
+    for (Side* side : {&client_, &server_}) {
+      shared_.pipes.takeBack(side->pipe, side->queued == 0);
+    }
     client_.socket.reset();
     server_.socket.reset();
     shared_.ended.push_back(this);
@@ -233,8 +321,9 @@ struct TcpRelay::Impl {
     std::uint16_t containerPort;
   };
 
-  Impl(EventLoop& loop, Targets targets, size_t most)
-      : shared{loop, std::move(targets)}, maxConnections(std::max<size_t>(most, 1)) {}
+  Impl(EventLoop& loop, Targets targets, const TcpLimits& limits)
+      : shared{loop, std::move(targets), Pipes{limits.maxPipes}},
+        maxConnections(std::max<size_t>(limits.maxConnections, 1)) {}
 
   void accept(const Listener& listener) {
     for (int i = 0; i < kAcceptsATurn && !isHeldBack; ++i) {
@@ -279,8 +368,8 @@ struct TcpRelay::Impl {
   std::unordered_map<const Connection*, std::unique_ptr<Connection>> connections;
 };
 
-TcpRelay::TcpRelay(EventLoop& loop, Targets targets, size_t maxConnections)
-    : impl_(std::make_unique<Impl>(loop, std::move(targets), maxConnections)) {}
+TcpRelay::TcpRelay(EventLoop& loop, Targets targets, const TcpLimits& limits)
+    : impl_(std::make_unique<Impl>(loop, std::move(targets), limits)) {}
 
 TcpRelay::~TcpRelay() = default;
 

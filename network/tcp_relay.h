@@ -16,10 +16,16 @@ namespace img::network {
 // Where to connect for a port of the container, best first. Asked for every connection.
 using Targets = std::function<std::vector<SocketAddress>(std::uint16_t containerPort)>;
 
+struct TcpLimits {
+  // Two descriptors each. Beyond it new ones wait in the kernel's queue until one of the others
+  // ends.
+  size_t maxConnections = 0;
+  size_t maxPipes = 0;  // two descriptors each
+};
+
 class TcpRelay {
  public:
-  // Beyond `maxConnections` new ones wait in the kernel's queue until one of the others ends.
-  TcpRelay(EventLoop& loop, Targets targets, size_t maxConnections);
+  TcpRelay(EventLoop& loop, Targets targets, const TcpLimits& limits);
   TcpRelay(const TcpRelay&) = delete;
   TcpRelay& operator=(const TcpRelay&) = delete;
   ~TcpRelay();
