@@ -164,7 +164,9 @@ void Cgroup::killAll() const {
 
 void Cgroup::remove() {
   const std::int64_t deadline = sys::monotonicMs() + kPatienceMs;
-  for (const std::string& folder : folders) {
+  // The basic one goes last: by it the next command finds what a killed one left (names()).
+  for (auto at = folders.rbegin(); at != folders.rend(); ++at) {
+    const std::string& folder = *at;
     // A version 1 group says EBUSY for a moment after its last process has ended.
     while (const int errnum = removeFolder(folder)) {
       if (errnum != EBUSY || sys::monotonicMs() > deadline) {

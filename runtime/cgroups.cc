@@ -336,16 +336,17 @@ Cgroup CgroupTree::update(const std::string& name, const Limits& limits) const {
 }
 
 std::vector<std::string> CgroupTree::names() const {
-  std::set<std::string> found;
-  for (const Hierarchy& where : all()) {
-    if (where.base.empty()) continue;
-    const auto dir = sys::tryOpenat(AT_FDCWD, where.base + "/" + kParent, O_RDONLY | O_DIRECTORY);
-    if (!dir) continue;
-    for (fs::Entry& entry : fs::list(dir->get())) {
-      if (entry.type == DT_DIR) found.insert(std::move(entry.name));
-    }
+  // The hierarchy that create() begins with and remove() ends with.
+  Hierarchy where = unified();
+  if (where.base.empty()) where = hierarchyOf("freezer");
+  std::vector<std::string> found;
+  if (where.base.empty()) return found;
+  const auto dir = sys::tryOpenat(AT_FDCWD, where.base + "/" + kParent, O_RDONLY | O_DIRECTORY);
+  if (!dir) return found;
+  for (fs::Entry& entry : fs::listSorted(dir->get())) {
+    if (entry.type == DT_DIR) found.push_back(std::move(entry.name));
   }
-  return {found.begin(), found.end()};
+  return found;
 }
 
 void CgroupTree::removeStale(const std::string& prefix, long long ageSeconds) const {
