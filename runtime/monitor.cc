@@ -154,6 +154,13 @@ std::vector<Channel> allChannels(Relay& relay) {
   return channels;
 }
 
+// What was typed before the detach keys has reached the container.
+bool isAllTyped(const std::vector<Channel>& channels) {
+  return std::all_of(channels.begin(), channels.end(), [](const Channel& channel) {
+    return channel.keys == nullptr || channel.pending.empty();
+  });
+}
+
 // Our own streams are somebody else's from here on.
 void detach(Relay& relay, std::vector<Channel>& channels) {
   std::erase_if(channels, [](const Channel& channel) { return channel.keys != nullptr; });
@@ -241,7 +248,7 @@ ExitStatus follow(Container& container, const SignalCatcher& signals, Relay rela
         writeOnce(channels[i]);
       }
     }
-    if (relay.keys.isComplete()) detach(relay, channels);
+    if (relay.keys.isComplete() && isAllTyped(channels)) detach(relay, channels);
   }
   // From here on nobody writes any more: PID 1 is gone, and with it its whole pid namespace.
   const ExitStatus status = container.wait();
