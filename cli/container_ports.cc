@@ -62,6 +62,7 @@ Json bindingJson(const store::PortRecord& port) {
 
 std::vector<store::PortRecord> portRecords(const std::vector<network::BoundPort>& bound) {
   std::vector<store::PortRecord> records;
+  records.reserve(bound.size());
   for (const network::BoundPort& port : bound) {
     records.push_back({port.hostIp, port.hostPort, port.containerPort,
                        std::string{network::protocolName(port.protocol)}});

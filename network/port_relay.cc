@@ -228,7 +228,7 @@ PortRelay PortRelay::start(std::vector<BoundPort> ports, const Place& place) {
   PortRelay relay;
   relay.child_ = Child::fork([&]() -> std::string {
     sys::prctl(PR_SET_NAME, reinterpret_cast<unsigned long>(kProcessName), "PR_SET_NAME");
-    ::mallopt(M_MMAP_THRESHOLD, kHeapBuffers);
+    ::mallopt(M_MMAP_THRESHOLD, kHeapBuffers);  // NOLINT(concurrency-mt-unsafe): one thread
     life.write.reset();
     report.read.reset();
     detachFromCaller();
