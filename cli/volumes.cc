@@ -32,6 +32,27 @@ std::vector<std::string> usersOf(const std::vector<store::ContainerRecord>& cont
   return users;
 }
 
+// What docker's local driver mounts; here it is a folder of the host or memory, which need no
+// mount of ours that would outlive the command.
+std::map<std::string, std::string> readDriverOptions(const std::vector<std::string>& texts) {
+  std::map<std::string, std::string> options;
+  for (const std::string& text : texts) {
+    const auto [key, value] = splitAssignment(text);
+    if (key != "type" && key != "device" && key != "o") {
+      throw Error::make(Kind::usage, "unknown volume option {}", text::quote(text))
+          .hint("the options are type, device and o");
+    }
+    options[key] = value;
+  }
+  if (options.empty() || options["type"] == "tmpfs") return options;
+  const std::string& type = options["type"];
+  const bool isFolder =
+      (type == "none" || type == "bind" || type.empty()) && options["device"].starts_with('/');
+  if (isFolder) return options;
+  throw Error::make(Kind::unsupported, "volumes of type {} are not supported", text::quote(type))
+      .hint("mount it on the host and use type=none, o=bind and device=DIR");
+}
+
 int runCreate(Context& context, const std::vector<std::string>& args) {
   std::string driver = kDriver;
   std::vector<std::string> labels;
@@ -40,7 +61,8 @@ int runCreate(Context& context, const std::vector<std::string>& args) {
   Options options{context, "[NAME]", "Create a volume"};
   options.text("-d,--driver", driver, "DRIVER", "local is the only one")
       .list("-l,--label", labels, "KEY=VALUE", "Attach a label")
-      .list("-o,--opt", driverOptions, "KEY=VALUE", "Options of the driver; this version has none")
+      .list("-o,--opt", driverOptions, "KEY=VALUE",
+            "type=tmpfs,o=OPTIONS or type=none,o=bind,device=DIR")
       .flag("--ignore", ignoreExisting, "An existing name is no error (it never is)")
       .positionals(0, 1);
   if (!options.parse(args)) return 0;
@@ -48,17 +70,14 @@ int runCreate(Context& context, const std::vector<std::string>& args) {
     throw Error::make(Kind::unsupported, "there is no volume driver {}", text::quote(driver))
         .hint("leave --driver out: local is the only one");
   }
-  if (!driverOptions.empty()) {
-    throw Error::make(Kind::unsupported, "volume option {} is not supported",
-                      text::quote(driverOptions.front()))
-        .hint("mount it on the host and use -v /PATH:DIR");
-  }
   std::map<std::string, std::string> labelMap;
   for (const std::string& label : labels)
     labelMap.insert_or_assign(splitAssignment(label).first, splitAssignment(label).second);
   bool created = false;
   const std::string name = options.words().empty() ? "" : options.words().front();
-  context.print(store::Volumes{context.store()}.create(name, labelMap, created).name + "\n");
+  const store::Volumes volumes{context.store()};
+  context.print(volumes.create(name, labelMap, created, readDriverOptions(driverOptions)).name +
+                "\n");
   return 0;
 }
 
@@ -186,6 +205,34 @@ int runRemove(Context& context, const std::vector<std::string>& args) {
   return context.status();
 }
 
+// docker's rule: what nobody uses and nobody has named; with --all the named ones too.
+int runPrune(Context& context, const std::vector<std::string>& args) {
+  bool force = false;
+  bool all = false;
+  bool dryRun = false;
+  std::vector<std::string> filterTexts;
+  Options options{context, "", "Remove volumes that no container uses"};
+  options.flag("-f,--force", force, "Do not ask")
+      .flag("-a,--all", all, "Those with a name, too")
+      .list("--filter", filterTexts, "FILTER", "Only those with label=KEY[=VALUE] or name=NAME")
+      .flag("--dry-run", dryRun, "Only show what would go")
+      .positionals(0, 0);
+  if (!options.parse(args)) return 0;
+  if (!force && !dryRun) {
+    throw Error{Kind::failed, "refusing to prune without confirmation"}.hint("pass --force");
+  }
+  const Filters filters = readFilters(filterTexts);
+  const std::vector<store::ContainerRecord> containers = store::Containers{context.store()}.list();
+  for (const store::Volume& volume : store::Volumes{context.store()}.list()) {
+    const bool isCandidate = all || volume.anonymous;
+    if (!isCandidate || !passes(volume, filters, containers)) continue;
+    if (!usersOf(containers, volume.name).empty()) continue;
+    if (!dryRun) store::Volumes{context.store()}.remove(volume.name);
+    context.print(volume.name + "\n");
+  }
+  return 0;
+}
+
 }  // namespace
 
 std::optional<Json> inspectVolume(Context& context, const std::string& name, bool /*withSize*/) {
@@ -196,13 +243,14 @@ std::optional<Json> inspectVolume(Context& context, const std::string& name, boo
               {"Labels", volume->labels.empty() ? Json() : Json(volume->labels)},
               {"Mountpoint", volume->mountpoint},
               {"Name", volume->name},
-              {"Options", nullptr},
+              {"Options", volume->options.empty() ? Json() : Json(volume->options)},
               {"Scope", "local"}};
 }
 
 void addVolumeCommands(CommandTable& table) {
   table.add({"volume create", Group::volumes, "Create a volume", runCreate});
   table.add({"volume ls,volume list", Group::volumes, "List volumes", runList});
+  table.add({"volume prune", Group::volumes, "Remove volumes that no container uses", runPrune});
   table.add({"volume rm,volume remove", Group::volumes, "Remove volumes", runRemove});
 }
 

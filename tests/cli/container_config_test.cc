@@ -273,9 +273,8 @@ const RequestCase kRequestCases[] = {
      [](RunRequest& r) { r.platform = "linux/s390x"; }},
     {"HalfAPlatform", "expected OS/ARCH", [](RunRequest& r) { r.platform = "linux"; }},
     {"FileLog", "", [](RunRequest& r) { r.logDriver = "file"; }},
-    {"OtherLog", "--log-driver none is not", [](RunRequest& r) { r.logDriver = "none"; }},
-    {"LogOption", "--log-opt max-size=1m is not",
-     [](RunRequest& r) { r.logOpt = {"max-size=1m"}; }},
+    {"OtherLog", "--log-driver syslog is not", [](RunRequest& r) { r.logDriver = "syslog"; }},
+    {"LogOption", "", [](RunRequest& r) { r.logOpt = {"max-size=1m"}; }},
     {"FewShares", "between 2 and 262144", [](RunRequest& r) { r.limits.cpuShares = 1; }},
 };
 class RunOptions : public testing::TestWithParam<RequestCase> {};

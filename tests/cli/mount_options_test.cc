@@ -8,7 +8,7 @@ namespace img::cli {
 namespace {
 
 std::string describe(const MountRequest& request) {
-  const char* types[] = {"bind", "volume", "tmpfs"};
+  const char* types[] = {"bind", "volume", "tmpfs", "image"};
   std::string out = types[static_cast<int>(request.type)];
   out += " " + request.source + " -> " + request.destination;
   if (request.readOnly) out += " ro";
@@ -16,6 +16,11 @@ std::string describe(const MountRequest& request) {
   if (request.noExec) out += " noexec";
   if (request.noSuid) out += " nosuid";
   if (request.noDev) out += " nodev";
+  if (!request.propagation.empty()) out += " " + request.propagation;
+  if (!request.subpath.empty()) out += " " + request.subpath;
+  if (request.nonRecursive) out += " nonrecursive";
+  if (request.chown) out += " chown";
+  if (request.overlay) out += " overlay";
   if (!request.tmpfsOptions.empty()) out += " [" + request.tmpfsOptions + "]";
   return out;
 }
@@ -42,7 +47,26 @@ constexpr Case kCases[] = {
     {"RootDestination", "v", "/a:/..", "!cannot be \"/\""},
     {"FourParts", "v", "/a:/b:ro:x", "!more than three parts"},
     {"UnknownOption", "v", "/a:/b:fast", "!unknown option \"fast\""},
-    {"LaterOption", "v", "/a:/b:U", "!not part of this version"},
+    {"GivenToTheUser", "v", "/a:/b:U", "bind /a -> /b chown"},
+    {"ThrowAwayLayer", "v", "/a:/b:O", "bind /a -> /b overlay"},
+    {"Propagation", "v", "/a:/b:rslave", "bind /a -> /b rslave"},
+    {"MountPropagation", "m", "type=bind,src=/a,dst=/b,bind-propagation=shared",
+     "bind /a -> /b shared"},
+    {"MountBadPropagation", "m", "type=bind,src=/a,dst=/b,bind-propagation=x",
+     "!unknown propagation"},
+    {"MountPropagationOfAVolume", "m", "type=volume,src=a,dst=/b,bind-propagation=slave",
+     "!are for bind mounts"},
+    {"MountNonRecursive", "m", "type=bind,src=/a,dst=/b,bind-nonrecursive,chown=true",
+     "bind /a -> /b nonrecursive chown"},
+    {"MountSubpath", "m", "type=volume,src=a,dst=/b,volume-subpath=c/d", "volume a -> /b c/d"},
+    {"MountSubpathOutside", "m", "type=volume,src=a,dst=/b,volume-subpath=../x",
+     "!relative path without .."},
+    {"MountSubpathOfABind", "m", "type=bind,src=/a,dst=/b,volume-subpath=x",
+     "!only a volume or an image"},
+    {"MountImage", "m", "type=image,src=busybox,dst=/b", "image busybox -> /b"},
+    {"MountImageForWriting", "m", "type=image,src=busybox,dst=/b,rw=true",
+     "image busybox -> /b overlay"},
+    {"MountImageWithoutName", "m", "type=image,dst=/b", "!the image is missing"},
     {"BadVolumeName", "v", "a/b:/dst", "!neither a path nor a volume name"},
     {"EmptySource", "v", ":/dst", "!the source is empty"},
     {"MountBind", "m", "type=bind,src=/a,dst=/b,readonly", "bind /a -> /b ro"},

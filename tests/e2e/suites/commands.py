@@ -400,6 +400,76 @@ class Exports(harness.TestCase):
         self.assertEqual(self.img_("diff", "nope", check=False).code, 1)
 
 
+class Mounts(harness.TestCase):
+    """The options of run that say what is mounted, and those about time and logs."""
+
+    def setUp(self):
+        super().setUp()
+        self.img_ = self.img()
+
+    def run_(self, *args, **kwargs):
+        return self.img_("run", "--rm", "--net", "none", *args, **kwargs)
+
+    def test_images_as_mounts(self):
+        self.img_.build(self.write({"Dockerfile": "FROM busybox\nRUN mkdir /data && echo d > /data/f\n"}), "data")
+        self.assertEqual(self.run_("--mount", "type=image,src=data,dst=/im", "busybox", "cat", "/im/data/f").out, "d\n")
+        self.assertEqual(self.run_("--mount", "type=image,src=data,dst=/im,subpath=data", "busybox", "ls", "/im").out, "f\n")
+        self.assertNotEqual(self.run_("--mount", "type=image,src=data,dst=/im", "busybox", "touch", "/im/x", check=False).code, 0)
+        shown = self.run_("--mount", "type=image,src=data,dst=/im,rw=true", "busybox", "sh", "-c", "touch /im/x; ls /im").out.split()
+        self.assertIn("x", shown)
+        self.assertEqual(self.run_("--mount", "type=image,src=nope,dst=/im", "busybox", "true", check=False).code, 125)
+
+    def test_throw_away_layers_and_owners(self):
+        host = self.write({"h": "h"}, "host")
+        self.assertEqual(self.run_("-v", f"{host}:/h:O", "busybox", "sh", "-c", "rm /h/h; touch /h/x; ls /h").out, "x\n")
+        self.assertEqual(os.listdir(host), ["h"])
+        self.assertEqual(self.run_("-u", "dev", "-v", f"{host}:/h:U", "busybox", "stat", "-c", "%u:%g", "/h", "/h/h").out.split(), ["1000:1001"] * 2)
+
+    def test_subpaths_stay_in_their_volume(self):
+        self.run_("-v", "vol:/v", "busybox", "sh", "-c", "mkdir /v/sub; echo s > /v/sub/f; ln -s / /v/out; ln -s ../../.. /v/up")
+        self.assertEqual(self.run_("--mount", "type=volume,src=vol,dst=/s,volume-subpath=sub", "busybox", "cat", "/s/f").out, "s\n")
+        for path in ("out", "up"):  # resolved inside the volume: the volume itself
+            shown = self.run_("--mount", f"type=volume,src=vol,dst=/s,volume-subpath={path}", "busybox", "ls", "/s").out.split()
+            self.assertEqual(sorted(shown), ["out", "sub", "up"])
+        self.assertEqual(self.run_("--mount", "type=volume,src=vol,dst=/s,volume-subpath=nope", "busybox", "true", check=False).code, 125)
+
+    def test_volumes_from(self):
+        host = self.write({"h": "h"}, "host")
+        self.img_("create", "--net", "none", "--name", "a", "-v", "vol:/vol", "-v", f"{host}:/h", "-v", "/anon", "busybox", "true")
+        self.assertEqual(self.run_("--volumes-from", "a", "busybox", "sh", "-c", "echo x > /vol/x; ls /h").out, "h\n")
+        self.assertNotEqual(self.run_("--volumes-from", "a:ro", "busybox", "touch", "/vol/y", check=False).code, 0)
+        self.assertEqual(self.run_("--volumes-from", "a", "-v", "other:/vol", "busybox", "ls", "/vol").out, "")
+        self.assertEqual(self.run_("--volumes-from", "nope", "busybox", "true", check=False).code, 125)
+
+    def test_volume_options_and_prune(self):
+        host = self.write({"h": "h"}, "host")
+        self.img_("volume", "create", "-o", "type=none", "-o", "o=bind", "-o", f"device={host}", "dev")
+        self.assertEqual(self.run_("-v", "dev:/d", "busybox", "ls", "/d").out, "h\n")
+        self.img_("volume", "create", "-o", "type=tmpfs", "-o", "o=size=1m", "mem")
+        self.assertIn("1024", self.run_("-v", "mem:/m", "busybox", "df", "/m").out)
+        self.assertEqual(self.img_("volume", "create", "-o", "type=nfs", "net", check=False).code, 1)
+        self.img_("create", "--net", "none", "--name", "a", "-v", "/used", "busybox", "true")
+        lone = self.img_("volume", "create").out.strip()
+        self.assertEqual(self.img_("volume", "prune", check=False).code, 1)
+        self.assertEqual(self.img_("volume", "prune", "-f").out.split(), [lone])
+        self.assertEqual(sorted(self.img_("volume", "prune", "-f", "-a").out.split()), ["dev", "mem"])
+        self.assertEqual(os.listdir(host), ["h"])
+
+    def test_timeout(self):
+        self.assertEqual(self.run_("--init", "--timeout", "300ms", "busybox", "sleep", "7200008", check=False).code, 124)
+        self.assertEqual(self.run_("--timeout", "1m", "busybox", "sh", "-c", "exit 3", check=False).code, 3)
+        stubborn = self.run_("--timeout", "200ms", "--stop-timeout", "0", "busybox", "sh", "-c", "trap '' TERM; while :; do sleep 1; done", check=False)
+        self.assertEqual(stubborn.code, 124)
+
+    def test_logs_rotate_and_may_be_left_out(self):
+        script = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; done; sleep 0.2; echo last"
+        self.img_("run", "--net", "none", "--name", "a", "--log-opt", "max-size=2k", "--log-opt", "max-file=4", "busybox", "sh", "-c", script)
+        self.assertEqual(self.img_("logs", "-n", "1", "a").out, "last\n")
+        self.img_("run", "--net", "none", "--name", "b", "--log-driver", "none", "busybox", "echo", "shown")
+        self.assertEqual(self.img_("logs", "b").out, "")
+        self.assertEqual(self.run_("--log-opt", "max-file=0", "busybox", "true", check=False).code, 125)
+
+
 class Terminal:
     """A command on a pseudo terminal of its own."""
 
