@@ -226,8 +226,8 @@ void ContainerNamespaces::prepare(runtime::Spec& spec) const {
   spec.cgroup = cgroup_;
   spec.userNamespace = user_;
   // With one id there is nothing that files could be given to: all are that one's.
-  const bool hasOneId = contiguousIds(runtime::currentUidMap()) == 1;
-  if (!hasOtherIds_ || hasOneId) spec.mountMappedRootfs = nullptr;
+  const auto hasOneId = [] { return contiguousIds(runtime::currentUidMap()) == 1; };
+  if (!hasOtherIds_ || hasOneId()) spec.mountMappedRootfs = nullptr;
   spec.hasSharedMemory = config_.namespaces.ipc != "none";
   if (sharedMemory_) spec.sharedMemory = sharedMemory_.get();
   spec.monotonicOffset = config_.namespaces.monotonicOffset;
