@@ -196,6 +196,10 @@ void recoverContainers(const store::Layout& layout) {
     dropCgroup({config, {}});
     removeAnonymousVolumes(layout, config);
   });
+}
+
+void recoverEverything(const store::Layout& layout) {
+  recoverContainers(layout);
   dropStrayCgroups(layout);
 }
 

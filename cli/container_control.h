@@ -51,7 +51,11 @@ struct RemoveRequest {
 void removeContainer(const store::Layout& layout, const store::ContainerRecord& record,
                      const RemoveRequest& request);
 
-// Leftovers of keepers that died (reliability.md R-1).
+// Leftovers of keepers that died (reliability.md R-1): --rm containers and half-made records. Cheap
+// when there is nothing, for every command that looks at containers.
 void recoverContainers(const store::Layout& layout);
+// And control groups without a keeper: looks at all control groups of the machine, so it is for
+// commands that remove.
+void recoverEverything(const store::Layout& layout);
 
 }  // namespace img::cli

@@ -110,7 +110,7 @@ int removeContainers(Context& context, const std::vector<std::string>& args) {
       .positionals(0, kAnyNumber);
   if (!options.parse(args)) return 0;
   requireTargets(options, all);
-  recoverContainers(context.store());
+  recoverEverything(context.store());
   const store::Containers containers{context.store()};
   return forEach(context, namesOrAll(containers, options, all, false), ignore || remove.force,
                  [&](const store::ContainerRecord& record) {
@@ -187,7 +187,7 @@ int pruneContainers(Context& context, const std::vector<std::string>& args) {
   if (!force && !dryRun) {
     throw Error{Kind::failed, "refusing to prune without confirmation"}.hint("pass --force");
   }
-  recoverContainers(context.store());
+  recoverEverything(context.store());
   for (const store::ContainerRecord& record : store::Containers{context.store()}.list()) {
     if (record.state.isAlive()) continue;
     if (!dryRun) removeContainer(context.store(), record, {false, true});
