@@ -120,7 +120,7 @@ TEST_F(CommitTest, OfAMountTheEmptyPlaceIsKept) {
   sys::mkdirat(upper_.get(), "data", 0755);
   write("new", "x");
   const Image image = commitContainer(layout_, container_, request());
-  EXPECT_EQ(pathsOf(image.manifest.layers[1]), (std::set<std::string>{"data", "new"}));
+  EXPECT_EQ(pathsOf(image.manifest.layers[1]), (std::set<std::string>{"data/", "new"}));
 }
 
 TEST_F(CommitTest, ARemovedFileBecomesAWhiteout) {
