@@ -51,6 +51,18 @@ bool isUnfinished(const store::Containers& containers, const store::ContainerRec
   return text && store::parseContainerState(*text, "state.json").isAlive();
 }
 
+// Returns when it is gone; false: it was already. Somebody may freeze it at any moment.
+bool killProcess(const store::ContainerRecord& record, const Fd& process) {
+  constexpr int kLookMs = 100;
+  const bool wasThere = sys::pidfdSendSignal(process.get(), SIGKILL);
+  thawIfPaused(record);
+  while (!waitForProcess(process, kLookMs)) {
+    const runtime::Cgroup group = groupOf(record);
+    if (group.isFrozen()) group.thaw();
+  }
+  return wasThere;
+}
+
 int stopSignalOf(const store::ContainerConfig& config) {
   return config.stopSignal.empty() ? SIGTERM : parseSignal(config.stopSignal);
 }
@@ -81,9 +93,14 @@ bool waitForProcess(const Fd& pidfd, long long timeoutMs) {
   }
 }
 
-std::optional<FileLock> waitForKeeper(const store::Containers& containers, const std::string& id) {
+std::optional<FileLock> waitForKeeper(const store::Containers& containers, const std::string& id,
+                                      const EndProcess& end) {
   // The keeper needs about a millisecond after its container's end. Its lock cannot be polled for.
   for (int tries = 0;; ++tries) {
+    // Looked for each time: the keeper may have been about to start it.
+    if (const auto now = end ? containers.find(id) : std::nullopt) {
+      if (const auto process = openProcess(now->state)) end(*now, *process);
+    }
     try {
       if (auto lock = containers.tryHold(id)) return lock;
     } catch (const Error& error) {
@@ -92,6 +109,13 @@ std::optional<FileLock> waitForKeeper(const store::Containers& containers, const
     }
     pauseMs(tries < 20 ? 1 : 10);
   }
+}
+
+std::optional<FileLock> killAndWait(const store::Containers& containers, const std::string& id) {
+  return waitForKeeper(containers, id, [&](const store::ContainerRecord& now, const Fd& process) {
+    keepDown(containers, now);
+    killProcess(now, process);
+  });
 }
 
 store::ContainerState waitForEnd(const store::Containers& containers,
@@ -148,18 +172,17 @@ void setPaused(const store::Containers& containers, const store::ContainerRecord
 bool stopContainer(const store::Containers& containers, const store::ContainerRecord& record,
                    const StopRequest& request) {
   keepDown(containers, record);
-  const auto pidfd = openProcess(record.state);
+  if (!record.state.isAlive()) return false;
   bool isKilled = false;
-  if (pidfd) {
-    const long long seconds = request.timeoutSeconds.value_or(record.config.stopTimeout);
-    sys::pidfdSendSignal(pidfd->get(), request.signal.value_or(stopSignalOf(record.config)));
-    thawIfPaused(record);
-    if (!waitForProcess(*pidfd, seconds < 0 ? -1 : seconds * 1000)) {
-      isKilled = sys::pidfdSendSignal(pidfd->get(), SIGKILL);
-      waitForProcess(*pidfd, -1);
-    }
-  }
-  if (record.state.isAlive()) waitForKeeper(containers, record.config.id);
+  waitForKeeper(
+      containers, record.config.id, [&](const store::ContainerRecord& now, const Fd& process) {
+        const long long seconds = request.timeoutSeconds.value_or(now.config.stopTimeout);
+        sys::pidfdSendSignal(process.get(), request.signal.value_or(stopSignalOf(now.config)));
+        thawIfPaused(now);
+        if (!waitForProcess(process, seconds < 0 ? -1 : seconds * 1000)) {
+          isKilled = killProcess(now, process);
+        }
+      });
   return isKilled;
 }
 
@@ -170,12 +193,7 @@ void removeContainer(const store::Layout& layout, const store::ContainerRecord& 
   std::optional<FileLock> lock;
   if (request.force) {
     keepDown(containers, record);
-    if (const auto pidfd = openProcess(record.state)) {
-      sys::pidfdSendSignal(pidfd->get(), SIGKILL);
-      thawIfPaused(record);
-      waitForProcess(*pidfd, -1);
-    }
-    lock = waitForKeeper(containers, id);
+    lock = killAndWait(containers, id);
     if (!lock) return;  // its keeper removed it
   } else {
     lock = containers.tryHold(id);

@@ -3,6 +3,7 @@
 // belong to somebody else by now.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -19,9 +20,15 @@ std::optional<Fd> openProcess(const store::ContainerState& state);
 // Waits until PID 1 is gone; false when `timeoutMs` (-1: for ever) passed before.
 bool waitForProcess(const Fd& pidfd, long long timeoutMs);
 
+// Called for every process that a keeper has started before it went: usually one, or two when the
+// keeper was just about to start the container again.
+using EndProcess = std::function<void(const store::ContainerRecord& now, const Fd& process)>;
 // Waits until the keeper has written everything down and gone: the lock, or nullopt when the
 // container was removed.
-std::optional<FileLock> waitForKeeper(const store::Containers& containers, const std::string& id);
+std::optional<FileLock> waitForKeeper(const store::Containers& containers, const std::string& id,
+                                      const EndProcess& end);
+// The same with SIGKILL for what runs; it stays down.
+std::optional<FileLock> killAndWait(const store::Containers& containers, const std::string& id);
 
 // The state at the end. Waits for it; works for --rm containers too.
 store::ContainerState waitForEnd(const store::Containers& containers,

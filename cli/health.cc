@@ -146,10 +146,12 @@ HealthCheck::~HealthCheck() {
   if (process_) killChildren(process_->pid());
 }
 
-// What is beyond the limit is read all the same: the check must not wait for us.
+// What is beyond the limit is read all the same: the check must not wait for us. Not to the end,
+// which never comes when it writes faster than we read, and the keeper has other things to do.
 void HealthCheck::readOutput() {
+  constexpr int kReads = 16;
   char chunk[4096];
-  while (output_) {
+  for (int reads = 0; output_ && reads < kReads; ++reads) {
     const ssize_t count = ::read(output_.get(), chunk, sizeof chunk);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return;

@@ -94,7 +94,7 @@ int killContainers(Context& context, const std::vector<std::string>& args) {
                  [&](const store::ContainerRecord& record) {
                    signalContainer(containers, record, signal);
                    // Who asks next must not see it running: SIGKILL cannot be ignored.
-                   if (signal == SIGKILL) waitForKeeper(containers, record.config.id);
+                   if (signal == SIGKILL) killAndWait(containers, record.config.id);
                  });
 }
 
@@ -147,7 +147,7 @@ int restartContainers(Context& context, const std::vector<std::string>& args) {
   const store::Containers containers{context.store()};
   return forEach(context, options.words(), false, [&](const store::ContainerRecord& record) {
     stopContainer(containers, record, stop);
-    auto lock = waitForKeeper(containers, record.config.id);
+    auto lock = killAndWait(containers, record.config.id);
     if (!lock)
       throw Error::make(Kind::notFound, "container {} was removed when it stopped",
                         record.config.name);

@@ -86,6 +86,22 @@ class Supervision(harness.TestCase):
         self.assertEqual(len(health["Log"][0]["Output"]), 4096)
         self.assertTrue(health["Log"][0]["Output"].endswith("x..."))
 
+    def test_a_flood_of_output_keeps_nobody_from_the_time_limit(self):
+        container = self.start("--health-cmd", "for i in 1 2 3 4 5 6 7 8; do cat /dev/zero & done; wait", "--health-interval", "100ms",
+                               "--health-timeout", "300ms", "--health-retries", "1", "busybox", "sh", "-c",
+                               "while :; do echo x; sleep 0.05; done")
+        self.until_health(container, "unhealthy")
+        self.assertEqual(self.field(container, "{{(index .State.Health.Log 0).ExitCode}}"), "-1")
+        self.assertIn("x\n", self.img_("logs", container).out)
+
+    def test_a_check_gets_no_descriptor_of_the_keeper(self):
+        container = self.start("--health-cmd", "ls -l /proc/$$/fd; true", "--health-interval", "100ms", "busybox", "sleep",
+                               "100")
+        self.until_health(container, "healthy")
+        shown = self.field(container, "{{(index .State.Health.Log 0).Output}}")
+        leads = re.findall(r" (\d+) -> (\S+?):?(?:\[\d+\])?$", shown, re.MULTILINE)
+        self.assertEqual(leads, [("0", "/dev/null"), ("1", "pipe"), ("2", "pipe")], shown)
+
     def test_a_paused_container_is_not_checked_and_its_keeper_goes_on(self):
         container = self.start("--health-cmd", "true", "--health-interval", "100ms", "busybox", "sleep", "100")
         self.until_health(container, "healthy")
@@ -151,6 +167,26 @@ class Supervision(harness.TestCase):
         self.until(lambda: self.img_("logs", container).out.count("run") > runs.count("run") + 1, "it goes on after a start")
         self.img_("rm", "-f", container)
         self.assertEqual(self.img_("ps", "-a", "-q").out, "")
+
+    def test_stop_meets_a_container_that_is_just_started_again(self):
+        # The second run is for ever; it begins 100 ms after the first.
+        for delay in (0.09, 0.1, 0.105, 0.11, 0.12):
+            with self.subTest(delay=delay):
+                container = self.start("--restart", "always", "busybox", "sh", "-c",
+                                       "test -e /again && exec sleep 10000; touch /again; exit 1")
+                time.sleep(delay)
+                self.img_("stop", "-t", "0", container, timeout=20)
+                self.assertEqual(self.field(container, "{{.State.Status}}"), "exited")
+
+    def test_rm_meets_a_container_that_is_just_started(self):
+        for delay in (0, 0.003, 0.006, 0.01, 0.02):
+            with self.subTest(delay=delay):
+                container = self.img_("create", "--net", "none", "busybox", "sleep", "10000").out.strip()
+                starter = self.img_.start("start", container)
+                time.sleep(delay)
+                self.img_("rm", "-f", container, timeout=20)
+                starter.communicate(timeout=20)
+                self.assertEqual(self.img_("ps", "-aq").out, "")
 
     def test_update_ends_the_restarts(self):
         container = self.start("--restart", "always", "busybox", "sleep", "100")
