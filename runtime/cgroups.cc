@@ -21,7 +21,9 @@ namespace {
 
 constexpr const char* kParent = "img";
 constexpr const char* kOwnLeaf = "self";  // where we go when our own folder has to be empty
-constexpr const char* kV1Hierarchies[] = {"freezer", "memory", "cpu", "cpuset", "blkio", "pids"};
+// Devices are last: without rules (runtime/device_rules.h) there is no group of them.
+constexpr const char* kV1Hierarchies[] = {"freezer", "memory", "cpu",    "cpuset",
+                                          "blkio",   "pids",   "devices"};
 
 int tryMakeFolder(const std::string& path) {
   return ::mkdir(path.c_str(), 0755) == 0 || errno == EEXIST ? 0 : errno;
@@ -262,6 +264,10 @@ std::optional<Cgroup> CgroupTree::create(const std::string& name, const Limits& 
     return std::nullopt;
   }
   return group;
+}
+
+std::string CgroupTree::enterDevices(Cgroup& group) const {
+  return enter(group, hierarchyOf("devices"));
 }
 
 Cgroup CgroupTree::find(const std::string& name) const {

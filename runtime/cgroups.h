@@ -58,6 +58,9 @@ class CgroupTree {
   // nullopt when no hierarchy can be written to. A limit that was asked for and cannot be set: an
   // Error with code "cgroup" (cli.md 10.5).
   [[nodiscard]] std::optional<Cgroup> create(const std::string& name, const Limits& limits) const;
+  // Adds the group of version 1 that takes rules about devices, and returns its folder; "": that
+  // hierarchy is not there, or cannot be written to.
+  [[nodiscard]] std::string enterDevices(Cgroup& group) const;
   // The existing groups of that name; no folders: there are none.
   [[nodiscard]] Cgroup find(const std::string& name) const;
   // Those of a running process, for another one to enter. No folders: it is where we are.

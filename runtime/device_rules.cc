@@ -122,12 +122,7 @@ void writeRule(const std::string& file, const std::string& rule) {
 }
 
 // Linux Documentation/admin-guide/cgroup-v1/devices.rst.
-void useVersion1(Cgroup& group, const Spec& spec) {
-  const std::string parent = "/sys/fs/cgroup/devices/img";
-  const std::string folder = parent + "/" + group.name;
-  sys::tryMkdirat(AT_FDCWD, parent, 0755);
-  sys::mkdirat(AT_FDCWD, folder, 0755);
-  group.folders.push_back(folder);
+void writeRules(const std::string& folder, const Spec& spec) {
   writeRule(folder + "/devices.deny", "a");
   for (const char* nodes : {"c *:* m", "b *:* m"}) writeRule(folder + "/devices.allow", nodes);
   for (const Rule& rule : rulesOf(spec)) {
@@ -135,7 +130,6 @@ void useVersion1(Cgroup& group, const Spec& spec) {
     writeRule(folder + "/devices.allow",
               fmt::format("{} {}:{} {}", rule.type, rule.major, minor, rule.access));
   }
-  group.entries.push_back(sys::openat(AT_FDCWD, folder + "/cgroup.procs", O_WRONLY));
 }
 
 }  // namespace
@@ -173,7 +167,8 @@ void applyDeviceRules(Cgroup& group, const Spec& spec) {
     if (errnum == 0) return;
     why = Error::fromErrno(errnum, "attach a program to its cgroup").cause();
   }
-  if (::access("/sys/fs/cgroup/devices/cgroup.procs", W_OK) == 0) return useVersion1(group, spec);
+  const std::string folder = CgroupTree{}.enterDevices(group);
+  if (!folder.empty()) return writeRules(folder, spec);
   if (std::any_of(spec.devices.begin(), spec.devices.end(), isRestricted)) {
     throw Error{Kind::unsupported, "cannot restrict the access to a device"}.code("cgroup").why(
         why);

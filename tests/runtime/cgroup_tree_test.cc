@@ -246,6 +246,26 @@ TEST_F(MadeUpTree, UsesTheFreezerOfVersion1WithoutAnyVersion2) {
   EXPECT_EQ(get("freezer/img/c/freezer.state"), "FROZEN");
 }
 
+TEST_F(MadeUpTree, HasAGroupForDeviceRulesThatIsFoundAgain) {
+  prepareV1("freezer", {});
+  put("devices/cgroup.procs", "");
+  put("devices/jobs/c/cgroup.procs", "");
+  put("freezer/jobs/c/cgroup.procs", "");
+  auto group = tree().create("jobs/c", {});
+  ASSERT_TRUE(group);
+  EXPECT_EQ(tree().enterDevices(*group), tree_.path() + "/devices/jobs/c");
+  EXPECT_EQ(group->entries.size(), 2U) << "who joins enters both";
+  EXPECT_EQ(tree().find("jobs/c").folders, group->folders) << "and what is left is found";
+}
+
+TEST_F(MadeUpTree, HasNoGroupForDeviceRulesWithoutTheirHierarchy) {
+  prepareV1("freezer", {});
+  auto group = tree().create("c", {});
+  ASSERT_TRUE(group);
+  EXPECT_EQ(tree().enterDevices(*group), "");
+  EXPECT_EQ(group->folders.size(), 1U);
+}
+
 TEST_F(MadeUpTree, TellsTheOutOfMemoryKillerFromItsCounters) {
   prepareV2();
   const Cgroup group = tree().find("c");

@@ -432,6 +432,16 @@ class SideBySide(unittest.TestCase):
                                 "(: > /dev/kmsg) && echo written; (head -c1 < /dev/kmsg) 2>/dev/null && echo read; true")
         self.assertEqual(shown.out, "written\n")
 
+    def test_device_rules_hold_for_exec_without_version_2_too(self):
+        """Where version 2 groups are mounted beside version 1, they are hidden: the rules are then those of version 1."""
+        script = ("test ! -d /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified; img=$1; "
+                  "c=$($img run -d --net none --cap-add SYS_ADMIN --cap-add MKNOD probe sleep 100) || exit; "
+                  "$img exec $c sh -c 'mkdir /d && mount -t tmpfs d /d && mknod /d/k c 1 11 && mknod /d/n c 1 3 && "
+                  ": > /d/n && echo null && (: > /d/k) 2>/dev/null && echo opened'; $img rm -f $c")
+        shown = run(["unshare", "-m", "sh", "-c", script, "sh", self.engine.img.path()],
+                    env={"IMG_ROOT": str(self.engine.img.store)}, check=False)
+        self.assertRegex(shown.out, r"^null\n[0-9a-f]{64}\n$", shown)
+
     def test_docker_confinement_cannot_make_devices_that_work(self):
         state = probing.status(self.engine.facts("--security-opt", "confinement=docker"))
         self.assertEqual(state["CapBnd"], "00000000a80425fb")
