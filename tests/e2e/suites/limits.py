@@ -161,6 +161,17 @@ class Limits(harness.TestCase):
         self.img_("rm", "-f", container)
         self.assertEqual([p for p in found if os.path.exists(p)], [])
 
+    def test_a_low_limit_of_open_files_is_taken_as_it_is(self):
+        """Its hard limit is not ours to raise: podman and crun of Debian 12 insist, and fail."""
+        for drop in ((), ("setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource")):
+            result = harness.run(["prlimit", "--nofile=1024:20000", *drop, *self.img_.argv("run"), "--rm", "--net", "none", "busybox",
+                                  "sh", "-c", "ulimit -Sn; ulimit -Hn"])
+            self.assertEqual(result.out, "20000\n20000\n")
+        result = harness.run(["prlimit", "--nofile=1024:20000", "setpriv", "--bounding-set=-sys_resource",
+                              *self.img_.argv("run"), "--rm", "--net", "none", "--ulimit", "nofile=30000", "busybox", "true"], check=False)
+        self.assertEqual(result.code, 125)
+        self.assertIn("20000", result.err)
+
     def test_bad_values_are_refused(self):
         for words, text in ((["--cgroups", "maybe"], "unknown mode"), (["--cgroup-parent", "../x"], "not the path"),
                             (["-m", "64m", "--memory-reservation", "65m"], "more than --memory"),
