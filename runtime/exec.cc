@@ -66,6 +66,16 @@ struct Target {
   becomeCommand(spec, std::move(side), std::move(stage));
 }
 
+// The number came through a pipe that a process of the container may have got hold of, with
+// CAP_SYS_PTRACE: it must not be able to name a process of the host, which we would then kill.
+void requireChild(const Launched& command) {
+  siginfo_t info{};
+  constexpr int kOnlyLook = WEXITED | WNOHANG | WNOWAIT;
+  sys::check(
+      [&] { return ::waitid(P_PIDFD, static_cast<id_t>(command.pidfd.get()), &info, kOnlyLook); },
+      "find the command in the container");
+}
+
 // The container's root is in reach as long as its first process lives (proc_pid_root(5)).
 Error explained(const Error& error, pid_t pid, const Spec& spec) {
   const auto root =
@@ -114,7 +124,9 @@ Container execute(int pidfd, pid_t pid, const Spec& spec) {
     throw Error{Kind::internal, "the process that joins the container ended without an answer"};
   }
   // A child of ours (CLONE_PARENT) that nobody has waited for: its pid cannot have been given away.
-  auto held = std::make_unique<Container::Impl>(Launched{report.pid, sys::pidfdOpen(report.pid)});
+  Launched command{report.pid, sys::pidfdOpen(report.pid)};
+  requireChild(command);
+  auto held = std::make_unique<Container::Impl>(std::move(command));
   Container::Impl& impl = *held;
   Container container{std::move(held)};
   if (report.error) throw explained(*report.error, pid, spec);
