@@ -55,16 +55,21 @@ std::optional<BridgeState> readState(int folder) {
                      static_cast<int>(number("mtu")), values["subnet"], values["nat"]};
 }
 
-void warnWithoutNat(const std::string& nat) {
-  static bool isSaid = false;
-  if (nat == "yes" || std::exchange(isSaid, true)) return;
-  if (nat == "missing") {
-    log::warn(
-        "containers do not reach the outside: the program nft is missing (Debian package "
-        "nftables)");
-  } else {
-    log::warn("containers do not reach the outside: nft cannot translate addresses here");
-  }
+void warnThatOutsideIsOutOfReach(const std::string& reason) {
+  static bool isSaid = false;  // a build opens several networks
+  if (!std::exchange(isSaid, true)) log::warn("containers do not reach the outside: {}", reason);
+}
+
+void warnWithoutNft() {
+  warnThatOutsideIsOutOfReach("the program nft is missing (Debian package nftables)");
+}
+
+// Never without our rules: they are what keeps strangers from using the host as a way in.
+void turnForwardingOn() {
+  const auto now = fs::tryReadFile(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward");
+  if (now && now->starts_with('1')) return;
+  if (trySetSysctl("ipv4/ip_forward", "1")) return;
+  warnThatOutsideIsOutOfReach("net.ipv4.ip_forward is 0 and cannot be set here");
 }
 
 // nullopt: something has to be made.
@@ -77,8 +82,12 @@ std::optional<Bridge> findIntact(const Settings& settings, int folder) {
     return std::nullopt;
   }
   if (state->nat == "yes" && !hasFirewall(settings.bridge)) return std::nullopt;
-  if (state->nat == "missing" && findNft()) return std::nullopt;
-  warnWithoutNat(state->nat);
+  // What it lacked may be there now.
+  if (state->nat == "failed" || (state->nat == "missing" && findNft())) return std::nullopt;
+  if (state->nat == "yes")
+    turnForwardingOn();  // somebody may have turned it off
+  else
+    warnWithoutNft();
   return Bridge{settings.bridge, state->index, state->mtu, *subnet};
 }
 
@@ -120,22 +129,41 @@ void probeVeth(const RouteSocket& socket, const Link& bridge) {
   if (const auto link = findLink(socket, name)) removeLink(socket, link->index);
 }
 
-void turnForwardingOn() {
-  const auto now = fs::tryReadFile(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward");
-  if (now && now->starts_with('1')) return;
-  if (trySetSysctl("ipv4/ip_forward", "1")) return;
-  log::warn("containers do not reach the outside: net.ipv4.ip_forward is 0 and cannot be set here");
+void warnOfDroppingChain(const std::string& nft, const std::string& bridge) {
+  const auto chain = findDroppingChain(nft, bridge);
+  if (!chain) return;
+  log::warn(
+      "containers may not reach the outside: the host's chain {0} drops what it does not know; let "
+      "it accept what comes from {1}, and answers to {1} (iptables -I FORWARD -i {1} -j ACCEPT; "
+      "iptables -I FORWARD -o {1} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT)",
+      *chain, bridge);
 }
 
-std::string addTranslation(const std::string& bridge, const Subnet& subnet) {
+// What BridgeState::nat says.
+std::string connectToOutside(const std::string& bridge, const Subnet& subnet) {
   const auto nft = findNft();
-  if (!nft) return "missing";
+  if (!nft) {
+    warnWithoutNft();
+    return "missing";
+  }
   try {
     loadFirewall(*nft, firewallScript(bridge, subnet));
-    return "yes";
   } catch (const Error& error) {
-    log::debug("{}: {}", error.cause(), error.why());
+    warnThatOutsideIsOutOfReach(fmt::format("{} ({})", error.cause(), error.why()));
     return "failed";
+  }
+  turnForwardingOn();
+  warnOfDroppingChain(*nft, bridge);
+  return "yes";
+}
+
+// A chosen subnet need not be one that nobody routes to (a VPN's 10.0.0.0/8), but the host must not
+// lose a network that it is in itself.
+void checkChosenSubnet(const RouteSocket& socket, const Subnet& chosen, int ownIndex) {
+  for (const Subnet& used : interfaceSubnets(socket, ownIndex)) {
+    if (!used.overlaps(chosen)) continue;
+    throw Error::make(Kind::usage, "IMG_BRIDGE_SUBNET: {} overlaps {}, which another interface has",
+                      chosen.str(), used.str());
   }
 }
 
@@ -149,6 +177,7 @@ Bridge makeWhatIsMissing(const Settings& settings, int folder) {
         .hint("choose another name with IMG_BRIDGE");
   }
   const auto present = link ? subnetOfInterface(socket, link->index) : std::nullopt;
+  if (settings.subnet) checkChosenSubnet(socket, *settings.subnet, link ? link->index : 0);
   const Subnet subnet = settings.subnet ? *settings.subnet
                         : present       ? *present
                                         : freeSubnet(socket, link ? link->index : 0, was);
@@ -161,11 +190,9 @@ Bridge makeWhatIsMissing(const Settings& settings, int folder) {
   trySetSysctl(("ipv6/conf/" + settings.bridge + "/disable_ipv6").c_str(), "1");
   trySetSysctl(("ipv6/conf/" + settings.bridge + "/accept_ra").c_str(), "0");
   if (!link->isUp) setLinkUp(socket, link->index);
-  turnForwardingOn();
-  BridgeState state{namespaceNumber(), link->index, link->mtu, subnet.str(), ""};
-  state.nat = addTranslation(settings.bridge, subnet);
+  const BridgeState state{namespaceNumber(), link->index, link->mtu, subnet.str(),
+                          connectToOutside(settings.bridge, subnet)};
   fs::replaceFile(folder, kStateFile, stateText(state), 0600, fs::Sync::none);
-  warnWithoutNat(state.nat);
   return {settings.bridge, link->index, link->mtu, subnet};
 }
 

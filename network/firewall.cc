@@ -26,6 +26,15 @@ struct FreeMessage {
   void operator()(nl_msg* message) const { nlmsg_free(message); }
 };
 
+Output runNft(const std::string& nft, std::vector<std::string> arguments, std::string script) {
+  Program program;
+  program.argv = std::move(arguments);
+  program.argv.insert(program.argv.begin(), nft);
+  program.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"};
+  program.input = std::move(script);
+  return runProgram(program);
+}
+
 }  // namespace
 
 std::string firewallScript(const std::string& bridge, const Subnet& subnet) {
@@ -59,14 +68,28 @@ std::optional<std::string> findNft() {
 }
 
 void loadFirewall(const std::string& nft, const std::string& script) {
-  Program program;
-  program.argv = {nft, "-f", "-"};
-  program.environment = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"};
-  program.input = script;
-  const Output output = runProgram(program);
+  const Output output = runNft(nft, {"-f", "-"}, script);
   if (output.status.code == 0) return;
   throw Error{Kind::failed, "nft did not take the rules of the bridge"}.why(
       text::escape(text::trim(output.err)));
+}
+
+std::optional<std::string> findDroppingChain(const std::string& nft, const std::string& bridge) {
+  std::vector<std::string> table;  // "table", family, name
+  std::string chain;
+  for (const std::string& line : text::split(runNft(nft, {"list", "chains"}, "").out, '\n')) {
+    std::vector<std::string> words = text::split(text::trim(line), ' ');
+    if (words.size() == 4 && words[0] == "table")
+      table = std::move(words);
+    else if (words.size() == 3 && words[0] == "chain")
+      chain = words[1];
+    if (line.find("hook forward ") == line.npos || line.find("policy drop;") == line.npos) continue;
+    if (table.size() != 4 || (table[1] != "ip" && table[1] != "inet")) continue;
+    const Output rules = runNft(nft, {"list", "table", table[1], table[2]}, "");
+    if (rules.out.find('"' + bridge + '"') != std::string::npos) continue;
+    return text::escape(fmt::format("{} {} {}", table[1], table[2], chain));
+  }
+  return std::nullopt;
 }
 
 // nfnetlink has no face in the part of libnl that is linked here, and one question needs no more.

@@ -18,6 +18,11 @@ std::optional<std::string> findNft();
 // Throws with nft's own words.
 void loadFirewall(const std::string& nft, const std::string& script);
 
+// A chain of the host's that drops forwarded packets unless one of its rules accepts them, as
+// docker makes one, in a table that does not mention the bridge: "ip filter FORWARD". Chains of
+// iptables-legacy are not seen.
+std::optional<std::string> findDroppingChain(const std::string& nft, const std::string& bridge);
+
 // Whether the table of the bridge is still there: `nft flush ruleset` takes it away, and so does
 // every reload of a host's own rules.
 bool hasFirewall(const std::string& bridge);

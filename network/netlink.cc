@@ -216,7 +216,7 @@ std::optional<InterfaceAddress> findAddress(const RouteSocket& socket, int index
   return found;
 }
 
-std::vector<Subnet> usedSubnets(const RouteSocket& socket, int except) {
+std::vector<Subnet> interfaceSubnets(const RouteSocket& socket, int except) {
   std::vector<Subnet> used;
   const Cache addresses = addressesOf(socket);
   forEach(addresses.get(), [&](nl_object* object) {
@@ -225,6 +225,11 @@ std::vector<Subnet> usedSubnets(const RouteSocket& socket, int except) {
     const auto address = ipv4Of(rtnl_addr_get_local(entry));
     if (address) used.push_back(Subnet::of(*address, rtnl_addr_get_prefixlen(entry)));
   });
+  return used;
+}
+
+std::vector<Subnet> usedSubnets(const RouteSocket& socket, int except) {
+  std::vector<Subnet> used = interfaceSubnets(socket, except);
   const Cache routes = routesOf(socket, AF_INET);
   forEach(routes.get(), [&](nl_object* object) {
     auto* route = reinterpret_cast<rtnl_route*>(object);

@@ -61,7 +61,9 @@ struct InterfaceAddress {
 };
 std::optional<InterfaceAddress> findAddress(const RouteSocket& socket, int index);
 
-// What the host uses already: the subnets of addresses and routes, but those of interface `except`.
+// What the host uses already, but for interface `except`: the subnets it is in itself, and those
+// together with the ones it has routes to.
+std::vector<Subnet> interfaceSubnets(const RouteSocket& socket, int except);
 std::vector<Subnet> usedSubnets(const RouteSocket& socket, int except);
 // Whether anything leads outside, by IPv4 or IPv6.
 bool hasDefaultRoute(const RouteSocket& socket);

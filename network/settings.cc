@@ -11,13 +11,13 @@
 namespace img::network {
 namespace {
 
-// Also the name of our nftables table, so of what an identifier there may have.
+// Also the name of our nftables table, so of what an identifier there may have. Its beginning keeps
+// us from the tables (filter, nat) and bridges (docker0, virbr0) of others, which we would change.
 bool isBridgeName(const std::string& name) {
   constexpr char kLetters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
   const std::string all = std::string{kLetters} + "0123456789_";
-  return !name.empty() && name.size() < IFNAMSIZ &&
-         name.find_first_not_of(all) == std::string::npos &&
-         std::string{kLetters}.find(name.front()) != std::string::npos;
+  return name.starts_with("img") && name.size() < IFNAMSIZ &&
+         name.find_first_not_of(all) == std::string::npos;
 }
 
 std::string variableOr(const char* name, const char* otherwise) {
@@ -32,9 +32,9 @@ Settings Settings::fromEnvironment(std::string runRoot) {
   settings.runRoot = std::move(runRoot);
   settings.bridge = variableOr("IMG_BRIDGE", "img0");
   if (!isBridgeName(settings.bridge)) {
-    throw Error::make(Kind::usage, "IMG_BRIDGE: {} cannot be the name of a bridge",
+    throw Error::make(Kind::usage, "IMG_BRIDGE: {} cannot be the name of a bridge of ours",
                       text::quote(settings.bridge))
-        .hint("up to 15 letters, digits and underscores, beginning with a letter");
+        .hint("img and up to 12 letters, digits and underscores, as img1");
   }
   const std::string subnet = variableOrEmpty("IMG_BRIDGE_SUBNET");
   if (subnet.empty()) return settings;

@@ -1,6 +1,8 @@
 // The bridge, its rules and the pairs of interfaces at it, for real in a network of the test's own.
 #include "network/bridge.h"
 
+#include <sys/mount.h>
+
 #include "network/firewall.h"
 #include "network/namespace.h"
 #include "network/netlink.h"
@@ -46,6 +48,65 @@ TEST_F(BridgeTest, TakesTheSubnetItIsGiven) {
   EXPECT_EQ(ensureBridge(settings_).subnet.str(), "192.168.77.0/24");
   EXPECT_NE(tool({"ip", "-o", "address", "show", "imgtest"}).find("192.168.77.1/24"),
             std::string::npos);
+}
+
+TEST_F(BridgeTest, RefusesASubnetThatTheHostIsIn) {
+  tool({"ip", "link", "add", "other", "type", "bridge"});
+  tool({"ip", "address", "add", "192.168.77.9/24", "dev", "other"});
+  settings_.subnet = subnet("192.168.0.0/16");
+  try {
+    ensureBridge(settings_);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), Kind::usage);
+    EXPECT_NE(error.cause().find("192.168.77.0/24"), std::string::npos) << error.cause();
+  }
+  EXPECT_EQ(::access("/sys/class/net/imgtest", F_OK), -1);
+}
+
+TEST_F(BridgeTest, TurnsForwardingOnAgain) {
+  ensureBridge(settings_);
+  ASSERT_TRUE(trySetSysctl("ipv4/ip_forward", "0"));
+  ensureBridge(settings_);
+  EXPECT_EQ(fs::readFile(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward"), "1\n");
+}
+
+// Another program in the place of nft(8), for the calling process alone.
+void replaceNft(const std::string& by) {
+  sys::unshare(CLONE_NEWNS);
+  sys::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr);
+  sys::mount(by.c_str(), findNft().value().c_str(), nullptr, MS_BIND, nullptr);
+}
+
+TEST_F(BridgeTest, MakesTheHostNoRouterWithoutItsRules) {
+  for (const char* instead : {"/dev/null", "/bin/false"}) {
+    SCOPED_TRACE(instead);
+    ASSERT_TRUE(trySetSysctl("ipv4/ip_forward", "0"));
+    Child::fork([&] {
+      replaceNft(instead);
+      ensureBridge(settings_);
+      return std::string{};
+    }).finish();
+    EXPECT_EQ(fs::readFile(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward"), "0\n");
+    ensureBridge(settings_);
+    EXPECT_TRUE(hasFirewall("imgtest")) << "another try mends it";
+    EXPECT_EQ(fs::readFile(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward"), "1\n");
+    removeBridge(settings_);
+  }
+}
+
+TEST_F(BridgeTest, FindsAChainOfTheHostThatDropsWhatItDoesNotKnow) {
+  const std::string nft = findNft().value();
+  ensureBridge(settings_);
+  EXPECT_EQ(findDroppingChain(nft, "imgtest"), std::nullopt);
+  loadFirewall(nft,
+               "table inet mine {\n"
+               " chain input { type filter hook input priority 0; policy drop; }\n"
+               " chain onward { type filter hook forward priority 0; policy drop; }\n"
+               "}\n");
+  EXPECT_EQ(findDroppingChain(nft, "imgtest"), "inet mine onward");
+  loadFirewall(nft, "add rule inet mine onward iifname \"imgtest\" accept\n");
+  EXPECT_EQ(findDroppingChain(nft, "imgtest"), std::nullopt);
 }
 
 TEST_F(BridgeTest, IsMadeAnewWithItsSubnetWhenSomebodyRemovedIt) {
