@@ -11,6 +11,7 @@
 #include "base/process.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "cli/container_control.h"
 #include "cli/container_spec.h"
 #include "cli/network_options.h"
 #include "network/resolver.h"
@@ -34,15 +35,21 @@ bool asksForHostGateway(const store::ContainerConfig& config) {
                      [](const auto& host) { return host.second == kHostGateway; });
 }
 
+network::Tenant tenantOf(const store::ContainerConfig& config) {
+  network::Tenant tenant;
+  tenant.id = config.id;
+  tenant.names = {config.name, config.id.substr(0, kShortId)};
+  const std::vector<std::string>& aliases = config.networkOptions.aliases;
+  tenant.names.insert(tenant.names.end(), aliases.begin(), aliases.end());
+  return tenant;
+}
+
 network::ConnectionRequest connectionRequest(const store::ContainerConfig& config,
                                              NetworkMode mode) {
   const store::NetworkRecord& options = config.networkOptions;
   network::ConnectionRequest request;
   request.wanted = wantedOf(mode);
-  request.tenant.id = config.id;
-  request.tenant.names = {config.name, config.id.substr(0, kShortId)};
-  request.tenant.names.insert(request.tenant.names.end(), options.aliases.begin(),
-                              options.aliases.end());
+  request.tenant = tenantOf(config);
   if (const auto address = network::Ipv4::parse(options.address)) {
     request.tenant.address = *address;
     request.hasAddress = true;
@@ -96,13 +103,17 @@ ContainerNetwork::ContainerNetwork(const store::Layout& layout,
 void ContainerNetwork::join(const store::Layout& layout) {
   const store::ContainerRecord other =
       store::Containers{layout}.get(networkTarget(config_.network));
-  if (!other.state.isAlive()) {
-    throw Error::make(Kind::failed, "cannot share the network of container {}: it does not run",
-                      other.config.name)
-        .hint(fmt::format("start it first: img start {}", other.config.name));
+  auto process = openProcess(other.state);
+  if (!process) {
+    const bool isBetween = other.state.isAlive();
+    throw Error::make(Kind::failed, "cannot share the network of container {}: it {}",
+                      other.config.name, isBetween ? "is restarting" : "does not run")
+        .hint(isBetween ? "try again when it runs"
+                        : fmt::format("start it first: img start {}", other.config.name));
   }
-  owner_ = other.state.pid;
-  netns_ = sys::openat(AT_FDCWD, fmt::format("/proc/{}/ns/net", owner_), O_RDONLY);
+  owner_ = {other.state.pid, std::move(*process), other.config.name};
+  netns_ = sys::openat(AT_FDCWD, fmt::format("/proc/{}/ns/net", owner_.pid), O_RDONLY);
+  owner_.check();
   const auto address = network::Ipv4::parse(other.state.address);
   if (!address) return;
   // Its address is in use for as long as this container is, whichever of the two ends first.
@@ -127,11 +138,18 @@ void ContainerNetwork::addSharedFiles(runtime::Spec& spec) {
     if (isMountedOver(spec, path)) continue;
     runtime::Mount mount;
     mount.type = runtime::Mount::Type::detached;
-    mount.source = cloneFileOf(owner_, path);
+    mount.source = cloneFileOf(owner_.pid, path);
     mount.target = path;
     mount.readOnly = config_.readOnlyRoot;
     spec.mounts.push_back(std::move(mount));
   }
+  owner_.check();
+}
+
+void ContainerNetwork::Owner::check() const {
+  if (!waitForProcess(process, 0)) return;
+  throw Error::make(Kind::failed, "container {}, whose network was to be shared, has just ended",
+                    name);
 }
 
 void ContainerNetwork::addHosts(runtime::Spec& spec) {
@@ -231,6 +249,16 @@ void settleNetwork(const store::Layout& layout, store::ContainerConfig& config) 
   const store::ContainerRecord other = store::Containers{layout}.get(networkTarget(config.network));
   config.network = "container:" + other.config.id;
   config.hostname = hostnameOf(other.config);
+}
+
+void renameOnNetwork(const store::ContainerRecord& record, const std::string& runRoot) {
+  const auto address = network::Ipv4::parse(record.state.address);
+  if (!record.state.isAlive() || !address) return;
+  const auto settings = network::Settings::fromEnvironment(runRoot);
+  network::Tenant tenant = tenantOf(record.config);
+  tenant.address = *address;
+  const network::Subnet subnet = network::Subnet::of(*address, record.state.prefixLength);
+  network::Leases{settings.folder().get(), subnet}.rename(tenant);
 }
 
 }  // namespace img::cli

@@ -37,6 +37,15 @@ class ContainerNetwork {
   void forget();
 
  private:
+  // The container whose network this is.
+  struct Owner {
+    pid_t pid = 0;
+    Fd process;  // tells whether the number is still that one's: another may be in the host's
+                 // network
+    std::string name;
+    void check() const;
+  };
+
   void join(const store::Layout& layout);
   void addHosts(runtime::Spec& spec);
   void addResolver(runtime::Spec& spec);
@@ -47,10 +56,13 @@ class ContainerNetwork {
   std::optional<network::Settings> settings_;
   std::optional<network::Connection> connection_;
   Fd netns_;  // of somebody else
-  pid_t owner_ = 0;
-  std::optional<network::Lease> shared_;  // the address of the container whose network this is
+  Owner owner_;
+  std::optional<network::Lease> shared_;  // the owner's address
   std::optional<network::LiveHosts> live_;
 };
+
+// The new name of a running container, for the hosts files of the others.
+void renameOnNetwork(const store::ContainerRecord& record, const std::string& runRoot);
 
 // The id behind container:NAME, which may get another name, and that container's host name.
 void settleNetwork(const store::Layout& layout, store::ContainerConfig& config);

@@ -261,9 +261,12 @@ void Keeper::endUnhealthy(const std::string& onFailure) {
 
 bool Keeper::isRestartDue(const ExitStatus& status) {
   if (config_.autoRemove || isInterrupted_ || containers_.isStopRequested(config_.id)) return false;
+  // `img update` and `img rename` may have changed it.
+  if (const auto now = containers_.find(config_.id)) {
+    config_.restart = now->config.restart;
+    config_.name = now->config.name;
+  }
   if (isRestartAsked_) return true;
-  // `img update` may have changed it.
-  if (const auto now = containers_.find(config_.id)) config_.restart = now->config.restart;
   return isRestartWanted(config_.restart, status.code, state_.restartCount);
 }
 
@@ -274,9 +277,9 @@ bool Keeper::startsAgain(const ExitStatus& status) {
   isRestartAsked_ = false;
   const auto ranFor = std::chrono::steady_clock::now() - started_;
   delay_ = restartDelay(delay_, duration_cast<milliseconds>(ranFor));
-  recordRestart(status);
   ports_.reset();
   network_.reset();
+  recordRestart(status);
   return waitForRestart(delay_);
 }
 
@@ -297,7 +300,14 @@ bool Keeper::waitForRestart(std::chrono::milliseconds delay) {
   }
 }
 
+void Keeper::forgetNetwork() {
+  state_.ports.clear();
+  state_.address = state_.gateway = state_.macAddress = "";
+  state_.prefixLength = 0;
+}
+
 void Keeper::recordRestart(const ExitStatus& status) {
+  forgetNetwork();
   state_.status = Status::restarting;
   state_.pid = 0;
   state_.exitCode = status.code;
@@ -336,12 +346,10 @@ std::string outOfMemoryText(const store::ContainerConfig& config) {
 }  // namespace
 
 void Keeper::recordEnd(const ExitStatus& status) {
-  ports_->stop();  // who reads that it has ended may take them
-  state_.ports.clear();
+  if (ports_) ports_->stop();  // who reads that it has ended may take them
+  forgetNetwork();
   state_.status = Status::exited;
   state_.pid = 0;
-  state_.address = state_.gateway = state_.macAddress = "";
-  state_.prefixLength = 0;
   state_.exitCode = status.code;
   state_.oomKilled = container_->outOfMemory();
   state_.finishedAt = store::timestampNow();
@@ -366,6 +374,7 @@ void Keeper::recordFailure(const Error& error) {
   try {
     if (config_.autoRemove) return removeRecord();
     const bool wasRunning = !state_.startedAt.empty();
+    forgetNetwork();
     state_.status = wasRunning ? Status::exited : Status::created;
     state_.pid = 0;
     state_.exitCode = error.exitCode().value_or(125);

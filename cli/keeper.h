@@ -66,6 +66,7 @@ class Keeper {
   bool startsAgain(const ExitStatus& status);
   [[nodiscard]] bool isRestartDue(const ExitStatus& status);
   bool waitForRestart(std::chrono::milliseconds delay);
+  void forgetNetwork();  // in the record
   void recordRestart(const ExitStatus& status);
   void recordStart(pid_t pid);
   void recordEnd(const ExitStatus& status);

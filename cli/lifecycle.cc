@@ -8,6 +8,7 @@
 #include "cli/container_commands.h"
 #include "cli/container_config.h"
 #include "cli/container_control.h"
+#include "cli/container_network.h"
 #include "cli/keeper.h"
 #include "cli/options.h"
 #include "store/containers.h"
@@ -172,7 +173,9 @@ int renameContainer(Context& context, const std::vector<std::string>& args) {
   options.positionals(2, 2);
   if (!options.parse(args)) return 0;
   const store::Containers containers{context.store()};
-  containers.rename(containers.get(options.words()[0]), options.words()[1]);
+  const store::ContainerRecord record = containers.get(options.words()[0]);
+  containers.rename(record, options.words()[1]);
+  renameOnNetwork(containers.get(record.config.id), context.runRoot());
   return 0;
 }
 

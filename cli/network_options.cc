@@ -2,6 +2,8 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/text.h"
 #include "network/address.h"
@@ -20,7 +22,26 @@ bool isAddress(const std::string& text) {
          ::inet_pton(AF_INET6, text.c_str(), raw) == 1;
 }
 
+// What would end its line in /etc/hosts or /etc/resolv.conf, and begin another one.
+void checkWords(const char* option, const std::vector<std::string>& words) {
+  for (const std::string& word : words) {
+    const bool isWord = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
+      return static_cast<unsigned char>(c) > ' ' && c != 127;
+    });
+    if (!isWord)
+      throw Error::make(Kind::usage, "{}: {} is not one word", option, text::quote(word));
+  }
+}
+
+void checkName(const char* option, const std::string& name) {
+  if (name.empty() || network::isHostName(name)) return;
+  throw Error::make(Kind::usage, "{}: {} is not a host name", option, text::quote(name));
+}
+
 void checkValues(const NetworkRequest& network) {
+  checkName("--domainname", network.domainname);
+  checkWords("--dns-search", network.dnsSearch);
+  checkWords("--dns-option", network.dnsOptions);
   for (const std::string& server : network.dns) {
     if (!isAddress(server)) {
       throw Error::make(Kind::usage, "--dns: {} is not an address", text::quote(server));
@@ -81,6 +102,7 @@ std::string networkTarget(std::string_view text) {
 void checkNetworkOptions(const RunRequest& request) {
   const NetworkMode mode = networkMode(request.network);
   const NetworkRequest& network = request.networkOptions;
+  checkName("--hostname", request.hostname);
   checkValues(network);
   if (mode == NetworkMode::container) checkShared(request);
   const bool hasAddress = mode == NetworkMode::automatic || mode == NetworkMode::bridge ||

@@ -137,7 +137,9 @@ std::vector<Tenant> Leases::list() const {
 
 void Leases::rename(const Tenant& tenant) const {
   const auto file = sys::tryOpenat(folder_, tenant.address.str(), O_RDWR);
-  if (file && isLocked(file->get())) writeLease(file->get(), tenant);
+  if (!file || !isLocked(file->get())) return;
+  const std::string now = readAll(file->get(), "a lease", kLongestLease);
+  if (parseLease(tenant.address, now).id == tenant.id) writeLease(file->get(), tenant);
 }
 
 }  // namespace img::network

@@ -55,7 +55,7 @@ class Leases {
   [[nodiscard]] std::optional<Lease> share(Ipv4 address) const;
   // All that are held now, by address.
   [[nodiscard]] std::vector<Tenant> list() const;
-  // New names of a tenant that lives.
+  // New names of a tenant that lives; nothing when somebody else has the address by now.
   void rename(const Tenant& tenant) const;
 
  private:

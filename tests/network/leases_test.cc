@@ -153,10 +153,21 @@ TEST_F(LeasesTest, GivesProcessesAtTheSameTimeDifferentAddresses) {
 
 TEST_F(LeasesTest, TakesNewNamesOfOneThatLives) {
   const Lease held = leases_.take(tenant("before"));
-  Tenant renamed = tenant("after");
-  renamed.address = held.address();
+  Tenant renamed = leases_.list().at(0);
+  renamed.names = {"after"};
   leases_.rename(renamed);
   EXPECT_EQ(leases_.list().at(0).names, (std::vector<std::string>{"after"}));
+}
+
+TEST_F(LeasesTest, GivesTheNextTenantOfAnAddressNoNamesOfTheOneBefore) {
+  std::optional<Lease> before = leases_.take(tenant("before"));
+  Tenant renamed = leases_.list().at(0);
+  before.reset();
+  const Lease next = leases_.take(tenant("next"));
+  ASSERT_EQ(next.address(), renamed.address);
+  renamed.names = {"after"};
+  leases_.rename(renamed);
+  EXPECT_EQ(leases_.list().at(0).names, (std::vector<std::string>{"next"}));
 }
 
 }  // namespace

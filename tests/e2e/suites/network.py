@@ -138,6 +138,30 @@ class Network(harness.TestCase):
         address = self.fact("web", ".NetworkSettings.IPAddress")
         self.wait_for(lambda: self.fetch(address) == "web", "the server does not answer after a restart")
 
+    def test_a_new_name_is_known_to_the_others_also_after_a_restart_by_policy(self):
+        self.img_("run", "-d", "--name", "looker", "busybox", "sleep", "7300012")
+        self.img_("run", "-d", "--name", "old", "--network-alias", "www", "--restart", "always",
+                  "busybox", "sh", "-c", "trap 'exit 1' TERM; sleep 7300013 & wait")
+        hosts = lambda: self.img_("exec", "looker", "cat", "/etc/hosts").out
+        self.img_("rename", "old", "new")
+        self.wait_for(lambda: re.search(r"\tnew \w+ www\n", hosts()), "the new name is not in the hosts file")
+        self.assertNotIn("old", hosts())
+        self.img_("exec", "new", "kill", "1")
+        self.wait_for(lambda: self.fact("new", ".RestartCount") == "1" and self.fact("new", ".State.Status") == "running",
+                      "no restart")
+        self.wait_for(lambda: "\tnew " in hosts(), "the new name is lost with a restart")
+
+    def test_between_two_runs_a_container_has_no_network(self):
+        self.img_("run", "-d", "--name", "c", "-p", "4000:80", "--restart", "always", "busybox", "false")
+        self.wait_for(lambda: self.fact("c", ".State.Status") == "restarting" and self.fact("c", ".RestartCount") >= "3", "no restart")
+        self.assertEqual(self.img_("port", "c").out, "")
+        self.assertEqual(self.fact("c", ".NetworkSettings.IPAddress"), "")
+        shown = self.run_("--net", "container:c", "busybox", "true", check=False)
+        self.assertEqual(shown.code, 125)
+        self.assertIn("cannot share the network of container c: it is restarting", shown.err)
+        self.img_("stop", "c")
+        self.assertEqual(self.fact("c", ".State.Status") + self.fact("c", ".State.ExitCode") + self.fact("c", ".State.Error"), "exited1")
+
     def test_an_address_in_use_is_refused_with_its_holder(self):
         self.img_("run", "-d", "--name", "holder", "--ip", "10.89.0.50", "busybox", "sleep", "7300005")
         shown = self.run_("--ip", "10.89.0.50", "busybox", "true", check=False)
@@ -264,6 +288,10 @@ class Network(harness.TestCase):
                           "--dns-option", "ndots:2", "busybox", "cat", "/etc/hosts", "/etc/resolv.conf").out
         for line in ("10.89.0.1\tgw", "1.2.3.4\ta", "nameserver 192.0.2.53", "search corp.example", "options ndots:2"):
             self.assertIn(line + "\n", shown)
+        for option in (("-h", "a\n6.6.6.6 b"), ("--domainname", "a b"), ("--dns-search", "a\nnameserver 6.6.6.6"),
+                       ("--dns-option", "a b"), ("--add-host", "a b:1.2.3.4"), ("--network-alias", "a\tb")):
+            shown = self.run_(*option, "busybox", "true", check=False)
+            self.assertEqual((shown.code, option[0] in shown.err), (125, True), str(shown))
         self.assertEqual(self.run_("--no-hosts", "busybox", "sh", "-c", "cat /etc/hosts 2>/dev/null | wc -c").out.strip(), "0")
 
     # --- what cannot be ---
@@ -301,6 +329,16 @@ class Network(harness.TestCase):
         self.assertTrue(shown.startswith("outside\n1\nsame\n"), shown)
         self.assertIn("10.89.0.", shown)
         self.wait_for(lambda: not veths(), "the build has left interfaces")
+
+    def test_a_step_that_may_change_its_network_leaves_nothing_to_the_next(self):
+        context = self.dir / "ctx"
+        context.mkdir()
+        (context / "Dockerfile").write_text("FROM busybox\nRUN ip address add 192.0.2.77/32 dev eth0\n"
+                                            "RUN ip -4 -o address show eth0 > /second\n")
+        self.img_("build", "-t", "app", "--cap-add", "NET_ADMIN", context)
+        shown = self.run_("--net", "none", "app", "cat", "/second").out
+        self.assertIn("10.89.0.", shown)
+        self.assertNotIn("192.0.2.77", shown)
 
     def test_steps_at_the_same_time_have_networks_of_their_own(self):
         context = self.dir / "ctx"
