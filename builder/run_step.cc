@@ -1,5 +1,6 @@
 // RUN: a container over the layers so far, a fresh upper, output to the progress
 // (dockerfile.md 1.9, 3.5-3.7, 6.2).
+#include <linux/capability.h>
 #include <linux/mount.h>
 #include <unistd.h>
 
@@ -192,11 +193,18 @@ class RunExecution {
     return spec;
   }
 
-  // A step that may change anything gets a network that nobody had before and nobody has after it.
+  // A step that may change its network gets one that nobody had before and nobody has after it.
+  [[nodiscard]] bool canChangeNetwork() const {
+    constexpr std::uint64_t kRights = 1ULL << CAP_NET_ADMIN | 1ULL << CAP_SYS_ADMIN;
+    const std::uint64_t all =
+        runtime::capabilitySet(options_.capabilities, options_.capAdd, options_.capDrop);
+    return settings_.isInsecure || (all & kRights) != 0;
+  }
+
   void addNetwork(runtime::Spec& spec) {
     spec.network = settings_.network == "host" ? runtime::Network::host : runtime::Network::none;
     if (settings_.network == "default") {
-      network_.emplace(shop_.networks.take(settings_.isInsecure));
+      network_.emplace(shop_.networks.take(canChangeNetwork()));
       spec.network = runtime::Network::join;
       spec.networkNamespace = network_->netns();
     }
