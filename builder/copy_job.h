@@ -49,8 +49,9 @@ ParentsSource splitPivot(const std::string& path);
 // Where a copy goes, in its worker.
 struct CopyTarget {
   int root;   // the mounted union, or the layer's folder itself
-  int upper;  // the upper folder of the union; -1 when the root is no union and has no users
+  int upper;  // the upper folder of the union; -1 when the root is no mounted one
   std::optional<std::int64_t> epoch;
+  bool hasUsers;  // there is something below the layer
 };
 // `opened`: the remote sources, by index. Sets the umask of the process.
 void runCopy(const CopyJob& job, const CopyTarget& target,

@@ -148,10 +148,10 @@ class CopyPreparation {
     return shop_.images.emplace(id, snapshotOf(*source.image)).first->second;
   }
 
-  void openSource(CopyJob& job, const Snapshot& source) const {
-    if (job.rootFd) return;
+  Task<> openSource(CopyJob& job, const Snapshot& source) const {
+    if (job.rootFd) co_return;
     const SourceRef& ref = planned_.sources.at(*copy_.from);
-    job.rootFd = mountReadOnly(shop_.layout, source);
+    job.rootFd = co_await openView(shop_, source);
     job.root =
         SourceRoot{job.rootFd.get(), false, nullptr,
                    fmt::format("{} {}", ref.stage ? "stage" : "image", text::quote(ref.name))};
@@ -172,7 +172,7 @@ class CopyPreparation {
 
   Task<Digest> keyByContent(CopyJob& job, const Snapshot& source, SeenSources* seen) const {
     co_await unpackMissing(shop_.events, shop_.layout, source);
-    openSource(job, source);
+    co_await openSource(job, source);
     co_return contentKey(job, seen);
   }
 
@@ -333,22 +333,19 @@ Task<> CopyPreparation::execute(const CopyJob& job, const Seen& seen, Layer& lay
                                 const Snapshot& below) const {
   const Snapshot nothing;
   const Snapshot& base = job.link ? nothing : below;
-  // The parent opens the layers' folders, so that it can give them to the sealer, and owns what
-  // git checks out, so that it goes when the worker dies.
-  std::ignore = openFolders(shop_.layout, base);
+  // The parent owns what git checks out, so that it goes when the worker dies.
   std::map<size_t, store::IngestDir> work;
   for (const auto& [index, source] : job.remote) work.emplace(index, shop_.layout);
-  co_await runWorker(shop_.events, [&] {
+  co_await fillLayer(shop_, layer, base, [&](int root, int upper) {
     std::map<size_t, CopySource> opened;
     for (const auto& [index, source] : job.remote) {
       keyworded(job, [&, &from = source, i = index] {
         opened.emplace(i, from.open({shop_.layout, work.at(i)}, shop_.access));
       });
     }
-    const Fd root = mountForWriting(shop_.layout, layer, base);
-    const int upper = base.layers.empty() ? -1 : layer.folder.get();
-    runCopy(job, {root.get(), upper, shop_.scope.request->sourceDateEpoch}, opened);
-    return std::string{};
+    const CopyTarget target{root, upper, shop_.scope.request->sourceDateEpoch,
+                            !base.layers.empty()};
+    runCopy(job, target, opened);
   });
   if (job.root.isContext) checkUnchanged(job, seen);
 }

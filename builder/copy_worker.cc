@@ -69,7 +69,7 @@ class CopyWorker {
   CopyWorker(const CopyJob& job, const CopyTarget& target)
       : job_(job),
         target_(target),
-        options_(makeOptions(job, target.root, target.upper >= 0)),
+        options_(makeOptions(job, target.root, target.hasUsers)),
         copier_(target.root, options_, target.upper) {}
 
   // In a worker of its own: the umask is the process's.

@@ -56,6 +56,11 @@ Error stepError(const Error& error, std::string_view keyword) {
   return shown;
 }
 
+std::optional<timespec> latestTime(const Scope& scope) {
+  const auto epoch = scope.request->layerEpoch();
+  return epoch ? std::optional{timespec{*epoch, 0}} : std::nullopt;
+}
+
 void addEpoch(Hasher& hasher, const Scope& scope) {
   const auto& epoch = scope.request->sourceDateEpoch;
   hasher.field(std::uint64_t{epoch ? 1U : 0U});
@@ -66,19 +71,16 @@ void addEpoch(Hasher& hasher, const Scope& scope) {
 
 namespace {
 
-// The parent opens the layers' folders, so that it can give them to the sealer.
 Task<> makeWorkdir(Workshop& shop, std::string path, std::string user, Layer& layer,
                    const Snapshot& below) {
-  std::ignore = openFolders(shop.layout, below);
-  co_await runWorker(shop.events, [&] {
-    const Fd root = mountForWriting(shop.layout, layer, below);
+  co_await fillLayer(shop, layer, below, [&](int root, int) {
     NewFolder folder;
     if (const auto& epoch = shop.scope.request->sourceDateEpoch) folder.mtime = timespec{*epoch, 0};
     try {
-      const runtime::Identity owner = runtime::resolveUser(root.get(), user, {});
+      const runtime::Identity owner = runtime::resolveUser(root, user, {});
       folder.uid = owner.uid;
       folder.gid = owner.gid;
-      std::ignore = makeFolders(root.get(), path, folder);
+      std::ignore = makeFolders(root, path, folder);
     } catch (const Error& error) {
       Error shown = stepError(error, "WORKDIR");
       // dockerfile.md 3.11: the sentence ends before what it is.
@@ -87,7 +89,6 @@ Task<> makeWorkdir(Workshop& shop, std::string path, std::string user, Layer& la
       throw Error{shown.kind(), shown.cause().substr(0, detail)}.why(
           shown.cause().substr(detail + 2, shown.cause().size() - detail - 3));
     }
-    return std::string{};
   });
 }
 

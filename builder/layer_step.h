@@ -20,6 +20,7 @@
 #include "builder/stage.h"
 #include "builder/stat_cache.h"
 #include "builder/task.h"
+#include "builder/work_trees.h"
 #include "network/pool.h"
 
 namespace img::builder {
@@ -36,6 +37,7 @@ struct Workshop {
   std::map<std::string, Snapshot> images;  // of COPY --from=IMAGE, by manifest digest
   RemoteAccess access;                     // to private sources of ADD
   network::NetworkPool& networks;          // of RUN
+  WorkTrees& trees;                        // where nothing can be mounted
 };
 
 struct LayerStep {
@@ -82,6 +84,9 @@ Fd mountForWriting(const store::Layout& layout, const Layer& layer, const Snapsh
 // An error of the runtime, which may think of a command line of its own (exit code 125, "see
 // --help"), as the error of a step.
 Error stepError(const Error& error, std::string_view keyword);
+
+// Later modification times become this one.
+std::optional<timespec> latestTime(const Scope& scope);
 
 // Epoch, which changes the bytes of every layer (Q28).
 void addEpoch(Hasher& hasher, const Scope& scope);

@@ -1,5 +1,6 @@
 #include "builder/mount_source.h"
 
+#include <fcntl.h>
 #include <linux/mount.h>
 
 #include <tuple>
@@ -9,6 +10,7 @@
 #include "builder/copy_tree.h"
 #include "builder/host_view.h"
 #include "runtime/mounts.h"
+#include "store/union_copy.h"
 
 namespace img::builder {
 namespace {
@@ -102,7 +104,9 @@ bool MountSource::hasChanged() const {
 Task<> MountSource::open() {
   if (isOfHost() || union_) co_return;
   co_await unpackMissing(shop_.events, shop_.layout, snapshot_);
-  union_ = snapshot_.layers.empty() ? emptyMount() : mountReadOnly(shop_.layout, snapshot_);
+  const bool isMount = snapshot_.layers.empty() && !store::copiesUnions();
+  if (isMount) union_ = emptyMount();
+  if (!isMount) union_ = co_await openView(shop_, snapshot_);
 }
 
 MountView MountSource::view(bool isReadOnly, int scratch) {
@@ -149,6 +153,23 @@ void MountSource::copyInto(int to) {
   options.isContext = isOfHost();
   TreeCopier{to, options}.copy({source.handle.get(), source.name, source.contextPath, path_}, "/",
                                filter());
+}
+
+void MountSource::copyAs(int folder, const std::string& name) {
+  const CopySource source = resolve();
+  const struct stat st = sys::fstat(source.handle.get());
+  if (S_ISDIR(st.st_mode)) {
+    sys::mkdirat(folder, name, 0700);
+    const Fd to = sys::openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    copyInto(to.get());
+    sys::fchmod(to.get(), st.st_mode & 07777);
+    sys::futimens(to.get(), st.st_atim, st.st_mtim);
+    return;
+  }
+  CopyOptions options;
+  options.isContext = isOfHost();
+  TreeCopier{folder, options}.copy({source.handle.get(), source.name, source.contextPath, path_},
+                                   "/" + name, filter());
 }
 
 }  // namespace img::builder

@@ -46,6 +46,8 @@ class MountSource {
   [[nodiscard]] MountView view(bool isReadOnly, int scratch);
   // Copies what a view would show into the folder `to`; for worker processes.
   void copyInto(int to);
+  // The same for a file as well, under a name that is not there yet.
+  void copyAs(int folder, const std::string& name);
 
  private:
   [[nodiscard]] SourceRoot root() const;

@@ -20,9 +20,11 @@
 #include "builder/run_inputs.h"
 #include "builder/run_settings.h"
 #include "builder/step_output.h"
+#include "builder/step_tree.h"
 #include "builder/trace.h"
 #include "network/names.h"
 #include "network/resolver.h"
+#include "runtime/chroot_run.h"
 #include "runtime/device_rules.h"
 #include "runtime/launch.h"
 #include "runtime/monitor.h"
@@ -30,6 +32,8 @@
 #include "runtime/security.h"
 #include "runtime/terminal.h"
 #include "store/rootfs.h"
+#include "store/tree_changes.h"
+#include "store/union_copy.h"
 
 namespace img::builder {
 namespace {
@@ -102,30 +106,29 @@ class RunExecution {
     OpenMounts mounts;
     co_await open(mounts, layer);
     runtime::Spec spec = makeSpec(layer, below, mounts);
-    Pipe output = Pipe::make();
-    spec.standardOutput = output.write.get();
-    spec.standardError = output.write.get();
-    Trace::Span starting = Trace::beginStep(shop_.scope.request->trace, label_.number, label_.line,
-                                            "mount", "mount and start");
-    runtime::Container container = start(spec);
-    layer.isStarted = true;
-    starting.end();
-    output.write.reset();
-    std::exception_ptr trouble;
-    try {
-      co_await follow(container, output.read);
-    } catch (...) {
-      trouble = std::current_exception();
-    }
-    if (trouble) {
-      co_await endGently(container);
-      std::rethrow_exception(trouble);
-    }
-    const ExitStatus status = container.wait();
-    output_.finish();
-    if (status.code != 0) throw failure(container, status);
-    layer.isRepeatable = !settings_.mounts->hasChangedSource();
-    if (!layer.isRepeatable) warnAboutChange();
+    co_await perform(std::move(spec), layer, runtime::start);
+  }
+
+  // The same where nothing can be mounted (work_trees.h).
+  Task<> runInTree(Layer& layer, const Snapshot& below) {
+    requireNoMounts(settings_, options_);
+    std::unique_ptr<WorkTree> tree = co_await shop_.trees.take(shop_, below);
+    const int root = tree->root.get();
+    const store::TreeState before = store::TreeState::of(root);
+    StepTree place{shop_, settings_, *tree};
+    runtime::Spec spec = makeCommand();
+    addTreeFiles(spec);
+    co_await openTree(place, spec.files);
+    for (const auto& [name, value] : place.env()) setEnv(spec.env, name, value);
+    co_await perform(std::move(spec), layer, [root](const runtime::Spec& command) {
+      return runtime::startInChroot(command, root);
+    });
+    place.close();
+    co_await runWorker(shop_.events, [&] {
+      before.writeChanges(root, layer.folder.get(), latestTime(shop_.scope));
+      return std::string{};
+    });
+    shop_.trees.give(std::move(tree), layer);
   }
 
   // --debug: `argv` in the same environment, on the caller's terminal. Everything else in this
@@ -156,6 +159,45 @@ class RunExecution {
   }
 
  private:
+  using Start = std::function<runtime::Container(const runtime::Spec&)>;
+
+  Task<> perform(runtime::Spec spec, Layer& layer, Start begin) {
+    Pipe output = Pipe::make();
+    spec.standardOutput = output.write.get();
+    spec.standardError = output.write.get();
+    Trace::Span starting = Trace::beginStep(shop_.scope.request->trace, label_.number, label_.line,
+                                            "mount", "mount and start");
+    runtime::Container container = start(spec, begin);
+    layer.isStarted = true;
+    starting.end();
+    output.write.reset();
+    std::exception_ptr trouble;
+    try {
+      co_await follow(container, output.read);
+    } catch (...) {
+      trouble = std::current_exception();
+    }
+    if (trouble) {
+      co_await endGently(container);
+      std::rethrow_exception(trouble);
+    }
+    const ExitStatus status = container.wait();
+    output_.finish();
+    if (status.code != 0) throw failure(container, status);
+    layer.isRepeatable = !settings_.mounts->hasChangedSource();
+    if (!layer.isRepeatable) warnAboutChange();
+  }
+
+  static Task<> openTree(StepTree& place,
+                         const std::vector<std::pair<std::string, std::string>>& files) {
+    try {
+      co_await place.open(files);
+    } catch (const Error& error) {
+      if (error.cause().starts_with("RUN: ")) throw;
+      throw stepError(error, "RUN");
+    }
+  }
+
   Task<> open(OpenMounts& mounts, const Layer& layer) {
     try {
       co_await openMounts(shop_, *settings_.mounts, layer.work->fd(), mounts);
@@ -165,16 +207,32 @@ class RunExecution {
     }
   }
 
-  runtime::Spec makeSpec(const Layer& layer, const Snapshot& below, OpenMounts& mounts) {
+  [[nodiscard]] runtime::Spec makeCommand() const {
     runtime::Spec spec;
     spec.argv = settings_.command.argv;
     spec.env = settings_.runEnv;
     spec.cwd = settings_.cwd;
     spec.user = settings_.user;
     spec.hostname = settings_.hostname;
-    addNetwork(spec);
     addRights(spec);
     addLimits(spec);
+    return spec;
+  }
+
+  // Network and host name are the caller's, processes are in view: a step gets no right that would
+  // reach further than its root, and none on the way.
+  void addTreeFiles(runtime::Spec& spec) const {
+    spec.files = {{"/etc/hosts", hostsFile(shop_.scope, settings_.hostname, nullptr)},
+                  {"/etc/hostname", settings_.hostname + "\n"},
+                  {"/etc/resolv.conf", resolvConf(shop_.scope, "host", nullptr)}};
+    spec.capabilities &= ~runtime::capabilitySet(0, {"SYS_CHROOT", "MKNOD"}, {});
+    spec.addedCapabilities &= spec.capabilities;
+    spec.noNewPrivs = true;
+  }
+
+  runtime::Spec makeSpec(const Layer& layer, const Snapshot& below, OpenMounts& mounts) {
+    runtime::Spec spec = makeCommand();
+    addNetwork(spec);
     addMounts(spec, mounts, layer);
     addDevices(spec);
     if (spec.cgroupName.empty() && runtime::needsDeviceRules(spec))
@@ -310,9 +368,9 @@ class RunExecution {
     spec.mounts.push_back(std::move(mount));
   }
 
-  runtime::Container start(const runtime::Spec& spec) const {
+  runtime::Container start(const runtime::Spec& spec, const Start& begin) const {
     try {
-      return runtime::start(spec);
+      return begin(spec);
     } catch (const Error& error) {
       Error shown = stepError(error, "RUN");
       if (error.exitCode() == 127 && settings_.command.isShellForm) {
@@ -384,7 +442,11 @@ class RunExecution {
 Task<> execute(Workshop& shop, RunSettings& settings, const StepLabel& label, Layer& layer,
                const Snapshot& below) {
   RunExecution execution{shop, settings, label};
-  co_await execution.run(layer, below);
+  if (store::copiesUnions()) {
+    co_await execution.runInTree(layer, below);
+  } else {
+    co_await execution.run(layer, below);
+  }
 }
 
 Task<> openShell(Workshop& shop, RunSettings& settings, const StepLabel& label,

@@ -21,6 +21,7 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/plan.h"
+#include "cli/rootless.h"
 #include "cli/values.h"
 #include "parser/print.h"
 #include "parser/syntax.h"
@@ -66,7 +67,7 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
       .list("--add-host", build.addHosts, "HOST:IP", "Extra line in /etc/hosts of RUN steps")
       .list("--allow", build.allow, "ENTITLEMENT",
             "network.host, security.insecure or device[=NAME]")
-      .value("--isolation,--user-ns", "METHOD", "auto, root, userns or userns1 (auto)",
+      .value("--isolation,--user-ns", "METHOD", "auto, root, userns, userns1 or chroot (auto)",
              [&](const std::string& name) { context.globals.isolation = name; });
   build.step.addTo(options);
   build.output.addTo(options);
@@ -262,6 +263,7 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
     throw Error{Kind::usage, "--iidfile: the result of this --output is no image and has no id"};
   const auto build = [&](const builder::Request& traced, builder::Progress& progress) {
     const store::Layout& layout = context.store();
+    tellWithoutNamespaces(context);
     const store::StoreUse use{layout};
     try {
       return builder::build(traced, layout, progress);

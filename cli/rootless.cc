@@ -1,5 +1,6 @@
 #include "cli/rootless.h"
 
+#include <linux/capability.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +11,8 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "cli/command.h"
+#include "runtime/chroot_run.h"
+#include "store/union_copy.h"
 
 namespace img::cli {
 namespace {
@@ -58,14 +61,32 @@ void joinOrMake(Context& context, Isolation wanted) {
   entered().registration.emplace(registry.folder());
 }
 
+// unshare(2) itself was refused, to root of an unprivileged container.
+bool mayWorkInChroot(const Error& error) {
+  if (error.code() != "userns-denied" || ::geteuid() != 0) return false;
+  try {
+    runtime::checkChrootRights();
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+void workWithoutMounts() {
+  // Another namespace's root has the capability and not the attributes (xattr(7)).
+  store::copyUnions(runtime::canAdminister() && runtime::isInitialUserNamespace());
+  log::info("isolation: {}", isolationName());
+}
+
 }  // namespace
 
 Isolation parseIsolation(std::string_view option, std::string_view value) {
-  static constexpr std::array<std::pair<std::string_view, Isolation>, 9> kNames{
+  static constexpr std::array<std::pair<std::string_view, Isolation>, 10> kNames{
       {{"auto", Isolation::automatic},
        {"root", Isolation::root},
        {"userns", Isolation::userns},
        {"userns1", Isolation::userns1},
+       {"chroot", Isolation::chroot},
        // docker's and buildah's
        {"default", Isolation::automatic},
        {"process", Isolation::automatic},
@@ -76,11 +97,13 @@ Isolation parseIsolation(std::string_view option, std::string_view value) {
   const auto* const found = std::find_if(kNames.begin(), kNames.end(),
                                          [&](const auto& name) { return name.first == lower; });
   if (found != kNames.end()) return found->second;
-  throw Error::make(Kind::usage, "invalid value {} for {}: expected auto, root, userns or userns1",
+  throw Error::make(Kind::usage,
+                    "invalid value {} for {}: expected auto, root, userns, userns1 or chroot",
                     text::quote(value), option);
 }
 
 std::string isolationName() {
+  if (store::copiesUnions()) return "chroot";
   if (runtime::isInitialUserNamespace()) return "root";
   const bool hasMore = runtime::contiguousIds(runtime::currentUidMap()) > 1 &&
                        runtime::contiguousIds(runtime::currentGidMap()) > 1;
@@ -89,6 +112,10 @@ std::string isolationName() {
 
 void enterIsolation(Context& context, Isolation wanted) {
   const bool hasRights = runtime::canAdminister();
+  if (wanted == Isolation::chroot) {
+    runtime::checkChrootRights();
+    return workWithoutMounts();
+  }
   if (wanted == Isolation::root && !hasRights) {
     throw Error{Kind::denied, "--isolation root: this process may not administer the machine"}.why(
         "CAP_SYS_ADMIN is missing");
@@ -102,9 +129,27 @@ void enterIsolation(Context& context, Isolation wanted) {
   if (wanted == Isolation::userns1) {
     std::ignore = runtime::makeUserNamespace(runtime::planIds(false));
   } else {
-    joinOrMake(context, wanted);
+    try {
+      joinOrMake(context, wanted);
+    } catch (const Error& error) {
+      // Refused before anything was changed, and there is one way left.
+      if (wanted != Isolation::automatic || !mayWorkInChroot(error)) throw;
+      return workWithoutMounts();
+    }
   }
   log::info("isolation: {}", isolationName());
+}
+
+void tellWithoutNamespaces(Context& context) {
+  if (!store::copiesUnions()) return;
+  std::string lacks = "no /proc and no /sys";
+  if (!runtime::hasCapability(CAP_MKNOD)) lacks += ", and of /dev only a plain file null";
+  context.warn(Error{Kind::denied, "steps run in a chroot: there are no namespaces and mounts here"}
+                   .code("isolation-chroot")
+                   .why("they share processes, network, host name and limits with this program, "
+                        "and have " +
+                        lacks)
+                   .hint("build only what you trust as much as this container"));
 }
 
 std::optional<runtime::Registration> stayInNamespace() {

@@ -58,7 +58,7 @@ Container::Container(Container&&) noexcept = default;
 Container::~Container() {
   if (!impl_ || impl_->isReaped) return;
   try {
-    sys::pidfdSendSignal(impl_->pidfd.get(), SIGKILL);
+    kill(SIGKILL);
     wait();
   } catch (...) {  // a destructor reports nothing; the process is dead or not ours
   }
@@ -74,7 +74,9 @@ Fd Container::takeTerminal() {
   return std::move(impl_->terminal);
 }
 void Container::kill(int signal) const {
-  sys::pidfdSendSignal(impl_->pidfd.get(), signal);
+  // One who is killed cannot kill what is below it.
+  const bool isLast = impl_->isSupervised && signal == SIGKILL;
+  sys::pidfdSendSignal(impl_->pidfd.get(), isLast ? kEndAll : signal);
 }
 bool Container::outOfMemory() const {
   return impl_->outOfMemory;

@@ -4,6 +4,7 @@
 
 #include <linux/sched.h>
 
+#include <csignal>
 #include <functional>
 #include <optional>
 #include <string>
@@ -19,6 +20,9 @@ struct Launched {
   Fd pidfd;
 };
 
+// To a supervisor: kill everything and end.
+inline constexpr int kEndAll = SIGUSR1;
+
 struct Container::Impl {
   explicit Impl(Launched launched) : pid(launched.pid), pidfd(std::move(launched.pidfd)) {}
 
@@ -27,6 +31,8 @@ struct Container::Impl {
   Fd terminal;
   std::optional<Cgroup> cgroup;  // ours to remove
   bool isReaped = false;
+  // `pidfd` is a process of ours that stands above the command (runtime/chroot_run.h).
+  bool isSupervised = false;
   bool outOfMemory = false;
   std::optional<std::uint64_t> peakMemory;
   ExitStatus status;

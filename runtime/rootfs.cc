@@ -262,26 +262,6 @@ void attachMounts(int root, const Spec& spec, const std::vector<Fd>& trees, int 
   }
 }
 
-// Made while the root can still be written to. /proc/self/fd/N as a working folder would be a
-// descriptor of ours (CVE-2024-21626, security.md F5).
-void makeWorkingFolder(int root, const std::string& path) {
-  const std::string clean = cleanPath(path);
-  // The spelling first, for a message that says it; what links lead to, by the folder itself.
-  const bool isBelowProc = clean == "/proc" || clean.substr(0, 6) == "/proc/";
-  const auto make = [&] {
-    try {
-      return makeDirsInRoot(root, path);
-    } catch (const Error& error) {
-      if (error.errnum() == EROFS) throw readOnlyPlace("cannot work in", path);
-      throw;
-    }
-  };
-  if (isBelowProc || isOnProcOrSys(make().get())) {
-    throw Error::make(Kind::usage, "the working folder {} is part of /proc or /sys",
-                      text::quote(path));
-  }
-}
-
 // Device nodes of layers stay inert (security.md N9); nosuid as well where no_new_privs makes
 // set-user-id useless anyway, so that programs with file capabilities outside the bounding set
 // still start.
@@ -330,6 +310,26 @@ std::vector<std::string> readOnlyPaths(const Spec& spec) {
     if (!spec.privileged && !isLeftOpen(spec, path)) paths.push_back(path);
   }
   return paths;
+}
+
+// Made while the root can still be written to. /proc/self/fd/N as a working folder would be a
+// descriptor of ours (CVE-2024-21626, security.md F5).
+void makeWorkingFolder(int root, const std::string& path) {
+  const std::string clean = cleanPath(path);
+  // The spelling first, for a message that says it; what links lead to, by the folder itself.
+  const bool isBelowProc = clean == "/proc" || clean.substr(0, 6) == "/proc/";
+  const auto make = [&] {
+    try {
+      return makeDirsInRoot(root, path);
+    } catch (const Error& error) {
+      if (error.errnum() == EROFS) throw readOnlyPlace("cannot work in", path);
+      throw;
+    }
+  };
+  if (isBelowProc || isOnProcOrSys(make().get())) {
+    throw Error::make(Kind::usage, "the working folder {} is part of /proc or /sys",
+                      text::quote(path));
+  }
 }
 
 Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts,

@@ -24,6 +24,9 @@ Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts
 std::vector<std::string> maskedPaths(const Spec& spec);
 std::vector<std::string> readOnlyPaths(const Spec& spec);
 
+// The working folder of a command, made in `root` where it is missing.
+void makeWorkingFolder(int root, const std::string& path);
+
 // Makes `root` the root of this mount namespace and lets go of everything of the host (security.md
 // N3).
 void pivotInto(int root);

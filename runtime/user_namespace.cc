@@ -34,10 +34,6 @@ std::uint64_t effectiveCapabilitiesOfCaller() {
   return data[0].effective | std::uint64_t{data[1].effective} << 32;
 }
 
-bool hasCapability(unsigned number) {
-  return (effectiveCapabilitiesOfCaller() >> number & 1) != 0;
-}
-
 // proc_pid_stat(5): field 22, counted after the command's name, which may hold anything.
 std::optional<std::string> startTicks(pid_t pid) {
   const auto stat = fs::tryReadFile(AT_FDCWD, fmt::format("/proc/{}/stat", pid), 4096);
@@ -131,6 +127,10 @@ void cutPropagation() {
 bool isInitialUserNamespace() {
   struct stat info {};
   return ::stat("/proc/self/ns/user", &info) != 0 || info.st_ino == kInitialUserNamespace;
+}
+
+bool hasCapability(unsigned number) {
+  return (effectiveCapabilitiesOfCaller() >> number & 1) != 0;
 }
 
 bool canAdminister() {

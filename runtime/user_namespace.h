@@ -23,6 +23,8 @@ namespace img::runtime {
 bool isInitialUserNamespace();
 // What this process can do without a user namespace: CAP_SYS_ADMIN is in its effective set.
 bool canAdminister();
+// CAP_*, effective in this process.
+bool hasCapability(unsigned number);
 IdMap readIdMap(int dir, const std::string& path);  // no such file: no ids
 IdMap currentUidMap();
 IdMap currentGidMap();

@@ -12,7 +12,7 @@
 #include "base/text.h"
 #include "store/blobs.h"
 #include "store/json_reader.h"
-#include "store/owners.h"
+#include "store/union_copy.h"
 #include "store/unpack.h"
 
 namespace img::store {
@@ -25,9 +25,9 @@ struct Meta {
   Digest diffId;
   std::uint64_t entries = 0, bytes = 0;
   std::string bootId;
-  // Made in a user namespace: its marks are user.overlay.*, which root's unions do not look at, and
-  // the other way round.
-  bool hasUserMarks = recordsOwners();
+  // Made in a user namespace, or where the others are out of reach: its marks are user.overlay.*,
+  // which root's unions do not look at, and the other way round.
+  bool hasUserMarks = usesUserMarks();
 };
 
 std::optional<Meta> readMeta(const Layout& layout, const Digest& diffId) {
@@ -127,7 +127,7 @@ std::unique_ptr<Source> openLayerStream(const Descriptor& blob, Source& raw) {
 
 bool Layers::has(const Digest& diffId) const {
   const auto meta = readMeta(layout_, diffId);
-  if (!meta || meta->bootId != bootId() || meta->hasUserMarks != recordsOwners()) return false;
+  if (!meta || meta->bootId != bootId() || meta->hasUserMarks != usesUserMarks()) return false;
   return sys::tryFstatat(layout_.layers(), diffId.hex() + "/fs").has_value();
 }
 

@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "base/process.h"
 #include "base/sys.h"
+#include "store/union_copy.h"
 #include "store/whiteout.h"
 
 namespace img::store {
@@ -247,6 +248,12 @@ std::optional<Fd> tryNewApi(const OverlaySpec& spec, OverlayMethod method) {
 }  // namespace
 
 Fd mountOverlay(OverlaySpec spec, OverlayMethod method) {
+  if (copiesUnions()) {
+    throw Error{Kind::denied, "a container's root file system cannot be mounted here"}
+        .code("userns-denied")
+        .why("isolation chroot: this process has neither mounts nor namespaces")
+        .hint("images can be built, pulled, pushed and saved; `img doctor` shows what is missing");
+  }
   checkSpec(spec);
   spec.userXattr = spec.userXattr || !hasTrustedXattrs();
   try {

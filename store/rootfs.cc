@@ -237,6 +237,10 @@ bool prepareInit(const RootfsSpec& spec) {
 
 }  // namespace
 
+std::string pathInTree(int root, std::string_view path) {
+  return resolveInTree(root, path).path;
+}
+
 Fd mountRootfs(const RootfsSpec& spec) try {
   if (spec.init < 0 && spec.layers.empty()) {
     throw Error{Kind::internal, "an empty image needs an init layer"};

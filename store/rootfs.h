@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
@@ -29,6 +30,10 @@ struct RootfsSpec {
   std::vector<MountPoint> mountPoints = {};
   IdMapping mapping = {};  // of the union; stubs are made with the ids of the disk
 };
+
+// Where a path leads when its links are followed inside the tree, as a path without links (and no
+// leading slash); also when the end of it is not there.
+std::string pathInTree(int root, std::string_view path);
 
 // A detached mount (see overlay.h) in which every stub exists.
 Fd mountRootfs(const RootfsSpec& spec);

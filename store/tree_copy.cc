@@ -46,6 +46,29 @@ void copyRange(int from, int to, off_t begin, off_t end) {
   }
 }
 
+void copyFile(int from, const std::string& name, const struct stat& st, int to,
+              const std::string& newName) {
+  const Fd source = sys::openat(from, name, O_RDONLY | O_NOFOLLOW);
+  const Fd target = sys::openat(to, newName, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  copyFileData(source.get(), target.get(), st.st_size);
+  copyMetadata(source.get(), target.get(), st);
+}
+
+// `st` has the owner that the copy gets.
+void copyObjectAs(int from, const std::string& name, const struct stat& st, int to,
+                  const std::string& newName) {
+  if (S_ISREG(st.st_mode)) return copyFile(from, name, st, to, newName);
+  if (S_ISLNK(st.st_mode)) {
+    sys::symlinkat(sys::readlinkat(from, name), to, newName);
+  } else {
+    sys::mknodat(to, newName, st.st_mode, st.st_rdev);
+  }
+  giveEntry(to, newName, st.st_uid, st.st_gid);
+  // mknod(2) applies the umask; links have no mode. Nobody else knows this new folder.
+  if (!S_ISLNK(st.st_mode)) sys::fchmodat(to, newName, st.st_mode & 07777);
+  sys::utimensat(to, newName, st.st_atim, st.st_mtim);
+}
+
 class Copier {
  public:
   explicit Copier(int top) : top_(top) {}
@@ -78,23 +101,7 @@ class Copier {
       return;
     }
     if (st.st_nlink > 1 && linkToEarlier(st, to, name, path)) return;
-    if (S_ISREG(st.st_mode)) return file(from, to, name, st);
-    if (S_ISLNK(st.st_mode)) {
-      sys::symlinkat(sys::readlinkat(from, name), to, name);
-    } else {
-      sys::mknodat(to, name, st.st_mode, st.st_rdev);
-    }
-    giveEntry(to, name, st.st_uid, st.st_gid);
-    // mknod(2) applies the umask; links have no mode. Nobody else knows this new folder.
-    if (!S_ISLNK(st.st_mode)) sys::fchmodat(to, name, st.st_mode & 07777);
-    sys::utimensat(to, name, st.st_atim, st.st_mtim);
-  }
-
-  static void file(int from, int to, const std::string& name, const struct stat& st) {
-    const Fd source = sys::openat(from, name, O_RDONLY | O_NOFOLLOW);
-    const Fd target = sys::openat(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-    copyFileData(source.get(), target.get(), st.st_size);
-    copyMetadata(source.get(), target.get(), st);
+    copyObjectAs(from, name, st, to, name);
   }
 
   bool linkToEarlier(const struct stat& st, int to, const std::string& name,
@@ -130,6 +137,12 @@ void copyFileData(int from, int to, off_t size) {
     copyRange(from, to, begin, end);
     at = end;
   }
+}
+
+void copyObject(int from, const std::string& name, int to, const std::string& newName) {
+  struct stat st = sys::fstatat(from, name);
+  if (recordsOwners()) applyOwnerAt(from, name, st);
+  copyObjectAs(from, name, st, to, newName);
 }
 
 void copyTree(int from, int to) {
