@@ -20,6 +20,7 @@ void addAllCommands(CommandTable& table) {
   addStatsCommand(table);
   addUpdateCommand(table);
   addLifecycleCommands(table);
+  addWaitCommand(table);
   addBuildCommand(table);
   addDebugCommand(table);
   addImageListCommand(table);

@@ -1,7 +1,11 @@
 // `img commit`: the read-write layer of a container becomes the top layer of a new image.
 #include "store/commit.h"
 
+#include <fcntl.h>
+
 #include "base/error.h"
+#include "base/fd.h"
+#include "base/sys.h"
 #include "base/text.h"
 #include "builder/config_step.h"
 #include "cli/container_commands.h"
@@ -17,7 +21,8 @@ namespace {
 struct Request {
   std::string author, message;
   std::vector<std::string> changes;
-  bool pause = true, noPause = false, quiet = false;
+  std::string format, idFile;
+  bool pause = true, noPause = false, quiet = false, squash = false;
   std::vector<std::string> words;
 };
 
@@ -49,12 +54,19 @@ store::Image commit(Context& context, const Request& request) {
   }
   commit.author = request.author;
   commit.message = request.message;
+  commit.squash = request.squash;
   commit.epoch = sourceDateEpoch();
   commit.config = configOf(record.config);
   for (const std::string& change : request.changes) builder::applyChange(commit.config, change);
   std::optional<Frozen> frozen;
   if (request.pause && !request.noPause) frozen.emplace(containers, record);
   return store::commitContainer(layout, record, commit);
+}
+
+void writeIdFile(const std::string& path, const std::string& id) {
+  Fd file = sys::openat(AT_FDCWD, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  writeAll(file.get(), id, path);
+  file.close(path);
 }
 
 int commitCommand(Context& context, const std::vector<std::string>& args) {
@@ -65,11 +77,20 @@ int commitCommand(Context& context, const std::vector<std::string>& args) {
       .list("-c,--change", request.changes, "INSTRUCTION", "Apply a Dockerfile instruction")
       .flag("-p,--pause", request.pause, "Pause the container meanwhile (true)")
       .flag("--no-pause", request.noPause, "Do not pause the container")
+      .flag("--squash", request.squash, "One layer with all files, those of the image as well")
+      .text("-f,--format", request.format, "oci|docker", "Kept alike; push and save choose")
+      .text("--iidfile", request.idFile, "FILE", "Write the image's id to a file")
       .flag("-q,--quiet", request.quiet, "Print only the id")
       .positionals(1, 2);
   if (!options.parse(args)) return 0;
+  if (!request.format.empty() && request.format != "oci" && request.format != "docker") {
+    throw Error::make(Kind::usage, "--format: {} is neither oci nor docker",
+                      text::quote(request.format));
+  }
   request.words = options.words();
-  context.print(commit(context, request).id.str() + "\n");
+  const std::string id = commit(context, request).id.str();
+  if (!request.idFile.empty()) writeIdFile(request.idFile, id);
+  context.print(id + "\n");
   return 0;
 }
 

@@ -96,6 +96,7 @@ void settleLog(const RunRequest& request, store::ContainerConfig& config) {
   config.logDriver = request.logDriver;
   for (const std::string& option : request.logOpt) {
     const auto [key, value] = splitAssignment(option);
+    config.logOptions[key] = value;
     if (key == "max-size") {
       config.logMaxSize = parseSize(value, "--log-opt max-size");
     } else if (const auto files = text::parseUnsigned(value);
@@ -294,6 +295,7 @@ store::ContainerConfig configFor(const RunRequest& request, const store::Image& 
   config.autoRemove = request.remove;
   config.readOnlyRoot = request.readOnly;
   config.init = request.init;
+  config.umask = request.umask;
   config.stopSignal = request.stopSignal.empty() ? image.config.stopSignal : request.stopSignal;
   if (!config.stopSignal.empty()) parseSignal(config.stopSignal);
   config.stopTimeout = static_cast<int>(request.stopTimeout.value_or(10));
@@ -304,6 +306,8 @@ store::ContainerConfig configFor(const RunRequest& request, const store::Image& 
   }
   config.timeout = request.timeout.value_or(0);
   settleLog(request, config);
+  config.volumesFrom = request.volumesFrom;
+  config.idFile = request.cidFile;
   config.image = image.config;
   for (const std::string& port : request.expose) {
     builder::applyChange(config.image, "EXPOSE " + port);

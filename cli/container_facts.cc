@@ -17,9 +17,9 @@ namespace {
 using Status = store::ContainerState::Status;
 
 constexpr size_t kCommandColumns = 20;
-constexpr std::array<std::string_view, 13> kKinds = {
-    "id",    "name",   "label",   "exited", "status", "ancestor", "before",
-    "since", "volume", "network", "health", "expose", "publish"};
+constexpr std::array<std::string_view, 15> kKinds = {
+    "id",    "name",  "label",  "label!",  "exited", "status", "ancestor", "before",
+    "since", "until", "volume", "network", "health", "expose", "publish"};
 constexpr std::array<std::string_view, 7> kStatuses = {
     "created", "running", "paused", "restarting", "removing", "exited", "dead"};
 constexpr std::array<std::string_view, 4> kHealth = {"none", "starting", "healthy", "unhealthy"};
@@ -76,11 +76,14 @@ bool matches(const std::string& kind, const std::string& wanted,
   if (kind == "id") return config.id.starts_with(wanted);
   if (kind == "name") return config.name.find(wanted) != std::string::npos;
   if (kind == "label") return matchesLabel(wanted, config.labels);
+  if (kind == "label!") return !matchesLabel(wanted, config.labels);
   if (kind == "exited")
     return state.status == Status::exited && std::to_string(state.exitCode) == wanted;
   if (kind == "status") return store::statusName(state.status) == wanted;
   if (kind == "ancestor") return matchesAncestor(wanted, config);
   if (kind == "before") return store::sortableTime(config.createdAt) < wanted;
+  if (kind == "until")
+    return text::parseTimeSeconds(config.createdAt).value_or(0) < std::stoll(wanted);
   if (kind == "since") return store::sortableTime(config.createdAt) > wanted;
   if (kind == "volume") return matchesVolume(wanted, config.mounts);
   if (kind == "network") return config.network == wanted || networkName(config) == wanted;
@@ -171,9 +174,29 @@ bool ContainerFilter::passes(const store::ContainerRecord& record) const {
     const auto& kind = filter.first;
     const auto& values = filter.second;
     const auto isMatch = [&](const std::string& value) { return matches(kind, value, record); };
-    if (kind == "label") return std::all_of(values.begin(), values.end(), isMatch);
+    if (kind == "label" || kind == "label!")
+      return std::all_of(values.begin(), values.end(), isMatch);
     return std::any_of(values.begin(), values.end(), isMatch);
   });
+}
+
+ContainerFilter readContainerFilter(const store::Containers& containers,
+                                    const std::vector<std::string>& texts) {
+  ContainerFilter filter;
+  for (const std::string& text : texts) filter.add(text);
+  for (const char* kind : {"before", "since"}) {
+    std::vector<std::string> times;
+    for (const std::string& name : filter.wanted(kind)) {
+      times.push_back(store::sortableTime(containers.get(name).config.createdAt));
+    }
+    if (!times.empty()) filter.resolve(kind, std::move(times));
+  }
+  std::vector<std::string> ends;
+  for (const std::string& time : filter.wanted("until")) {
+    ends.push_back(std::to_string(parseTime(time, nowSeconds(), "--filter until")));
+  }
+  if (!ends.empty()) filter.resolve("until", std::move(ends));
+  return filter;
 }
 
 }  // namespace img::cli

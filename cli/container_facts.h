@@ -17,7 +17,8 @@ std::string statusText(const store::ContainerState& state, long long now);
 // Quoted; 20 characters and an ellipsis, or whole.
 std::string commandText(const std::vector<std::string>& argv, bool noTrunc);
 
-// `-f KIND=VALUE`: several of one kind mean "or", different kinds "and" (label: all must match).
+// `-f KIND=VALUE`: several of one kind mean "or", different kinds "and" (label and label!: all must
+// match).
 class ContainerFilter {
  public:
   // Throws Kind::usage for an unknown kind or a bad value.
@@ -33,5 +34,9 @@ class ContainerFilter {
  private:
   std::map<std::string, std::vector<std::string>> values_;
 };
+
+// The filters of a command line, with what `before`, `since` and `until` mean looked up.
+ContainerFilter readContainerFilter(const store::Containers& containers,
+                                    const std::vector<std::string>& texts);
 
 }  // namespace img::cli

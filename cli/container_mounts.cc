@@ -73,6 +73,7 @@ store::MountRecord toRecord(const MountRequest& request) {
   record.propagation = request.propagation;
   record.nonRecursive = request.nonRecursive;
   record.overlay = request.overlay;
+  record.option = request.option;
   return record;
 }
 
@@ -214,6 +215,7 @@ void addVolumesFrom(const store::Layout& layout, const std::vector<std::string>&
     for (store::MountRecord mount : from.config.mounts) {
       if (mount.type != "volume" && mount.type != "bind") continue;
       mount.readOnly = mount.readOnly || mode == "ro";
+      mount.option.clear();
       addMissing({std::move(mount)}, mounts);
     }
   }

@@ -196,6 +196,7 @@ PreparedContainer prepareContainer(const store::Layout& layout,
   spec.network = config.network == "host" ? runtime::Network::host : runtime::Network::none;
   spec.readOnlyRoot = config.readOnlyRoot;
   spec.init = config.init;
+  spec.umask = static_cast<mode_t>(config.umask);
   applyCgroups(config, spec);
   if (config.limits.shmSize) spec.shmSize = static_cast<std::uint64_t>(*config.limits.shmSize);
   applyRights(config, spec);

@@ -40,6 +40,7 @@ runtime::Spec specFor(const store::ContainerConfig& config, const ExecRequest& r
   spec.user = request.user.empty() ? config.user : request.user;
   spec.groupAdd = config.groupAdd;
   spec.tty = request.tty;
+  spec.umask = static_cast<mode_t>(config.umask);
   store::ContainerConfig rights = config;
   rights.privileged = config.privileged || request.privileged;
   applyRights(rights, spec);

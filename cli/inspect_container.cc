@@ -7,10 +7,8 @@
 #include "cli/container_spec.h"
 #include "cli/health.h"
 #include "cli/inspect.h"
-#include "cli/inspect_namespaces.h"
+#include "cli/inspect_host_config.h"
 #include "cli/network_options.h"
-#include "cli/security_options.h"
-#include "runtime/rootfs.h"
 #include "store/containers.h"
 
 namespace img::cli {
@@ -53,123 +51,18 @@ Json stateFacts(const store::ContainerState& state) {
           {"Health", healthFacts(state)}};
 }
 
-Json mountFacts(const std::vector<store::MountRecord>& mounts) {
-  Json list = Json::array();
-  for (const store::MountRecord& mount : mounts) {
-    Json facts = {{"Type", mount.type},
-                  {"Source", mount.source},
-                  {"Destination", mount.destination},
-                  {"Mode", mount.mode},
-                  {"RW", !mount.readOnly},
-                  {"Propagation", mount.type == "bind" ? "rprivate" : ""}};
-    if (mount.type == "volume") {
-      facts["Name"] = mount.name;
-      facts["Driver"] = "local";
-    }
-    list.push_back(std::move(facts));
-  }
-  return list;
-}
-
-Json bindsOf(const std::vector<store::MountRecord>& mounts) {
-  Json binds = Json::array();
-  for (const store::MountRecord& mount : mounts) {
-    if (mount.type == "tmpfs" || mount.anonymous) continue;
-    std::string bind =
-        (mount.type == "volume" ? mount.name : mount.source) + ":" + mount.destination;
-    if (!mount.mode.empty()) bind += ":" + mount.mode;
-    binds.push_back(std::move(bind));
-  }
-  return binds.empty() ? Json() : binds;
-}
-
-Json tmpfsOf(const std::vector<store::MountRecord>& mounts) {
-  Json found = Json::object();
-  for (const store::MountRecord& mount : mounts) {
-    if (mount.type == "tmpfs") found[mount.destination] = mount.mode;
-  }
-  return found;
-}
-
-void addLimits(const store::LimitRecord& limits, Json& host) {
-  host["Memory"] = limits.memory.value_or(0);
-  host["MemorySwap"] = limits.memorySwap.value_or(limits.memory.value_or(0) * 2);
-  host["MemoryReservation"] = limits.memoryReservation.value_or(0);
-  host["BlkioWeight"] = limits.blkioWeight.value_or(0);
-  host["OomScoreAdj"] = limits.oomScoreAdj.value_or(0);
-  host["NanoCpus"] = limits.nanoCpus.value_or(0);
-  host["CpuShares"] = limits.cpuShares.value_or(0);
-  host["CpuPeriod"] = limits.cpuPeriod.value_or(0);
-  host["CpuQuota"] = limits.cpuQuota.value_or(0);
-  host["CpusetCpus"] = limits.cpusetCpus;
-  host["CpusetMems"] = limits.cpusetMems;
-  host["PidsLimit"] = limits.pids ? Json(*limits.pids) : Json();
-  host["ShmSize"] = limits.shmSize.value_or(64 << 20);
-}
-
-Json ulimitsOf(const std::vector<store::UlimitRecord>& ulimits) {
-  Json facts = Json::array();
-  for (const store::UlimitRecord& one : ulimits) {
-    facts.push_back({{"Name", one.name}, {"Hard", one.hard}, {"Soft", one.soft}});
-  }
-  return facts.empty() ? Json() : facts;
-}
-
-// What --security-opt and --privileged come to.
-runtime::Spec rightsOf(const store::ContainerConfig& config) {
-  const SecurityOptions options = parseSecurityOptions(config.securityOpt);
-  runtime::Spec spec;
-  spec.privileged = config.privileged;
-  spec.maskedPaths = options.maskedPaths;
-  spec.unmaskedPaths = options.unmaskedPaths;
-  if (!config.privileged) spec.appArmor = options.appArmor;
-  return spec;
-}
-
-Json restartFacts(const store::RestartRecord& restart) {
-  return {{"Name", restart.policy.empty() ? "no" : restart.policy},
-          {"MaximumRetryCount", restart.maximum}};
-}
-
-Json hostFacts(const store::ContainerConfig& config, const store::ContainerState& state) {
-  const runtime::Spec rights = rightsOf(config);
-  Json hosts = Json::array();
-  for (const auto& [host, address] : config.extraHosts)
-    hosts.push_back(fmt::format("{}:{}", host, address));
-  Json facts = {{"Binds", bindsOf(config.mounts)},
-                {"NetworkMode", config.network},
-                {"PortBindings", bindingFacts(config.networkOptions)},
-                {"RestartPolicy", restartFacts(config.restart)},
-                {"CgroupParent", config.cgroupParent},
-                {"AutoRemove", config.autoRemove},
-                {"VolumesFrom", Json()},
-                {"CapAdd", listOrNull(config.capAdd)},
-                {"CapDrop", listOrNull(config.capDrop)},
-                {"Dns", Json::array()},
-                {"DnsOptions", Json::array()},
-                {"DnsSearch", Json::array()},
-                {"ExtraHosts", hosts.empty() ? Json() : hosts},
-                {"GroupAdd", listOrNull(config.groupAdd)},
-                {"Init", config.init},
-                {"Privileged", config.privileged},
-                {"PublishAllPorts", config.networkOptions.publishAll},
-                {"ReadonlyRootfs", config.readOnlyRoot},
-                {"SecurityOpt", listOrNull(config.securityOpt)},
-                {"Tmpfs", tmpfsOf(config.mounts)},
-                {"Ulimits", ulimitsOf(config.ulimits)},
-                {"MaskedPaths", runtime::maskedPaths(rights)},
-                {"ReadonlyPaths", runtime::readOnlyPaths(rights)}};
-  addLimits(config.limits, facts);
-  facts.update(namespaceFacts(config, state));
-  return facts;
-}
-
 Json configOf(const store::ContainerConfig& config) {
   Json facts = configFacts(config.image);
   for (const store::PortRecord& port : config.networkOptions.ports) {
     facts["ExposedPorts"][fmt::format("{}/{}", port.containerPort, port.protocol)] = Json::object();
   }
+  for (const store::MountRecord& mount : config.mounts) {
+    if (mount.anonymous && mount.option == "volume") {
+      facts["Volumes"][mount.destination] = Json::object();
+    }
+  }
   facts["Hostname"] = hostnameOf(config);
+  facts["Domainname"] = config.domainname;
   facts["User"] = config.user;
   facts["AttachStdin"] = config.openStdin;
   facts["AttachStdout"] = true;
@@ -207,16 +100,33 @@ Json driverFacts(const store::Layout& layout, const store::ContainerConfig& conf
 
 // Addresses are those of a container that runs; with the network of another, that one has them.
 Json networkFacts(const store::ContainerConfig& config, const store::ContainerState& state) {
-  const Json address = {{"IPAddress", state.address},
+  const Json address = {{"EndpointID", ""},
+                        {"IPAddress", state.address},
                         {"IPPrefixLen", state.prefixLength},
+                        {"IPv6Gateway", ""},
                         {"Gateway", state.gateway},
+                        {"GlobalIPv6Address", ""},
+                        {"GlobalIPv6PrefixLen", 0},
                         {"MacAddress", state.macAddress}};
   Json facts = address;
+  facts["Bridge"] = "";
+  facts["HairpinMode"] = false;
+  facts["LinkLocalIPv6Address"] = "";
+  facts["LinkLocalIPv6PrefixLen"] = 0;
+  facts["SecondaryIPAddresses"] = nullptr;
+  facts["SecondaryIPv6Addresses"] = nullptr;
+  facts["SandboxID"] = "";
+  // What nsenter(1) and their like take.
+  facts["SandboxKey"] =
+      state.isAlive() && state.pid > 0 ? fmt::format("/proc/{}/ns/net", state.pid) : "";
   facts["Ports"] = Json::object();
   facts["Networks"] = Json::object();
   if (networkMode(config.network) == NetworkMode::container) return facts;
   Json network = address;
   network["NetworkID"] = "";
+  network["IPAMConfig"] = nullptr;
+  network["Links"] = nullptr;
+  network["DriverOpts"] = nullptr;
   network["Aliases"] = listOrNull(config.networkOptions.aliases);
   facts["Networks"][networkName(config)] = std::move(network);
   return facts;
@@ -249,7 +159,7 @@ std::optional<Json> inspectContainer(Context& context, const std::string& name, 
                 {"ProcessLabel", ""},
                 {"AppArmorProfile", rightsOf(config).appArmor},
                 {"ExecIDs", Json()},
-                {"HostConfig", hostFacts(config, record->state)},
+                {"HostConfig", hostConfigFacts(config, record->state)},
                 {"GraphDriver", driverFacts(layout, config)},
                 {"Mounts", mountFacts(config.mounts)},
                 {"Config", configOf(config)},

@@ -22,7 +22,7 @@ std::string ownIsEmpty(const std::string& mode) {
 
 std::string userModeText(const store::NamespaceRecord& names) {
   const bool hasMaps = !names.uidMap.empty() || !names.gidMap.empty();
-  return names.user == "host" ? "" : orElse(names.user, hasMaps ? "private" : "");
+  return orElse(names.user, hasMaps ? "private" : "");
 }
 
 Json devicesOf(const std::vector<store::DeviceRecord>& devices) {

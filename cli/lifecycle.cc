@@ -1,4 +1,4 @@
-// `img stop`, `kill`, `rm`, `wait`, `restart`, `rename`, `container prune`: several targets each,
+// `img stop`, `kill`, `rm`, `restart`, `rename`, `container prune`: several targets each,
 // every one is treated, the failures are shown, and the status is 1 if there was one (cli.md 3).
 #include <csignal>
 #include <functional>
@@ -8,6 +8,7 @@
 #include "cli/container_commands.h"
 #include "cli/container_config.h"
 #include "cli/container_control.h"
+#include "cli/container_facts.h"
 #include "cli/container_network.h"
 #include "cli/keeper.h"
 #include "cli/options.h"
@@ -17,6 +18,17 @@ namespace img::cli {
 namespace {
 
 using Action = std::function<void(const store::ContainerRecord& record)>;
+
+// The ids of those that pass every filter.
+std::vector<std::string> matching(const store::Containers& containers,
+                                  const std::vector<std::string>& filters) {
+  const ContainerFilter filter = readContainerFilter(containers, filters);
+  std::vector<std::string> ids;
+  for (const store::ContainerRecord& record : containers.list()) {
+    if (filter.passes(record)) ids.push_back(record.config.id);
+  }
+  return ids;
+}
 
 std::vector<std::string> namesOrAll(const store::Containers& containers, const Options& options,
                                     bool all, bool onlyAlive) {
@@ -103,36 +115,28 @@ int removeContainers(Context& context, const std::vector<std::string>& args) {
   RemoveRequest remove;
   bool all = false;
   bool ignore = false;
+  std::vector<std::string> filters;
   Options options{context, "CONTAINER...", "Remove containers"};
   options.flag("-f,--force", remove.force, "Kill what runs; a missing one is no error")
       .flag("-v,--volumes", remove.volumes, "Remove their anonymous volumes too")
       .flag("-a,--all", all, "All containers")
+      .list("--filter", filters, "KIND=VALUE", "Those that match, as with ps")
       .flag("-i,--ignore", ignore, "A missing container is no error")
       .positionals(0, kAnyNumber);
   if (!options.parse(args)) return 0;
-  requireTargets(options, all);
+  requireTargets(options, all || !filters.empty());
   recoverEverything(context.store());
   const store::Containers containers{context.store()};
-  return forEach(context, namesOrAll(containers, options, all, false), ignore || remove.force,
-                 [&](const store::ContainerRecord& record) {
-                   removeContainer(context.store(), record, remove);
-                 });
-}
-
-int waitContainers(Context& context, const std::vector<std::string>& args) {
-  Options options{context, "CONTAINER...", "Wait until containers end and print their exit codes"};
-  options.positionals(1, kAnyNumber);
-  if (!options.parse(args)) return 0;
-  const store::Containers containers{context.store()};
-  for (const std::string& name : options.words()) {
-    try {
-      const store::ContainerState state = waitForEnd(containers, containers.get(name));
-      context.print(std::to_string(state.exitCode) + "\n");
-    } catch (const Error& error) {
-      context.fail(error);
+  std::vector<std::string> names = namesOrAll(containers, options, all, false);
+  if (!filters.empty()) {
+    if (all || !names.empty()) {
+      throw Error{Kind::usage, "--filter goes with neither names nor --all"};
     }
+    names = matching(containers, filters);
   }
-  return context.status();
+  return forEach(context, names, ignore || remove.force, [&](const store::ContainerRecord& record) {
+    removeContainer(context.store(), record, remove);
+  });
 }
 
 int restartContainers(Context& context, const std::vector<std::string>& args) {
@@ -182,8 +186,10 @@ int renameContainer(Context& context, const std::vector<std::string>& args) {
 int pruneContainers(Context& context, const std::vector<std::string>& args) {
   bool force = false;
   bool dryRun = false;
+  std::vector<std::string> filters;
   Options options{context, "", "Remove all containers that do not run"};
   options.flag("-f,--force", force, "Do not ask")
+      .list("--filter", filters, "KIND=VALUE", "Only those that match: until, label, label!")
       .flag("--dry-run", dryRun, "Only show what would go")
       .positionals(0, 0);
   if (!options.parse(args)) return 0;
@@ -191,8 +197,10 @@ int pruneContainers(Context& context, const std::vector<std::string>& args) {
     throw Error{Kind::failed, "refusing to prune without confirmation"}.hint("pass --force");
   }
   recoverEverything(context.store());
-  for (const store::ContainerRecord& record : store::Containers{context.store()}.list()) {
-    if (record.state.isAlive()) continue;
+  const store::Containers containers{context.store()};
+  const ContainerFilter filter = readContainerFilter(containers, filters);
+  for (const store::ContainerRecord& record : containers.list()) {
+    if (record.state.isAlive() || !filter.passes(record)) continue;
     if (!dryRun) removeContainer(context.store(), record, {false, true});
     context.print(record.config.id + "\n");
   }
@@ -208,7 +216,6 @@ void addLifecycleCommands(CommandTable& table) {
   table.add({"restart,container restart", group, "Stop containers and start them again",
              restartContainers});
   table.add({"rm,remove,container rm", group, "Remove containers", removeContainers});
-  table.add({"wait,container wait", group, "Wait for the end of containers", waitContainers});
   table.add({"rename,container rename", group, "Give a container another name", renameContainer});
   table.add({"pause,container pause", group, "Freeze all processes of containers",
              pauseContainers<true>});

@@ -21,6 +21,7 @@ void LogView::add(const runtime::LogRecord& record) {
   if (begins) currentLine_[stream] = lines_++;
   isInLine_[stream] = record.isPartial;
   std::string text;
+  if (!filter_.name.empty() && begins) text.append(filter_.name).push_back(' ');
   if (filter_.timestamps && begins) text.append(record.time).push_back(' ');
   text.append(record.text);
   if (!record.isPartial) text.push_back('\n');

@@ -16,6 +16,7 @@ struct LogFilter {
   std::string since, until;           // RFC 3339, whole seconds; empty: no bound
   std::optional<std::uint64_t> tail;  // lines
   bool timestamps = false;
+  std::string name = {};  // shown before each line; empty: nothing is
 };
 
 struct LogChunk {

@@ -22,7 +22,7 @@ namespace {
 constexpr int kLookAgainMs = 200;  // an event may come before the watch, or from a keeper that died
 
 struct LogsRequest {
-  bool follow = false;
+  bool follow = false, showsName = false;
   LogFilter filter;
 };
 
@@ -65,7 +65,9 @@ void replay(Context& context, const store::Containers& containers,
             const store::ContainerRecord& record, const LogsRequest& request) {
   const Fd folder = containers.folder(record.config.id);
   runtime::LogReader reader{folder.get()};
-  LogView view{request.filter};
+  LogFilter filter = request.filter;
+  if (request.showsName) filter.name = record.config.name;
+  LogView view{std::move(filter)};
   const auto readOn = [&] {
     while (const auto line = reader.nextLine()) {
       if (const auto item = runtime::parseLogRecord(*line)) view.add(*item);
@@ -94,6 +96,7 @@ int showLogs(Context& context, const std::vector<std::string>& args) {
   options.flag("-f,--follow", request.follow, "Go on as it writes")
       .text("-n,--tail", tail, "LINES", "Only the last lines")
       .flag("-t,--timestamps", request.filter.timestamps, "Show when each line was written")
+      .flag("--names", request.showsName, "Show the container's name before each line")
       .value("--since", "TIME", "Only what was written after",
              [&](const std::string& text) {
                request.filter.since = text::formatTime(parseTime(text, now, "--since"));
@@ -106,7 +109,8 @@ int showLogs(Context& context, const std::vector<std::string>& args) {
       .positionals(0, 1);
   if (!options.parse(args)) return 0;
   if (options.isGiven("--build")) {
-    for (const char* name : {"--follow", "--tail", "--timestamps", "--since", "--until"}) {
+    for (const char* name :
+         {"--follow", "--tail", "--timestamps", "--names", "--since", "--until"}) {
       if (options.isGiven(name))
         throw Error::make(Kind::usage, "{} does not go with --build", name);
     }

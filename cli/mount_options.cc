@@ -193,6 +193,7 @@ MountRequest parseVolume(std::string_view spec) {
   const std::vector<std::string> parts = text::split(spec, ':');
   if (parts.size() > 3) throw badSpec("--volume", spec, "more than three parts");
   MountRequest request;
+  request.option = "volume";
   const std::string& destination = parts.size() == 1 ? parts[0] : parts[1];
   request.destination = cleanDestination(destination, "--volume destination");
   if (parts.size() > 1) {
@@ -215,6 +216,7 @@ MountRequest parseVolume(std::string_view spec) {
 
 MountRequest parseMount(std::string_view spec) {
   MountRequest request;
+  request.option = "mount";
   request.type = Type::volume;  // docker's default
   for (const auto& [key, value] : parseCsvFields(spec, "--mount")) {
     if (takeMountKey(request, key, value)) continue;
@@ -227,6 +229,7 @@ MountRequest parseMount(std::string_view spec) {
 MountRequest parseTmpfs(std::string_view spec) {
   const size_t colon = spec.find(':');
   MountRequest request;
+  request.option = "tmpfs";
   request.type = Type::tmpfs;
   request.noExec = request.noSuid = request.noDev = true;
   request.destination = cleanDestination(spec.substr(0, colon), "--tmpfs");

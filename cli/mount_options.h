@@ -23,6 +23,7 @@ struct MountRequest {
   bool nonRecursive = false;
   bool chown = false;    // the source is given to the container's user
   bool overlay = false;  // changes are thrown away
+  std::string option;    // that asked for it: volume, mount or tmpfs
 };
 
 // HOST:CTR[:OPTS], NAME:CTR[:OPTS] or CTR.

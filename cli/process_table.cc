@@ -36,6 +36,19 @@ std::string statusField(std::string_view status, std::string_view key, size_t in
   return "";
 }
 
+// "NSpid:\t4711\t1"
+std::vector<pid_t> namespacePids(std::string_view status) {
+  constexpr std::string_view kKey = "NSpid:";
+  std::vector<pid_t> pids;
+  for (const std::string& line : text::split(status, '\n')) {
+    if (!line.starts_with(kKey)) continue;
+    for (const std::string& part : text::split(line.substr(kKey.size()), '\t')) {
+      if (!part.empty()) pids.push_back(static_cast<pid_t>(number(part)));
+    }
+  }
+  return pids;
+}
+
 // Seconds as ps(1) writes CPU time: [DD-]HH:MM:SS.
 std::string clockText(std::uint64_t seconds) {
   const std::uint64_t days = seconds / 86400;
@@ -217,6 +230,7 @@ std::optional<ProcessFacts> parseProcess(std::string_view stat, std::string_view
   facts.processor = static_cast<int>(number(fields[36]));
   facts.uid = static_cast<uid_t>(number(statusField(status, "Uid:", 2)));
   facts.gid = static_cast<gid_t>(number(statusField(status, "Gid:", 2)));
+  facts.pids = namespacePids(status);
   const std::string locked = statusField(status, "VmLck:", 1);
   facts.hasLockedPages = !locked.empty() && text::trim(locked) != "0 kB";
   facts.args = cmdline;

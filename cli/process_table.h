@@ -16,6 +16,7 @@ namespace img::cli {
 
 struct ProcessFacts {
   pid_t pid = 0, ppid = 0;
+  std::vector<pid_t> pids;  // in every pid namespace that it is in, the reader's first
   uid_t uid = 0;
   gid_t gid = 0;
   std::string comm, args, state;

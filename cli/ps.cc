@@ -1,5 +1,9 @@
 // `img ps`: the table of containers, its filters and forms.
+#include <unistd.h>
+
 #include <algorithm>
+#include <ctime>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -20,8 +24,8 @@ namespace {
 
 struct PsRequest {
   bool all = false, quiet = false, latest = false, noTrunc = false, size = false, noHeading = false;
-  std::optional<long long> last;
-  std::string format;
+  std::optional<long long> last, watch;
+  std::string format, sort;
   std::vector<std::string> filters;
 };
 
@@ -79,23 +83,43 @@ Json fieldsOf(const store::Layout& layout, const store::ContainerRecord& record,
           {"Label", Json(config.labels)}};
 }
 
-ContainerFilter readFilters(const store::Containers& containers,
-                            const std::vector<std::string>& texts) {
-  ContainerFilter filter;
-  for (const std::string& text : texts) filter.add(text);
-  for (const char* kind : {"before", "since"}) {
-    std::vector<std::string> times;
-    for (const std::string& name : filter.wanted(kind)) {
-      times.push_back(store::sortableTime(containers.get(name).config.createdAt));
-    }
-    if (!times.empty()) filter.resolve(kind, std::move(times));
-  }
-  return filter;
+// What --sort compares; the newest first without it, and among equals.
+const std::map<std::string_view,
+               std::string (*)(const store::Layout&, const store::ContainerRecord&)>&
+sortKeys() {
+  using L = const store::Layout&;
+  using R = const store::ContainerRecord&;
+  static const std::map<std::string_view, std::string (*)(L, R)> kKeys{
+      {"command", [](L, R record) { return commandText(record.config.argv, true); }},
+      {"created", [](L, R record) { return store::sortableTime(record.config.createdAt); }},
+      {"id", [](L, R record) { return record.config.id; }},
+      {"image", [](L, R record) { return record.config.imageName; }},
+      {"names", [](L, R record) { return record.config.name; }},
+      {"runningfor", [](L, R record) { return store::sortableTime(record.state.startedAt); }},
+      {"size",
+       [](L layout, R record) {
+         return fmt::format("{:020}", containerSize(layout, record.config).own);
+       }},
+      {"status", [](L, R record) { return std::string{store::statusName(record.state.status)}; }}};
+  return kKeys;
+}
+
+void sortRecords(const store::Layout& layout, const std::string& by,
+                 std::vector<store::ContainerRecord>& records) {
+  if (by.empty()) return;
+  const auto key = sortKeys().at(by);
+  std::vector<std::pair<std::string, store::ContainerRecord>> keyed;
+  keyed.reserve(records.size());
+  for (auto& record : records) keyed.emplace_back(key(layout, record), std::move(record));
+  std::stable_sort(keyed.begin(), keyed.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  records.clear();
+  for (auto& [unused, record] : keyed) records.push_back(std::move(record));
 }
 
 std::vector<store::ContainerRecord> select(const store::Containers& containers,
                                            const PsRequest& request) {
-  const ContainerFilter filter = readFilters(containers, request.filters);
+  const ContainerFilter filter = readContainerFilter(containers, request.filters);
   // A filter by state, or a number of newest ones, speaks about all of them (docker).
   const bool all = request.all || request.last || filter.hasStatus();
   std::vector<store::ContainerRecord> records = containers.list();
@@ -108,7 +132,43 @@ std::vector<store::ContainerRecord> select(const store::Containers& containers,
   return records;
 }
 
+void show(Context& context, const PsRequest& request) {
+  const store::Layout& layout = context.store();
+  recoverContainers(layout);  // nobody is told of a --rm container that is dead
+  auto records = select(store::Containers{layout}, request);
+  sortRecords(layout, request.sort, records);
+  if (request.quiet) {
+    std::string ids;
+    for (const auto& record : records) {
+      ids += (request.noTrunc ? record.config.id : record.config.id.substr(0, 12)) + "\n";
+    }
+    context.print(ids);
+    return;
+  }
+  ListStyle style{request.format,
+                  {"ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"},
+                  request.noHeading};
+  if (request.size) style.columns.push_back("Size");
+  std::vector<Json> rows;
+  rows.reserve(records.size());
+  for (const auto& record : records) rows.push_back(fieldsOf(layout, record, request));
+  printList(context, containerFields(), style, rows);
+}
+
+void checkRequest(const PsRequest& request) {
+  if (!request.sort.empty() && !sortKeys().contains(request.sort)) {
+    std::vector<std::string> known;
+    for (const auto& [name, unused] : sortKeys()) known.emplace_back(name);
+    throw Error::make(Kind::usage, "--sort: unknown field {}", text::quote(request.sort))
+        .hint("fields are " + text::join(known, ", "));
+  }
+  if (request.watch && *request.watch < 1) {
+    throw Error{Kind::usage, "--watch: the time between two looks is at least a second"};
+  }
+}
+
 int listContainers(Context& context, const std::vector<std::string>& args) {
+  constexpr std::string_view kClear = "\x1b[H\x1b[2J";
   PsRequest request;
   Options options{context, "", "List containers"};
   options.flag("-a,--all", request.all, "Those that do not run, too")
@@ -120,28 +180,20 @@ int listContainers(Context& context, const std::vector<std::string>& args) {
       .list("-f,--filter", request.filters, "KIND=VALUE", "Only those that match")
       .text("--format", request.format, "FORMAT", "table, json or a template")
       .flag("--noheading", request.noHeading, "No heading")
+      .text("--sort", request.sort, "FIELD",
+            "command, created, id, image, names, runningfor, size or status")
+      .number("-w,--watch", request.watch, "SECONDS", "Again and again, with this time between")
       .positionals(0, 0);
   if (!options.parse(args)) return 0;
   if (request.latest) request.last = 1;
-  const store::Layout& layout = context.store();
-  recoverContainers(layout);  // nobody is told of a --rm container that is dead
-  const auto records = select(store::Containers{layout}, request);
-  if (request.quiet) {
-    std::string ids;
-    for (const auto& record : records) {
-      ids += (request.noTrunc ? record.config.id : record.config.id.substr(0, 12)) + "\n";
-    }
-    context.print(ids);
-    return 0;
+  checkRequest(request);
+  show(context, request);
+  while (request.watch) {
+    const timespec pause{*request.watch, 0};
+    ::nanosleep(&pause, nullptr);
+    if (::isatty(STDOUT_FILENO) != 0) context.print(kClear);
+    show(context, request);
   }
-  ListStyle style{request.format,
-                  {"ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"},
-                  request.noHeading};
-  if (request.size) style.columns.push_back("Size");
-  std::vector<Json> rows;
-  rows.reserve(records.size());
-  for (const auto& record : records) rows.push_back(fieldsOf(layout, record, request));
-  printList(context, containerFields(), style, rows);
   return 0;
 }
 

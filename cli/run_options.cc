@@ -19,6 +19,15 @@ namespace {
 constexpr std::int64_t kMinimumMemory = std::int64_t{6}
                                         << 20;  // docker's, below which nothing starts
 
+int parseUmask(const std::string& text) {
+  const bool isOctal =
+      !text.empty() && text.size() <= 4 && text.find_first_not_of("01234567") == std::string::npos;
+  const int umask = isOctal ? static_cast<int>(std::strtol(text.c_str(), nullptr, 8)) : -1;
+  if (umask >= 0 && umask <= 0777) return umask;
+  throw Error::make(Kind::usage, "--umask: {} is not an octal mode such as 0022",
+                    text::quote(text));
+}
+
 Error unsupported(std::string_view what) {
   return Error::make(Kind::unsupported, "{} is not part of this version", what).exitCode(125);
 }
@@ -37,7 +46,9 @@ void addProcessOptions(Options& options, RunRequest& request) {
       .text("--entrypoint", request.entrypoint, "COMMAND", "Instead of the image's entrypoint")
       .flag("--init", request.init, "Run a small init that reaps and forwards signals")
       .text("--stop-signal", request.stopSignal, "SIGNAL", "Signal that stops the container")
-      .number("--stop-timeout", request.stopTimeout, "SECONDS", "Time to stop before it is killed");
+      .number("--stop-timeout", request.stopTimeout, "SECONDS", "Time to stop before it is killed")
+      .value("--umask", "MODE", "Mode bits that new files do not get (0022)",
+             [&request](const std::string& text) { request.umask = parseUmask(text); });
 }
 
 void addContainerOptions(Options& options, RunRequest& request) {

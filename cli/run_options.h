@@ -41,6 +41,7 @@ struct RunRequest {
   std::string detachKeys = runtime::kDefaultDetachKeys;
   std::vector<std::string> volumesFrom, annotations, unsetEnv;
   bool readOnlyTmpfs = false, hostEnv = false;
+  int umask = 022;
   std::optional<long long> timeout;  // nanoseconds
   std::vector<std::string> attach;   // stdin, stdout, stderr; none: all
   std::optional<std::string> entrypoint;

@@ -1,5 +1,6 @@
 // `img top`: the processes of a container as the host sees them.
 #include <algorithm>
+#include <map>
 
 #include "base/error.h"
 #include "base/fs.h"
@@ -44,11 +45,34 @@ std::vector<pid_t> processesOf(const store::ContainerRecord& record) {
   return pids;
 }
 
+// Numbers as the container's first process sees them; 0 for a parent outside.
+void showInnerPids(std::vector<ProcessFacts>& processes, pid_t first) {
+  const auto one = readProcess(first);
+  const size_t depth = one ? one->pids.size() : 0;
+  std::map<pid_t, pid_t> inner;
+  for (const ProcessFacts& process : processes) {
+    const bool isKnown = depth > 0 && process.pids.size() >= depth;
+    inner[process.pid] = isKnown ? process.pids[depth - 1] : 0;
+  }
+  const auto innerOf = [&](pid_t pid) {
+    const auto found = inner.find(pid);
+    return found == inner.end() ? 0 : found->second;
+  };
+  for (ProcessFacts& process : processes) {
+    process.ppid = innerOf(process.ppid);
+    process.pid = innerOf(process.pid);
+  }
+}
+
 int showProcesses(Context& context, const std::vector<std::string>& args) {
+  bool containerPids = false;
   Options options{context, "CONTAINER [PS OPTIONS]", "Show the processes of a container"};
-  options.stopAtPositional().positionals(1, kAnyNumber);
+  options.flag("--container-pids", containerPids, "The container's own numbers of processes")
+      .stopAtPositional()
+      .positionals(1, kAnyNumber);
   if (!options.parse(args)) return 0;
-  const std::vector<std::string> psOptions{options.words().begin() + 1, options.words().end()};
+  std::vector<std::string> psOptions{options.words().begin() + 1, options.words().end()};
+  containerPids = std::erase(psOptions, "--container-pids") > 0 || containerPids;
   const std::vector<ProcessColumn> columns = parseColumns(psOptions);
   const store::ContainerRecord record =
       store::Containers{context.store()}.get(options.words().front());
@@ -58,11 +82,14 @@ int showProcesses(Context& context, const std::vector<std::string>& args) {
   std::vector<std::vector<std::string>> rows(1);
   for (const ProcessColumn& column : columns) rows[0].push_back(column.heading);
   const SystemFacts system = SystemFacts::read();
+  std::vector<ProcessFacts> processes;
   for (const pid_t pid : processesOf(record)) {
-    const auto process = readProcess(pid);
-    if (!process) continue;  // gone meanwhile
+    if (auto process = readProcess(pid)) processes.push_back(std::move(*process));
+  }
+  if (containerPids) showInnerPids(processes, record.state.pid);
+  for (const ProcessFacts& process : processes) {
     std::vector<std::string>& row = rows.emplace_back();
-    for (const ProcessColumn& column : columns) row.push_back(column.cell(*process, system));
+    for (const ProcessColumn& column : columns) row.push_back(column.cell(process, system));
   }
   context.print(layoutTable(rows));
   return 0;

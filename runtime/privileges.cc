@@ -191,7 +191,7 @@ void dieWithParent() {
 
 void cleanProcessState(const Spec& spec) {
   resetSignals();
-  ::umask(022);
+  ::umask(spec.umask);
   ::setsid();  // fails only for a session leader, which is what we want to be
   ::personality(0);
   const sched_param priority{};

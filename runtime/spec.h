@@ -117,6 +117,7 @@ struct Spec {
   bool noNewPrivs = false;
   bool readOnlyRoot = false;
   bool init = false;  // our small init as PID 1
+  mode_t umask = 022;
   std::vector<Mount> mounts;
   std::vector<DeviceNode> devices;
   std::uint64_t shmSize = std::uint64_t{64} << 20;

@@ -17,6 +17,7 @@ struct CommitRequest {
   std::string author, message;
   ImageConfig config;  // the image's config with changes applied, diffIds and history of the parent
   std::vector<std::string> names;     // full form
+  bool squash = false;                // one layer with all files, those of the image as well
   std::optional<std::int64_t> epoch;  // SOURCE_DATE_EPOCH: created and later file times become this
 };
 

@@ -28,7 +28,8 @@ Json mountsToJson(const std::vector<MountRecord>& mounts) {
                     {"subpath", mount.subpath},
                     {"propagation", mount.propagation},
                     {"nonRecursive", mount.nonRecursive},
-                    {"overlay", mount.overlay}});
+                    {"overlay", mount.overlay},
+                    {"option", mount.option}});
   }
   return list;
 }
@@ -53,6 +54,7 @@ std::vector<MountRecord> mountsFromJson(const Json& list) {
     mount.propagation = item.value("propagation", "");
     mount.nonRecursive = item.value("nonRecursive", false);
     mount.overlay = item.value("overlay", false);
+    mount.option = item.value("option", "");
   }
   return mounts;
 }
@@ -280,10 +282,12 @@ void readLists(const Json& json, ContainerConfig& config) {
   config.securityOpt = strings(json, "securityOpt");
   config.groupAdd = strings(json, "groupAdd");
   config.exposedPorts = strings(json, "exposedPorts");
+  config.volumesFrom = strings(json, "volumesFrom");
   config.extraHosts = json.value("extraHosts", decltype(config.extraHosts){});
   config.sysctls = json.value("sysctls", decltype(config.sysctls){});
   config.labels = json.value("labels", decltype(config.labels){});
   config.annotations = json.value("annotations", decltype(config.annotations){});
+  config.logOptions = json.value("logOptions", decltype(config.logOptions){});
 }
 
 ContainerConfig configFromJson(const Json& json) {
@@ -322,6 +326,8 @@ ContainerConfig configFromJson(const Json& json) {
   config.init = json.value("init", false);
   config.stopSignal = json.value("stopSignal", "");
   config.stopTimeout = json.value("stopTimeout", 10);
+  config.idFile = json.value("idFile", "");
+  config.umask = json.value("umask", 022);
   return config;
 }
 
@@ -391,6 +397,10 @@ std::string toJson(const ContainerConfig& config) {
                      {"logDriver", config.logDriver},
                      {"logMaxSize", config.logMaxSize},
                      {"logMaxFiles", config.logMaxFiles},
+                     {"logOptions", config.logOptions},
+                     {"volumesFrom", config.volumesFrom},
+                     {"idFile", config.idFile},
+                     {"umask", config.umask},
                      {"privileged", config.privileged},
                      {"readOnlyRoot", config.readOnlyRoot},
                      {"init", config.init},

@@ -42,6 +42,7 @@ struct MountRecord {
   std::string propagation;    // of a bind mount: rslave, shared, ...; empty: rprivate
   bool nonRecursive = false;  // what is mounted below the source stays out
   bool overlay = false;       // changes go to a throw-away layer
+  std::string option;         // what asked for it: volume, mount, tmpfs; empty: none of them
 };
 
 // A published port, one host port each. `hostIp` empty: every address; hostPort 0: any free one.
@@ -121,6 +122,7 @@ struct ContainerConfig {
   std::string cgroups, cgroupParent;  // --cgroups: auto, disabled, required
   std::map<std::string, std::string> annotations;
   std::vector<MountRecord> mounts;
+  std::vector<std::string> volumesFrom;  // as given; the mounts have what it came to
   std::vector<std::string> capAdd, capDrop, securityOpt, groupAdd;
   std::vector<std::pair<std::string, std::string>> extraHosts;
   std::vector<std::string> exposedPorts;
@@ -130,10 +132,13 @@ struct ContainerConfig {
        init = false;
   std::string stopSignal;
   int stopTimeout = 10;
-  long long timeout = 0;     // --timeout, nanoseconds; 0: none
-  std::string logDriver;     // file, none, passthrough; empty: file
-  long long logMaxSize = 0;  // bytes; 0: the default
-  int logMaxFiles = 0;       // 0: the default
+  long long timeout = 0;                          // --timeout, nanoseconds; 0: none
+  std::string logDriver;                          // file, none, passthrough; empty: file
+  long long logMaxSize = 0;                       // bytes; 0: the default
+  int logMaxFiles = 0;                            // 0: the default
+  std::map<std::string, std::string> logOptions;  // --log-opt as given
+  std::string idFile;                             // --cidfile
+  int umask = 022;
   std::map<std::string, std::string> labels;
   ImageConfig
       image;  // entrypoint, cmd, labels, ports, ... for commit and inspect; not filled by list()

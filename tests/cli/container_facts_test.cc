@@ -88,6 +88,8 @@ const Case kCases[] = {
     {"LabelValue", {"label=tier=front"}, true},
     {"EmptyLabelValue", {"label=x="}, true},
     {"AllLabelsMustMatch", {"label=tier", "label=nope"}, false},
+    {"NotALabel", {"label!=nope"}, true},
+    {"NoneOfTheLabels", {"label!=nope", "label!=tier=front"}, false},
     {"AncestorName", {"ancestor=app"}, true},
     {"AncestorWithTag", {"ancestor=app:latest"}, true},
     {"OtherTag", {"ancestor=app:1"}, false},

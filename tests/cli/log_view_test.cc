@@ -55,6 +55,18 @@ TEST_F(Logs, ComeBackByteByByteAndStreamByStream) {
   EXPECT_EQ(shown.err, "e1\ne2");
 }
 
+TEST_F(Logs, ShowTheNameOncePerLine) {
+  LogWriter writer{dir_.fd()};
+  writer.write(LogStream::out, "one\ntw");
+  writer.write(LogStream::out, "o\n");
+  writer.write(LogStream::err, "three\n");
+  LogFilter filter;
+  filter.name = "web";
+  const Shown shown = show(filter);
+  EXPECT_EQ(shown.out, "web one\nweb two\n");
+  EXPECT_EQ(shown.err, "web three\n");
+}
+
 TEST_F(Logs, OfAnEarlierRunAreKept) {
   LogWriter{dir_.fd()}.write(LogStream::out, "one\n");
   LogWriter{dir_.fd()}.write(LogStream::out, "two\n");

@@ -41,6 +41,12 @@ TEST(ParseProcess, ReadsNamesWithBlanksAndParentheses) {
   EXPECT_EQ(facts.start, 360000u);
 }
 
+TEST(ParseProcess, KnowsItsNumberInEveryPidNamespace) {
+  EXPECT_EQ(parseProcess(kStat, "NSpid:\t4711\t12\t1\n", "")->pids,
+            (std::vector<pid_t>{4711, 12, 1}));
+  EXPECT_TRUE(process().pids.empty()) << "a kernel that does not say";
+}
+
 TEST(ParseProcess, WhatIsNoStatLineIsNothing) {
   EXPECT_FALSE(parseProcess("", "", ""));
   EXPECT_FALSE(parseProcess("1 (x) S 1", "", ""));

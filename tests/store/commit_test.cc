@@ -86,6 +86,29 @@ class CommitTest : public testing::Test {
   }
 };
 
+TEST_F(CommitTest, SquashedIsOneLayerWithEverything) {
+  write("new", "data");
+  CommitRequest squash = request();
+  squash.squash = true;
+  const Image image = commitContainer(layout_, container_, squash);
+  ASSERT_EQ(image.config.diffIds.size(), 1u);
+  EXPECT_NE(image.config.diffIds, image_.config.diffIds);
+  ASSERT_EQ(image.config.history.size(), 1u);
+  EXPECT_EQ(image.config.history[0].createdBy, "sh -c work");
+  EXPECT_FALSE(image.config.history[0].emptyLayer);
+  const auto paths = pathsOf(image.manifest.layers.at(0));
+  EXPECT_TRUE(paths.contains("new"));
+  EXPECT_TRUE(paths.contains("etc/passwd"));
+}
+
+TEST_F(CommitTest, SquashedWithoutChangesIsTheImageInOneLayer) {
+  CommitRequest squash = request();
+  squash.squash = true;
+  const Image image = commitContainer(layout_, container_, squash);
+  ASSERT_EQ(image.config.diffIds.size(), 1u);
+  EXPECT_TRUE(pathsOf(image.manifest.layers.at(0)).contains("etc/passwd"));
+}
+
 TEST_F(CommitTest, AddsOneLayerOnTopOfTheParents) {
   write("new", "hello");
   const Image image = commitContainer(layout_, container_, request());

@@ -362,12 +362,18 @@ TEST(ContainerJson, AConfigSurvivesTheRoundTrip) {
   config.labels = {{"k", "v"}};
   config.stopTimeout = 3;
   config.privileged = true;
+  config.volumesFrom = {"other:ro"};
+  config.logOptions = {{"max-size", "1m"}};
+  config.umask = 077;
   const std::string text = toJson(config);
   const ContainerConfig back = parseContainerConfig(text, "test", false);
   EXPECT_EQ(toJson(back), text);
   EXPECT_EQ(back.mounts.at(0).destination, "/data");
   EXPECT_EQ(back.limits.memory, 1 << 20);
   EXPECT_EQ(back.ulimits.at(0).hard, -1);
+  EXPECT_EQ(back.volumesFrom, config.volumesFrom);
+  EXPECT_EQ(back.logOptions, config.logOptions);
+  EXPECT_EQ(back.umask, 077);
 }
 
 TEST(ContainerJson, WrongTypesAreCorruption) {

@@ -207,6 +207,93 @@ class LikeDocker(unittest.TestCase):
                 if command[0] == "logs" and ours.code == 0:
                     self.assertEqual(ours.err, theirs.err)
 
+    # What the two cannot agree on: names, places and ids of their own, defaults of this project (the specification of the
+    # command line), and the order of a set.
+    OWN = re.compile(r"\.(Id|Created|Image|GraphDriver\..*|Config\.(StopSignal|StopTimeout|StdinOnce)|LogPath|Name|Source"
+                     r"|(Hostname|Hosts|ResolvConf)Path|AppArmorProfile|State\.(Pid|StartedAt|FinishedAt)"
+                     r"|HostConfig\.(Annotations|CgroupnsMode|IDMappings|Init|IpcMode|LogConfig\.Type|MaskedPaths|ReadonlyPaths"
+                     r"|Runtime|SecurityOpt|Sysctls|Tmpfs)|Mounts\[.*\]\.(Source|Name|Mode)|NetworkSettings\.(Sandbox.*|Networks\..*ID))$")
+    # Only one of the two tells these.
+    EXTRA = {".Config.StopSignal", ".Config.StopTimeout", ".HostConfig.Annotations", ".HostConfig.IDMappings", ".HostConfig.Init",
+             ".HostConfig.Sysctls", ".HostConfig.Tmpfs"}
+
+    def flat(self, value, prefix=""):
+        """{".HostConfig.Memory": 0, ".Mounts[/data].Type": "volume", ...}"""
+        found = {}
+        if isinstance(value, dict) and value:
+            for key, item in value.items():
+                found.update(self.flat(item, f"{prefix}.{key}"))
+        elif isinstance(value, list) and value and prefix.endswith("Mounts"):
+            for item in value:
+                found.update(self.flat(item, f"{prefix}[{item.get('Destination', item.get('Target'))}]"))
+        else:
+            found[prefix] = sorted(value) if prefix.endswith(".Binds") and value else value  # docker's order changes
+        return found
+
+    def test_inspect_and_ps_show_what_docker_shows(self):
+        host = self.dir / "bound"
+        host.mkdir()
+        (self.dir / "labels").write_text("from=file\n")
+        runs = {
+            "bare": ["--network", "none", "--hostname", "h", "forms", "sleep", "1"],
+            "full": ["--network", "none", "--hostname", "hh", "--domainname", "dd.example", "-it", "-e", "A=1", "-w", "/tmp",
+                     "-u", "1000:1000", "-v", f"{host}:/h:ro", "-v", f"{host}:/h2", "-v", "vol:/vol", "-v", "/anon",
+                     "--mount", f"type=bind,src={host},dst=/m,bind-propagation=rslave",
+                     "--mount", "type=volume,src=vol2,dst=/vol2,readonly", "--mount", "type=tmpfs,dst=/mt,tmpfs-size=1m",
+                     "--tmpfs", "/t:size=1m,mode=755", "--dns", "192.0.2.4", "--dns-search", "example.org",
+                     "--dns-option", "ndots:2", "--add-host", "x:192.0.2.5", "--group-add", "10", "-m", "32m",
+                     "--memory-reservation", "16m", "--cpus", "0.5", "--cpu-shares", "512", "--cpuset-cpus", "0",
+                     "--pids-limit", "50", "--ulimit", "nofile=100:200", "--shm-size", "8m", "--read-only", "--cap-add",
+                     "net_admin", "--cap-drop", "MKNOD", "--device", "/dev/null:/dev/nn:rw", "--sysctl",
+                     "net.ipv4.ip_forward=1", "--pid", "host", "--ipc", "private", "--init", "--stop-signal", "USR1",
+                     "--stop-timeout", "3", "--health-cmd", "true", "--health-interval", "5s", "--health-retries", "2",
+                     "--restart", "on-failure:3", "-l", "a=b", "--label-file", self.dir / "labels", "--log-opt",
+                     "max-size=1m", "--log-opt", "max-file=3", "--expose", "99", "--oom-score-adj", "100",
+                     "--entrypoint", "sleep", "forms", "5"],
+            "ports": ["--hostname", "p", "-p", "4000:80", "-p", "127.0.0.1::81/udp", "-P", "--expose", "90", "forms", "sleep", "5"],
+            "open": ["--network", "host", "--privileged", "--uts", "host", "--userns", "host", "forms", "sleep", "5"]}
+        for name, args in runs.items():
+            for program in (self.docker, self.img):
+                program("create", "--name", name, *args)
+            theirs, ours = (self.flat(json.loads(program("inspect", name).out)[0]) for program in (self.docker, self.img))
+            with self.subTest(name):
+                self.assertEqual(set(theirs) - set(ours) - self.EXTRA, set())
+                self.assertEqual(set(ours) - set(theirs) - self.EXTRA, set())
+                agreed = {key for key in theirs if not self.OWN.search(key)}
+                self.assertEqual({key: ours.get(key) for key in agreed}, {key: theirs[key] for key in agreed})
+        self.placeholders(list(runs))
+        self.templates()
+        for program in (self.docker, self.img):
+            program("rm", "-v", *runs)
+
+    def placeholders(self, names):
+        # Other placeholders speak of time, or are not docker's.
+        shared = ("Image", "Command", "Status", "State", "Ports", "Names", "Networks", "LocalVolumes")
+        form = "\t".join("{{." + field + "}}" for field in shared)
+        for more in ([], ["--no-trunc"]):
+            theirs, ours = (program("ps", "-a", *more, "--format", form).out.splitlines() for program in (self.docker, self.img))
+            theirs, ours = ({line.split("\t")[5]: line.split("\t") for line in lines} for lines in (theirs, ours))
+            for name in names:
+                self.assertEqual(ours[name], theirs[name], name)
+        theirs, ours = (program("ps", "-a", "--format", "{{json .}}").out.splitlines()[0] for program in (self.docker, self.img))
+        self.assertEqual(set(json.loads(theirs)) - set(json.loads(ours)), set())
+
+    def templates(self):
+        for form in ("{{.Name}} {{.State.Status}} {{.HostConfig.Memory}} {{.Config.Hostname}}",
+                     "{{range $k, $v := .Config.ExposedPorts}}{{$k}} {{end}}",
+                     "{{range $k, $v := .HostConfig.PortBindings}}{{$k}}={{range $v}}{{.HostIp}}:{{.HostPort}}{{end}} {{end}}",
+                     "{{json .Config.Labels}}{{json .HostConfig.LogConfig.Config}}{{json .HostConfig.Dns}}",
+                     "{{index .Config.Env 0}}{{len .Config.Env}}{{with .Config.Healthcheck}}{{.Test}}{{.Retries}}{{end}}",
+                     "{{range .HostConfig.Ulimits}}{{.Name}}={{.Soft}}:{{.Hard}}{{end}}",
+                     "{{with .State.Health}}{{.Status}}{{else}}none{{end}}", "{{.HostConfig.NetworkMode | printf \"%q\"}}",
+                     "{{if .HostConfig.Privileged}}p{{end}}{{join .Config.Cmd \",\"}}{{upper .HostConfig.RestartPolicy.Name}}",
+                     "{{range .Config.Env}}{{println .}}{{end}}", "{{.NetworkSettings.IPAddress}}|{{.NetworkSettings.Bridge}}"):
+            theirs, ours = self.both("inspect", "-f", form, "full", "ports", "open")
+            self.assertEqual((ours.out, ours.code), (theirs.out, theirs.code), f"{form}: {ours.err} {theirs.err}")
+        form = "{{range .Mounts}}{{.Type}}:{{.Destination}}:{{.RW}}:{{.Propagation}}\n{{end}}"
+        theirs, ours = (sorted(program("inspect", "-f", form, "full").out.splitlines()) for program in (self.docker, self.img))
+        self.assertEqual(ours, theirs)
+
 
 class Copies(harness.TestCase):
     """cp beyond docker's rules: owners, volumes, hostile containers."""
