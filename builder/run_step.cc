@@ -23,6 +23,7 @@
 #include "builder/step_tree.h"
 #include "builder/trace.h"
 #include "network/names.h"
+#include "network/namespace.h"
 #include "network/resolver.h"
 #include "runtime/chroot_run.h"
 #include "runtime/device_rules.h"
@@ -265,6 +266,10 @@ class RunExecution {
       network_.emplace(shop_.networks.take(canChangeNetwork()));
       spec.network = runtime::Network::join;
       spec.networkNamespace = network_->netns();
+    } else if (settings_.network == "none" && !network::canAdministerNetworks()) {
+      alone_ = network::makeNamespace();
+      spec.network = runtime::Network::join;
+      spec.networkNamespace = alone_.get();
     }
     const network::Connection* connection = network_ ? &network_->connection() : nullptr;
     spec.filesReadOnly = true;
@@ -436,6 +441,7 @@ class RunExecution {
   const StepOptions& options_;
   std::vector<Fd> folders_;
   std::optional<network::NetworkPool::Use> network_;
+  Fd alone_;  // a network without anything
   StepOutput output_;
 };
 

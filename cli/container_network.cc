@@ -14,6 +14,7 @@
 #include "cli/container_control.h"
 #include "cli/container_spec.h"
 #include "cli/network_options.h"
+#include "network/namespace.h"
 #include "network/resolver.h"
 #include "runtime/mounts.h"
 
@@ -124,6 +125,7 @@ void ContainerNetwork::join(const store::Layout& layout) {
 void ContainerNetwork::prepare(runtime::Spec& spec) {
   const NetworkMode mode = networkMode(config_.network);
   spec.network = mode == NetworkMode::host ? runtime::Network::host : runtime::Network::none;
+  if (isAlone() && !network::canAdministerNetworks()) netns_ = network::makeNamespace();
   if (netns_) {
     spec.network = runtime::Network::join;
     spec.networkNamespace = netns_.get();
@@ -196,9 +198,7 @@ void ContainerNetwork::addResolver(runtime::Spec& spec) {
   if (spec.network == runtime::Network::host) reach.sharesLoopback = true;
   if (spec.network == runtime::Network::join) reach.hasIpv6 = true;
   // Without a network there is nobody to ask.
-  const bool isAlone = spec.network == runtime::Network::none &&
-                       (!connection_ || connection_->type() == network::Connection::Type::none);
-  const network::HostDns host = isAlone ? network::HostDns{} : network::HostDns::read();
+  const network::HostDns host = isAlone() ? network::HostDns{} : network::HostDns::read();
   network::ResolvConf text =
       network::resolvConf(host, {asked.dns, asked.dnsSearch, asked.dnsOptions}, reach);
   if (text.isWithoutServer) {
@@ -207,6 +207,11 @@ void ContainerNetwork::addResolver(runtime::Spec& spec) {
         "gives one");
   }
   spec.files.emplace_back(kResolvConf, std::move(text.text));
+}
+
+bool ContainerNetwork::isAlone() const {
+  return networkMode(config_.network) == NetworkMode::none ||
+         (connection_ && !connection_->isConnected());
 }
 
 bool ContainerNetwork::isAttached() const {

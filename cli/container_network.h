@@ -46,6 +46,7 @@ class ContainerNetwork {
     void check() const;
   };
 
+  [[nodiscard]] bool isAlone() const;  // loopback and nothing else
   void join(const store::Layout& layout);
   void addHosts(runtime::Spec& spec);
   void addResolver(runtime::Spec& spec);
@@ -55,7 +56,7 @@ class ContainerNetwork {
   const store::ContainerConfig& config_;
   std::optional<network::Settings> settings_;
   std::optional<network::Connection> connection_;
-  Fd netns_;  // of somebody else
+  Fd netns_;  // to join: somebody else's, or one that only we can make
   Owner owner_;
   std::optional<network::Lease> shared_;  // the owner's address
   std::optional<network::LiveHosts> live_;

@@ -1,13 +1,16 @@
 #include "network/namespace.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/nsfs.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstring>
 #include <exception>
 #include <functional>
@@ -15,6 +18,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "base/sys.h"
 
 namespace img::network {
@@ -73,19 +77,54 @@ Fd ownNamespace() {
   return sys::openat(AT_FDCWD, kOwnNamespace, O_RDONLY);
 }
 
+namespace {
+
+void applySettings() {
+  // Groups that the user namespace does not have are refused; root's is there.
+  if (!trySetSysctl("ipv4/ping_group_range", "0 2147483647")) {
+    trySetSysctl("ipv4/ping_group_range", "0 0");
+  }
+  trySetSysctl("ipv4/ip_unprivileged_port_start", "0");
+}
+
+// Whoever lacks the right here has it in a user namespace of his own, for the networks that are
+// made there (user_namespaces(7)): a container that was given CAP_SYS_ADMIN alone.
+Fd makeInUserNamespace() try {
+  auto [ours, theirs] = sys::socketPair();
+  Child child = Child::fork([&] {
+    sys::unshare(CLONE_NEWUSER | CLONE_NEWNET);
+    bringLoopbackUp();
+    applySettings();
+    sys::sendFd(theirs.get(), ownNamespace().get());
+    return std::string{};
+  });
+  child.finish();
+  return sys::receiveFd(ours.get());
+} catch (Error& error) {
+  error.during("making a network without CAP_NET_ADMIN")
+      .hint("--network host shares the network of this process");
+  throw;
+}
+
+}  // namespace
+
 Fd makeNamespace() {
+  if (!canAdministerNetworks()) return makeInUserNamespace();
   Fd made;
   awayFromHome([&] {
     sys::unshare(CLONE_NEWNET);
     bringLoopbackUp();
-    // Groups that the user namespace does not have are refused; root's is there.
-    if (!trySetSysctl("ipv4/ping_group_range", "0 2147483647")) {
-      trySetSysctl("ipv4/ping_group_range", "0 0");
-    }
-    trySetSysctl("ipv4/ip_unprivileged_port_start", "0");
+    applySettings();
     made = ownNamespace();
   });
   return made;
+}
+
+bool canAdministerNetworks() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> data{};
+  sys::check([&] { return ::syscall(SYS_capget, &header, data.data()); }, "read capabilities");
+  return (data[0].effective >> CAP_NET_ADMIN & 1) != 0;
 }
 
 bool ownsNamespace() {

@@ -18,8 +18,11 @@ void inNamespace(int netns, const std::function<void()>& work);
 Fd openNamespace(pid_t pid);  // of a process
 Fd ownNamespace();            // of the calling thread
 // A new one with loopback up and the settings that a container's own gets (runtime/rootfs.cc). It
-// lives as long as the descriptor, or a process in it.
+// lives as long as the descriptor, or a process in it. Without CAP_NET_ADMIN it belongs to a user
+// namespace of its own. The calling process is single-threaded.
 Fd makeNamespace();
+// CAP_NET_ADMIN: without it the runtime cannot make a namespace with loopback up.
+bool canAdministerNetworks();
 // Whether this process's user namespace owns the network it is in, so that capabilities count
 // there.
 bool ownsNamespace();

@@ -306,6 +306,24 @@ class Network(harness.TestCase):
         shown = run([*readonly, *self.img_.argv("run", "--rm", "--net", "bridge", "busybox", "true")], env=self.img_.env, check=False)
         self.assertEqual((shown.code, "warning" in shown.err), (125, False), str(shown))
 
+    def test_without_the_right_to_administer_networks_there_is_loopback_and_one_warning(self):
+        harness.require("setpriv")
+        weak = ["setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin"]
+        shown = run([*weak, *self.img_.argv("run", "--rm", "busybox", "ip", "-o", "link")], env=self.img_.env)
+        self.assertEqual(re.findall(r"^\d+: (\w+):.*\bUP\b", shown.out, re.M), ["lo"], str(shown))
+        self.assertEqual(shown.err.count("warning"), 1, shown.err)
+        self.assertIn("CAP_NET_ADMIN", shown.err)
+        shown = run([*weak, *self.img_.argv("run", "--rm", "--net", "none", "busybox", "ip", "-o", "link")], env=self.img_.env)
+        self.assertEqual((re.findall(r"^\d+: (\w+):.*\bUP\b", shown.out, re.M), shown.err), (["lo"], ""), str(shown))
+        shown = run([*weak, *self.img_.argv("run", "--rm", "--net", "bridge", "busybox", "true")], env=self.img_.env, check=False)
+        self.assertEqual((shown.code, "EPERM" in shown.err), (125, True), str(shown))
+        context = self.dir / "ctx"
+        context.mkdir()
+        (context / "Dockerfile").write_text("FROM busybox\nRUN ip -o link > /default\nRUN --network=none ip -o link > /none\n")
+        shown = run([*weak, *self.img_.argv("build", "-t", "app", context)], env=self.img_.env)
+        self.assertEqual(shown.err.count("no network but loopback"), 1, shown.err)
+        self.assertEqual(self.run_("--net", "none", "app", "sh", "-c", "cat /default /none | grep -c LOOPBACK,UP").out, "2\n")
+
     def test_without_nft_there_is_a_bridge_and_one_warning_that_names_the_package(self):
         path = self.dir / "bin"
         path.mkdir()
