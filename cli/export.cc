@@ -8,6 +8,7 @@
 #include "cli/container_spec.h"
 #include "cli/options.h"
 #include "cli/output_file.h"
+#include "cli/shifted_rootfs.h"
 #include "store/containers.h"
 #include "store/layers.h"
 #include "store/seal.h"
@@ -46,6 +47,7 @@ int exportCommand(Context& context, const std::vector<std::string>& args) {
   const store::Layout& layout = context.store();
   const store::StoreUse use{layout};
   const store::ContainerRecord record = store::Containers{layout}.get(options.words().front());
+  requireOwnIds(layout, record);
   writeOutput(context, file, [&](Sink& sink) { writeTree(layout, record.config, sink); });
   return 0;
 }

@@ -17,10 +17,10 @@ namespace img::cli {
 // By the keeper, before the start.
 Fd mountShifted(const store::Layout& layout, const store::ContainerConfig& config,
                 const store::RootfsSpec& rootfs, const runtime::UserNamespace& user);
-// By the keeper at the end, and by whoever finds a keeper dead. Nothing without a mark.
-void shiftBack(const store::Layout& layout, const std::string& id);
+// By the keeper at the end. Nothing without a mark.
 void shiftBackQuietly(const store::Layout& layout, const store::ContainerConfig& config);
-// For those that read an upper. Throws Kind::busy while the container runs.
+// For those that read an upper; where a keeper was killed it moves the files back. Throws
+// Kind::busy while the container runs.
 void requireOwnIds(const store::Layout& layout, const store::ContainerRecord& record);
 
 }  // namespace img::cli

@@ -3,7 +3,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#include <set>
+#include <charconv>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
@@ -26,42 +27,81 @@ std::uint32_t shifted(const std::vector<OwnerRange>& ranges, std::uint32_t id) {
       .hint("map that id as well, or run the container without --userns and --uidmap");
 }
 
-class Shifter {
- public:
-  explicit Shifter(const OwnerShift& shift) : shift_(shift) {}
+OwnerPlan::Entry entryOf(int folder, const std::string& name, const struct stat& st) {
+  OwnerPlan::Entry entry{st.st_uid, st.st_gid, st.st_mode & 07777, {}};
+  if (!S_ISREG(st.st_mode)) return entry;
+  const Fd file = sys::openat(folder, name, O_RDONLY | O_NOFOLLOW);
+  entry.rights = sys::fgetxattr(file.get(), kCapability).value_or("");
+  return entry;
+}
 
-  void folder(int folder) {
-    const struct stat st = sys::fstat(folder);
-    sys::fchown(folder, shifted(shift_.uids, st.st_uid), shifted(shift_.gids, st.st_gid));
-    if ((st.st_mode & 07000) != 0) sys::fchmod(folder, st.st_mode & 07777);
-    for (const fs::Entry& entry : fs::list(folder)) {
-      const struct stat inner = sys::fstatat(folder, entry.name);
-      if (!S_ISDIR(inner.st_mode)) {
-        object(folder, entry.name, inner);
-        continue;
-      }
-      this->folder(sys::openat(folder, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get());
+void collect(int folder, OwnerPlan& plan) {
+  const struct stat st = sys::fstat(folder);
+  plan.entries[st.st_ino] = {st.st_uid, st.st_gid, st.st_mode & 07777, {}};
+  for (const fs::Entry& item : fs::list(folder)) {
+    const struct stat inner = sys::fstatat(folder, item.name);
+    if (S_ISDIR(inner.st_mode)) {
+      collect(sys::openat(folder, item.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get(), plan);
+    } else if (!plan.entries.contains(inner.st_ino)) {
+      plan.entries.emplace(inner.st_ino, entryOf(folder, item.name, inner));
     }
   }
+}
 
- private:
-  void object(int folder, const std::string& name, const struct stat& st) {
-    if (st.st_nlink > 1 && !seen_.emplace(st.st_dev, st.st_ino).second) return;
-    const uid_t uid = shifted(shift_.uids, st.st_uid);
-    const gid_t gid = shifted(shift_.gids, st.st_gid);
-    if (uid == st.st_uid && gid == st.st_gid) return;
-    if (!S_ISREG(st.st_mode)) return sys::lchownat(folder, name, uid, gid);
-    // chown(2) takes set-user-id bits and capabilities away.
-    const Fd file = sys::openat(folder, name, O_RDONLY | O_NOFOLLOW);
-    const auto rights = sys::fgetxattr(file.get(), kCapability);
-    sys::fchown(file.get(), uid, gid);
-    if ((st.st_mode & 07000) != 0) sys::fchmod(file.get(), st.st_mode & 07777);
-    if (rights) sys::fsetxattr(file.get(), kCapability, *rights);
+void setFile(int folder, const std::string& name, const OwnerPlan::Entry& entry) {
+  const Fd file = sys::openat(folder, name, O_RDONLY | O_NOFOLLOW);
+  const struct stat st = sys::fstat(file.get());
+  if (st.st_uid != entry.uid || st.st_gid != entry.gid)
+    sys::fchown(file.get(), entry.uid, entry.gid);
+  // chown(2) takes set-user-id bits and capabilities away, perhaps in a run that was killed.
+  if ((sys::fstat(file.get()).st_mode & 07777) != entry.mode) sys::fchmod(file.get(), entry.mode);
+  if (!entry.rights.empty() && sys::fgetxattr(file.get(), kCapability) != entry.rights) {
+    sys::fsetxattr(file.get(), kCapability, entry.rights);
   }
+}
 
-  const OwnerShift& shift_;
-  std::set<std::pair<dev_t, ino_t>> seen_;  // files with several names
-};
+void setFolder(int folder, const OwnerPlan& plan) {
+  for (const fs::Entry& item : fs::list(folder)) {
+    const struct stat st = sys::fstatat(folder, item.name);
+    const auto found = plan.entries.find(st.st_ino);
+    if (S_ISDIR(st.st_mode)) {
+      setFolder(sys::openat(folder, item.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get(), plan);
+    } else if (found == plan.entries.end()) {
+      continue;
+    } else if (S_ISREG(st.st_mode)) {
+      setFile(folder, item.name, found->second);
+    } else if (st.st_uid != found->second.uid || st.st_gid != found->second.gid) {
+      sys::lchownat(folder, item.name, found->second.uid, found->second.gid);
+    }
+  }
+  const struct stat st = sys::fstat(folder);
+  const auto own = plan.entries.find(st.st_ino);
+  if (own == plan.entries.end()) return;
+  if (st.st_uid != own->second.uid || st.st_gid != own->second.gid)
+    sys::fchown(folder, own->second.uid, own->second.gid);
+  if ((sys::fstat(folder).st_mode & 07777) != own->second.mode)
+    sys::fchmod(folder, own->second.mode);
+}
+
+std::string hexOf(std::string_view bytes) {
+  std::string text;
+  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text.empty() ? "-" : text;
+}
+
+std::optional<std::string> bytesOf(std::string_view hex) {
+  std::string bytes;
+  if (hex == "-") return bytes;
+  if (hex.size() % 2 != 0) return std::nullopt;
+  for (size_t at = 0; at < hex.size(); at += 2) {
+    unsigned value = 0;
+    const char* const end = hex.data() + at + 2;
+    const auto [last, problem] = std::from_chars(hex.data() + at, end, value, 16);
+    if (problem != std::errc{} || last != end) return std::nullopt;
+    bytes += static_cast<char>(value);
+  }
+  return bytes;
+}
 
 std::vector<OwnerRange> inverted(std::vector<OwnerRange> ranges) {
   for (OwnerRange& range : ranges) std::swap(range.from, range.to);
@@ -108,8 +148,49 @@ OwnerShift OwnerShift::parse(std::string_view text) {
   return {parseRanges(words[0]), parseRanges(words[1])};
 }
 
-void shiftOwners(int folder, const OwnerShift& shift) try {
-  Shifter{shift}.folder(folder);
+OwnerPlan OwnerPlan::shifted(const OwnerShift& shift) const {
+  OwnerPlan plan = *this;
+  for (auto& [inode, entry] : plan.entries) {
+    entry.uid = store::shifted(shift.uids, entry.uid);
+    entry.gid = store::shifted(shift.gids, entry.gid);
+  }
+  return plan;
+}
+
+std::string OwnerPlan::text() const {
+  std::string text;
+  for (const auto& [inode, entry] : entries) {
+    text += fmt::format("{} {} {} {} {}\n", inode, entry.uid, entry.gid, entry.mode,
+                        hexOf(entry.rights));
+  }
+  return text;
+}
+
+OwnerPlan OwnerPlan::parse(std::string_view text) {
+  OwnerPlan plan;
+  for (const std::string& line : text::split(text, '\n')) {
+    if (line.empty()) continue;
+    const std::vector<std::string> words = text::split(line, ' ');
+    std::vector<std::uint64_t> numbers;
+    for (size_t i = 0; i < 4 && words.size() == 5; ++i) {
+      if (const auto number = text::parseUnsigned(words[i])) numbers.push_back(*number);
+    }
+    auto rights = numbers.size() == 4 ? bytesOf(words[4]) : std::nullopt;
+    if (!rights) throw Error{Kind::corrupt, "the owners of files cannot be read"};
+    plan.entries[numbers[0]] = {static_cast<uid_t>(numbers[1]), static_cast<gid_t>(numbers[2]),
+                                static_cast<mode_t>(numbers[3]), std::move(*rights)};
+  }
+  return plan;
+}
+
+OwnerPlan ownersBelow(int folder) {
+  OwnerPlan plan;
+  collect(folder, plan);
+  return plan;
+}
+
+void setOwners(int folder, const OwnerPlan& plan) try {
+  setFolder(folder, plan);
 } catch (Error& error) {
   error.during("giving files the ids of the container");
   throw;
