@@ -295,7 +295,7 @@ class Build {
   network::NetworkPool networks_{network::Settings::fromEnvironment(request_.runRoot)};
   WorkTrees trees_;
   Workshop workshop_{
-      layout_,  scope_, context_, nullptr, events_, progress_, {}, {}, remoteAccess(request_.step),
+      layout_,   scope_, context_, nullptr, events_, progress_, {}, {}, remoteAccess(request_.step),
       networks_, trees_};
   std::map<int, StageState> states_;  // of finished stages
   std::map<int, int> firstNumber_;    // of the steps of each needed stage

@@ -26,6 +26,7 @@
 #include "network/programs.h"
 #include "network/user_stack.h"
 #include "runtime/cgroups.h"
+#include "runtime/chroot_run.h"
 #include "runtime/mounts.h"
 #include "runtime/user_namespace.h"
 #include "store/overlay.h"
@@ -81,7 +82,14 @@ std::string getRights() {
 
 std::string probeRights() {
   if (runtime::canAdminister()) return "root";
-  getRights();
+  const bool mayChroot = runtime::hasChrootRights();  // a new namespace has rights of its own
+  try {
+    getRights();
+  } catch (const Error& error) {
+    if (!mayChroot) throw;
+    return degraded("uses a chroot for the steps of builds, and runs no containers; " +
+                    cureOf(error));
+  }
   return "a user namespace";
 }
 

@@ -1,6 +1,7 @@
 #include "cli/rootless.h"
 
 #include <linux/capability.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -61,15 +62,15 @@ void joinOrMake(Context& context, Isolation wanted) {
   entered().registration.emplace(registry.folder());
 }
 
-// unshare(2) itself was refused, to root of an unprivileged container.
-bool mayWorkInChroot(const Error& error) {
-  if (error.code() != "userns-denied" || ::geteuid() != 0) return false;
-  try {
-    runtime::checkChrootRights();
-    return true;
-  } catch (const Error&) {
-    return false;
-  }
+ino_t userNamespace() {
+  struct stat info {};
+  return ::stat("/proc/self/ns/user", &info) == 0 ? info.st_ino : 0;
+}
+
+// unshare(2) itself was refused, to root of an unprivileged container. In a new namespace, whose
+// rights a security module has taken away, there is no way back.
+bool mayWorkInChroot(const Error& error, ino_t before) {
+  return error.code() == "userns-denied" && userNamespace() == before && runtime::hasChrootRights();
 }
 
 void workWithoutMounts() {
@@ -129,11 +130,11 @@ void enterIsolation(Context& context, Isolation wanted) {
   if (wanted == Isolation::userns1) {
     std::ignore = runtime::makeUserNamespace(runtime::planIds(false));
   } else {
+    const ino_t before = userNamespace();
     try {
       joinOrMake(context, wanted);
     } catch (const Error& error) {
-      // Refused before anything was changed, and there is one way left.
-      if (wanted != Isolation::automatic || !mayWorkInChroot(error)) throw;
+      if (wanted != Isolation::automatic || !mayWorkInChroot(error, before)) throw;
       return workWithoutMounts();
     }
   }

@@ -8,11 +8,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
 #include <functional>
+#include <iterator>
 #include <tuple>
 #include <utility>
 
@@ -52,6 +54,13 @@ constexpr Right kRights[] = {{CAP_SYS_CHROOT, "CAP_SYS_CHROOT"},
                              {CAP_SETGID, "CAP_SETGID"},
                              {CAP_SETPCAP, "CAP_SETPCAP"},
                              {CAP_KILL, "CAP_KILL"}};
+
+const Right* missingRight() {
+  const Right* const end = std::end(kRights);
+  const Right* const missing = std::find_if(
+      std::begin(kRights), end, [](const Right& right) { return !hasCapability(right.number); });
+  return missing == end ? nullptr : missing;
+}
 
 void makeNode(int folder, const char* name, unsigned major, unsigned minor) {
   sys::mknodat(folder, name, S_IFCHR | 0666, makedev(major, minor));
@@ -210,12 +219,15 @@ std::optional<Cgroup> makeCgroup(const Spec& spec) {
 }  // namespace
 
 void checkChrootRights() {
-  for (const Right& right : kRights) {
-    if (hasCapability(right.number)) continue;
+  if (const Right* right = missingRight()) {
     throw Error{Kind::denied, "--isolation chroot needs root with the usual capabilities"}
         .code("userns-denied")
-        .why(fmt::format("{} is missing", right.name));
+        .why(fmt::format("{} is missing", right->name));
   }
+}
+
+bool hasChrootRights() {
+  return missingRight() == nullptr;
 }
 
 bool fillDevices(int folder) {

@@ -10,6 +10,7 @@ namespace img::runtime {
 
 // Throws with what is missing: root with the capabilities that a step needs.
 void checkChrootRights();
+bool hasChrootRights();
 
 // `root`: the folder that becomes "/". Of `spec` only what concerns the process counts; the caller
 // has refused the rest. Container::pid() is the command; when it ends, or the Container or this

@@ -24,6 +24,7 @@ constexpr Case kCases[] = {
     {"USERNS", Isolation::userns},     {"default", Isolation::automatic},
     {"process", Isolation::automatic}, {"hyperv", Isolation::automatic},
     {"oci", Isolation::automatic},     {"rootless", Isolation::automatic},
+    {"chroot", Isolation::chroot},
 };
 class IsolationValue : public testing::TestWithParam<Case> {};
 TEST_P(IsolationValue, IsUnderstood) {

@@ -169,8 +169,8 @@ class Steps(harness.TestCase):
             self.assertTrue(chunk, seen)
             seen += chunk
         build.send_signal(signal.SIGINT)
-        out, _ = build.communicate(timeout=20)
-        self.assertEqual(build.returncode, 130, out)
+        _, err = build.communicate(timeout=20)
+        self.assertEqual(build.returncode, 130, err)
         self.assertEqual([line for line in harness.processes().values() if "sleep 0.05" in line], [])
 
     def test_a_failing_step_says_so(self):
@@ -256,6 +256,10 @@ class InsideContainer(harness.TestCase):
         self.assertIn("user namespace", shown.err)
         shown = self.build("FROM busybox\n", "--isolation", "chroot", options=("--cap-drop", "SYS_CHROOT"), check=False)
         self.assertIn("CAP_SYS_CHROOT is missing", shown.err)
+
+    def test_doctor_says_what_works(self):
+        shown = self.inside("doctor", check=False)
+        self.assertIn("uses a chroot for the steps of builds", shown.out)
 
     def test_info_names_the_way(self):
         shown = self.inside("info", "--format", "json")
