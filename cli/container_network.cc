@@ -67,10 +67,8 @@ bool isMountedOver(const runtime::Spec& spec, const std::string& path) {
 
 // open_tree(2) clones a mount only in the mount namespace it belongs to. The container may have
 // changed its tree: nothing in it is followed, and only a regular file is taken.
-Fd cloneFileOf(pid_t pid, const std::string& path) {
+Fd cloneFileOf(const Fd& mounts, const Fd& root, const std::string& path) {
   auto [ours, theirs] = sys::socketPair();
-  const Fd mounts = sys::openat(AT_FDCWD, fmt::format("/proc/{}/ns/mnt", pid), O_RDONLY);
-  const Fd root = sys::openat(AT_FDCWD, fmt::format("/proc/{}/root", pid), O_PATH | O_DIRECTORY);
   Child child = Child::fork([&] {
     sys::setns(mounts.get(), CLONE_NEWNS, "the container's mounts");
     const Fd file = sys::openBeneath(root.get(), path.substr(1), O_PATH);
@@ -113,8 +111,7 @@ void ContainerNetwork::join(const store::Layout& layout) {
                         : fmt::format("start it first: img start {}", other.config.name));
   }
   owner_ = {other.state.pid, std::move(*process), other.config.name};
-  netns_ = sys::openat(AT_FDCWD, fmt::format("/proc/{}/ns/net", owner_.pid), O_RDONLY);
-  owner_.check();
+  netns_ = owner_.open("ns/net", O_RDONLY);
   const auto address = network::Ipv4::parse(other.state.address);
   if (!address) return;
   // Its address is in use for as long as this container is, whichever of the two ends first.
@@ -136,20 +133,23 @@ void ContainerNetwork::prepare(runtime::Spec& spec) {
 }
 
 void ContainerNetwork::addSharedFiles(runtime::Spec& spec) {
+  const Fd mounts = owner_.open("ns/mnt", O_RDONLY);
+  const Fd root = owner_.open("root", O_PATH | O_DIRECTORY);
   for (const char* path : {kHosts, kResolvConf}) {
     if (isMountedOver(spec, path)) continue;
     runtime::Mount mount;
     mount.type = runtime::Mount::Type::detached;
-    mount.source = cloneFileOf(owner_.pid, path);
+    mount.source = cloneFileOf(mounts, root, path);
     mount.target = path;
     mount.readOnly = config_.readOnlyRoot;
     spec.mounts.push_back(std::move(mount));
   }
-  owner_.check();
 }
 
-void ContainerNetwork::Owner::check() const {
-  if (!waitForProcess(process, 0)) return;
+Fd ContainerNetwork::Owner::open(const char* what, int flags) const {
+  auto file = sys::tryOpenat(AT_FDCWD, fmt::format("/proc/{}/{}", pid, what), flags);
+  // Looked at after the open: the number may be another's by now, who is in the host's network.
+  if (file && !waitForProcess(process, 0)) return std::move(*file);
   throw Error::make(Kind::failed, "container {}, whose network was to be shared, has just ended",
                     name);
 }

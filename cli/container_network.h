@@ -40,10 +40,10 @@ class ContainerNetwork {
   // The container whose network this is.
   struct Owner {
     pid_t pid = 0;
-    Fd process;  // tells whether the number is still that one's: another may be in the host's
-                 // network
+    Fd process;  // tells whether the number is still its own
     std::string name;
-    void check() const;
+    // A file of its folder in /proc. Throws when it has ended.
+    [[nodiscard]] Fd open(const char* what, int flags) const;
   };
 
   [[nodiscard]] bool isAlone() const;  // loopback and nothing else

@@ -83,10 +83,8 @@ Attempt tryBind(const SocketAddress& address, Protocol protocol) {
         .why("bind: cannot assign requested address (EADDRNOTAVAIL)")
         .exitCode(125);
   }
-  Error error = Error::fromErrno(errnum, fmt::format("bind port {} on {}", port, text::escape(ip)));
-  // A range of ports takes two descriptors for each of them until the relay has them.
-  if (errnum == EMFILE) error.hint("raise the limit of open files (ulimit -n)");
-  throw error.exitCode(125);
+  throw Error::fromErrno(errnum, fmt::format("bind port {} on {}", port, text::escape(ip)))
+      .exitCode(125);
 }
 
 std::vector<std::string> addressesOf(const PortRequest& request) {
