@@ -5,7 +5,7 @@ import pathlib
 import signal
 import time
 
-from lib import harness
+from lib import harness, peers
 from lib.harness import PAST
 
 DAY = "@%d" % PAST
@@ -264,3 +264,27 @@ class InsideContainer(harness.TestCase):
     def test_info_names_the_way(self):
         shown = self.inside("info", "--format", "json")
         self.assertIn("chroot", json.dumps(json.loads(shown.out)))
+
+
+class InsidePodman(harness.TestCase):
+    """The same in a container of podman with its own defaults; some versions allow user namespaces in there."""
+
+    def test_the_layers_are_the_same(self):
+        podman = peers.Podman()
+        podman("import", harness.busybox_tar(), "outer")
+        store = self.dir / "inner"
+        store.mkdir()
+        context = self.write({"Dockerfile": "FROM busybox\nRUN mkdir /o && echo 1 > /o/a && chown -R 5:6 /o\n"
+                                            "USER dev\nRUN echo x > /tmp/x; echo y > /dev/null\nUSER root\n"
+                                            "RUN rm -r /o && mkdir /o && ln /etc/group /o/second\n"})
+        mounts = [word for source, target in ((os.path.realpath(harness.program()), "/img"), (store, "/store"),
+                                              (self.dir, "/case"), (harness.busybox_tar(), "/busybox.tar"))
+                  for word in ("-v", f"{source}:{target}")]
+        script = "/img --root /store import /busybox.tar busybox && exec /img --root /store build --isolation chroot -t t " \
+            f"--timestamp {PAST} /case/ctx"
+        told = podman("run", "--rm", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit",
+                      "nproc=1024:1024", *mounts, "outer", "/bin/sh", "-c", script)
+        self.assertEqual(told.err.count("steps run in a chroot"), 1, str(told))
+        root = self.img()
+        root.build(context, "t", "--isolation", "root", "--timestamp", str(PAST))
+        self.assertEqual(harness.Image(store, "t").document["rootfs"]["diff_ids"], diff_ids(root, "t"))
