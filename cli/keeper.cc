@@ -374,8 +374,12 @@ void Keeper::recordFailure(const Error& error) {
   try {
     if (config_.autoRemove) return removeRecord();
     const bool wasRunning = !state_.startedAt.empty();
+    if (const auto known = containers_.find(config_.id); known && !wasRunning) {
+      state_.startedAt = known->state.startedAt;
+      state_.finishedAt = known->state.finishedAt;
+    }
     forgetNetwork();
-    state_.status = wasRunning ? Status::exited : Status::created;
+    state_.status = state_.startedAt.empty() ? Status::created : Status::exited;
     state_.pid = 0;
     state_.exitCode = error.exitCode().value_or(125);
     state_.error = error.cause();

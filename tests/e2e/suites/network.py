@@ -268,6 +268,15 @@ class Network(harness.TestCase):
         self.assertEqual(shown.code, 125)
         self.assertIn("cannot share the network of container idle: it does not run", shown.err)
 
+    def test_a_start_that_fails_does_not_undo_that_the_container_ran(self):
+        self.img_("run", "-d", "--name", "owner", "busybox", "sleep", "7300014")
+        self.img_("run", "--name", "guest", "--net", "container:owner", "busybox", "true")
+        ran = self.fact("guest", ".State.FinishedAt")
+        self.img_("stop", "-t", "0", "owner")
+        self.assertNotEqual(self.img_("start", "guest", check=False).code, 0)
+        self.assertEqual((self.fact("guest", ".State.Status"), self.fact("guest", ".State.FinishedAt")), ("exited", ran))
+        self.assertIn("owner", self.fact("guest", ".State.Error"))
+
     def test_a_namespace_by_path(self):
         holder = subprocess.Popen(["unshare", "-n", "sh", "-c", "ip link add mark type bridge; exec sleep 7300011"])
         self.addCleanup(holder.wait)
