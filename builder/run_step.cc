@@ -32,6 +32,7 @@
 #include "runtime/seccomp_profile.h"
 #include "runtime/security.h"
 #include "runtime/terminal.h"
+#include "runtime/user_namespace.h"
 #include "store/rootfs.h"
 #include "store/tree_changes.h"
 #include "store/union_copy.h"
@@ -119,16 +120,23 @@ class RunExecution {
     StepTree place{shop_, settings_, *tree};
     runtime::Spec spec = makeCommand();
     addTreeFiles(spec);
-    co_await openTree(place, spec.files);
+    co_await openTree(place, spec);
     for (const auto& [name, value] : place.env()) setEnv(spec.env, name, value);
-    co_await perform(std::move(spec), layer, [root](const runtime::Spec& command) {
-      return runtime::startInChroot(command, root);
-    });
+    std::exception_ptr failure;
+    try {
+      co_await perform(std::move(spec), layer, [root](const runtime::Spec& command) {
+        return runtime::startInChroot(command, root);
+      });
+    } catch (const Error&) {
+      if (!layer.isStarted) throw;
+      failure = std::current_exception();  // what the step did is kept with it
+    }
     place.close();
     co_await runWorker(shop_.events, [&] {
       before.writeChanges(root, layer.folder.get(), latestTime(shop_.scope));
       return std::string{};
     });
+    if (failure) std::rethrow_exception(failure);
     shop_.trees.give(std::move(tree), layer);
   }
 
@@ -189,10 +197,9 @@ class RunExecution {
     if (!layer.isRepeatable) warnAboutChange();
   }
 
-  static Task<> openTree(StepTree& place,
-                         const std::vector<std::pair<std::string, std::string>>& files) {
+  static Task<> openTree(StepTree& place, const runtime::Spec& spec) {
     try {
-      co_await place.open(files);
+      co_await place.open(spec.files);
     } catch (const Error& error) {
       if (error.cause().starts_with("RUN: ")) throw;
       throw stepError(error, "RUN");
@@ -220,8 +227,7 @@ class RunExecution {
     return spec;
   }
 
-  // Network and host name are the caller's, processes are in view: a step gets no right that would
-  // reach further than its root, and none on the way.
+  // Processes are in view: a step gets no right that reaches further than its root.
   void addTreeFiles(runtime::Spec& spec) const {
     spec.files = {{"/etc/hosts", hostsFile(shop_.scope, settings_.hostname, nullptr)},
                   {"/etc/hostname", settings_.hostname + "\n"},
@@ -432,6 +438,7 @@ class RunExecution {
     outcome.memoryLimit = options_.limits.memory;
     outcome.memoryPeak = container.peakMemory();
     outcome.isWithoutNetwork = network_ && !network_->connection().isConnected();
+    outcome.hasOneId = runtime::contiguousIds(runtime::currentUidMap()) == 1;
     return runFailure(outcome, shop_.layout);
   }
 
@@ -448,11 +455,8 @@ class RunExecution {
 Task<> execute(Workshop& shop, RunSettings& settings, const StepLabel& label, Layer& layer,
                const Snapshot& below) {
   RunExecution execution{shop, settings, label};
-  if (store::copiesUnions()) {
-    co_await execution.runInTree(layer, below);
-  } else {
-    co_await execution.run(layer, below);
-  }
+  co_await (store::copiesUnions() ? execution.runInTree(layer, below)
+                                  : execution.run(layer, below));
 }
 
 Task<> openShell(Workshop& shop, RunSettings& settings, const StepLabel& label,

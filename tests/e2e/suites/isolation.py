@@ -181,6 +181,11 @@ class Steps(harness.TestCase):
         shown = self.build('RUN ["/nowhere"]\n', check=False)
         self.assertEqual(shown.code, 127, str(shown))
 
+    def test_what_a_failed_step_did_is_kept_with_it(self):
+        shown = self.build("RUN echo part > /partial; exit 3\n", check=False)
+        build = shown.err.rsplit("img debug ", 1)[1].split()[0]
+        self.assertEqual(self.img_("debug", build, "cat", "/partial").out, "part\n")
+
     def test_a_cache_outlives_the_step_that_fails(self):
         cache = "RUN --mount=type=cache,target=/c,id=%s " % self.id()
         self.build(cache + "echo 1 >> /c/n; mkdir -p /c/deep/er\n")
