@@ -22,6 +22,9 @@ constexpr std::string_view kNoNetwork[] = {"resolve",
 // strerror(3) of ENOSPC and EDQUOT, and how Node.js and others name them.
 constexpr std::string_view kNoSpace[] = {"No space left on device", "no space left on device",
                                          "Disk quota exceeded", "ENOSPC", "EDQUOT"};
+// What chown, su, useradd, dpkg and apt's sandbox say when there is no other id to change to.
+constexpr std::string_view kNoIds[] = {
+    "Invalid argument", "Operation not permitted", "setgroups", "seteuid", "setgid", "setuid"};
 // A command that met the end of the disk may have removed its unfinished file since.
 constexpr std::uint64_t kLittleRoom = std::uint64_t{4} << 20;
 
@@ -76,6 +79,11 @@ Error runFailure(const RunOutcome& outcome, const store::Layout& layout) {
   }
   if (outcome.isWithoutNetwork && speaksOf(outcome.lastLines, kNoNetwork))
     error.hint("the bridge could not be made, so the step had loopback only: pass --network host");
+  if (outcome.hasOneId && speaksOf(outcome.lastLines, kNoIds)) {
+    error.hint(
+        "this user has one id, so commands cannot change users or owners: give it a range in "
+        "/etc/subuid and /etc/subgid (COPY --chown and ADD work; apt: -o APT::Sandbox::User=root)");
+  }
   return error;
 }
 

@@ -21,6 +21,7 @@ struct RunOutcome {
   std::optional<std::int64_t> memoryLimit;  // bytes
   std::optional<std::uint64_t> memoryPeak;
   bool isWithoutNetwork = false;  // because there could not be one
+  bool hasOneId = false;          // the user namespace has no id but 0
 };
 
 // While the files of the step are still there: the room on the disk is part of the story.

@@ -59,6 +59,21 @@ TEST_F(RunFailure, SpeaksOfTheNetworkOnlyWhenThereIsNone) {
   EXPECT_EQ(told().hints().size(), 1u);
 }
 
+TEST_F(RunFailure, SpeaksOfTheIdsOnlyWhereThereIsOne) {
+  for (const char* line :
+       {"chown: /f: Invalid argument", "su: can't set groups: Operation not permitted",
+        "E: setgroups 65534 failed - setgroups (1: Operation not permitted)"}) {
+    outcome_.lastLines = {line};
+    outcome_.hasOneId = false;
+    EXPECT_TRUE(told().hints().empty()) << line;
+    outcome_.hasOneId = true;
+    ASSERT_EQ(told().hints().size(), 1u) << line;
+    EXPECT_NE(told().hints().front().find("/etc/subuid"), std::string::npos);
+  }
+  outcome_.lastLines = {"make: *** [all] Error 2"};
+  EXPECT_TRUE(told().hints().empty());
+}
+
 TEST_F(RunFailure, BelievesThatTheDiskIsFullOnlyWhenItIs) {
   if (::geteuid() != 0) GTEST_SKIP() << "mounting needs root";
   outcome_.lastLines = {"dd: error writing '/big': No space left on device"};
