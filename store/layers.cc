@@ -12,6 +12,8 @@
 #include "base/text.h"
 #include "store/blobs.h"
 #include "store/json_reader.h"
+#include "store/owner_shift.h"
+#include "store/owners.h"
 #include "store/union_copy.h"
 #include "store/unpack.h"
 
@@ -21,6 +23,10 @@ namespace {
 constexpr int kMetaVersion = 1;
 constexpr size_t kMaxMeta = 64 << 10;
 
+std::string presentIdMaps() {
+  return recordsOwners() ? std::string{text::trim(ownIdMaps().text())} : std::string{};
+}
+
 struct Meta {
   Digest diffId;
   std::uint64_t entries = 0, bytes = 0;
@@ -28,6 +34,9 @@ struct Meta {
   // Made in a user namespace, or where the others are out of reach: its marks are user.overlay.*,
   // which root's unions do not look at, and the other way round.
   bool hasUserMarks = usesUserMarks();
+  // The id maps of the user namespace it was made in: with others its files have other owners, or
+  // recorded ones. Empty outside of one.
+  std::string idMaps = presentIdMaps();
 };
 
 std::optional<Meta> readMeta(const Layout& layout, const Digest& diffId) {
@@ -38,8 +47,8 @@ std::optional<Meta> readMeta(const Layout& layout, const Digest& diffId) {
     const Json document = parseJson(*text, path);
     const JsonReader json{document, path};
     if (json.get("version").integer() != kMetaVersion) return std::nullopt;
-    Meta meta{json.get("diff_id").digest(), json.get("entries").size(), json.get("bytes").size(),
-              json.get("boot_id").string(), json.booleanOr("user_marks")};
+    Meta meta{json.get("diff_id").digest(), json.get("entries").size(),   json.get("bytes").size(),
+              json.get("boot_id").string(), json.booleanOr("user_marks"), json.stringOr("id_maps")};
     if (meta.diffId != diffId) return std::nullopt;
     return meta;
   } catch (const Error& error) {
@@ -56,6 +65,7 @@ void writeMeta(int folder, const Meta& meta) {
                {"entries", meta.entries},
                {"version", kMetaVersion}};
   if (meta.hasUserMarks) json["user_marks"] = true;
+  if (!meta.idMaps.empty()) json["id_maps"] = meta.idMaps;
   Fd fd = sys::openat(folder, "meta", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
   writeAll(fd.get(), dumpJson(json), "meta");
   fd.close("meta");
@@ -66,11 +76,24 @@ FileLock lockObject(const Layout& layout, const Digest& digest) {
                            FileLock::Mode::exclusive);
 }
 
+// A view with ids that this process lacks may be in use by those who have them.
+void checkCanRemove(const Meta& meta) {
+  const std::string present = presentIdMaps();
+  if (present.empty() || meta.idMaps.empty()) return;
+  if (coversIds(OwnerShift::parse(present), OwnerShift::parse(meta.idMaps))) return;
+  throw Error{Kind::denied, "this store has files of user ids that are not there now"}
+      .code("idmap")
+      .why(fmt::format("its layers were unpacked with the id maps {}, now there are {}",
+                       meta.idMaps, present))
+      .hint("use another store: --root DIR");
+}
+
 // What is there is neither trusted nor used by anybody who started after the boot: out of the way,
 // then deleted.
 void discardView(const Layout& layout, const Digest& diffId) {
   const std::string grave = "trash/" + fs::randomHex(16);
   if (!sys::tryFstatat(layout.layers(), diffId.hex())) return;
+  if (const auto meta = readMeta(layout, diffId)) checkCanRemove(*meta);
   sys::renameat(layout.layers(), diffId.hex(), layout.fd(), grave);
   fs::removeTree(layout.fd(), grave);
 }
@@ -128,6 +151,7 @@ std::unique_ptr<Source> openLayerStream(const Descriptor& blob, Source& raw) {
 bool Layers::has(const Digest& diffId) const {
   const auto meta = readMeta(layout_, diffId);
   if (!meta || meta->bootId != bootId() || meta->hasUserMarks != usesUserMarks()) return false;
+  if (meta->idMaps != presentIdMaps()) return false;
   return sys::tryFstatat(layout_.layers(), diffId.hex() + "/fs").has_value();
 }
 

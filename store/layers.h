@@ -4,8 +4,8 @@
 // (reliability.md S-2). Layer folders are never fsynced: meta carries the boot id, and a folder of
 // another boot is not trusted, as a power cut may have emptied files in it. has() then says no, and
 // the next ensure() rebuilds it from its blob, which was fsynced.
-// meta is {boot_id, bytes, diff_id, entries, version}, and user_marks when made in a user
-// namespace.
+// meta is {boot_id, bytes, diff_id, entries, version}, and in a user namespace user_marks and
+// id_maps: with other ids than it was made with, a view is made again.
 #pragma once
 
 #include <functional>

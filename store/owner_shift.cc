@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <utility>
@@ -132,7 +133,39 @@ std::vector<OwnerRange> parseRanges(std::string_view words) {
   return ranges;
 }
 
+// user_namespaces(7): three numbers a line, with blanks in front of each.
+std::vector<OwnerRange> readMap(const char* path) {
+  std::vector<OwnerRange> ranges;
+  for (const std::string& line : text::split(fs::tryReadFile(AT_FDCWD, path).value_or(""), '\n')) {
+    std::vector<std::uint32_t> numbers;
+    for (const std::string& word : text::split(line, ' ')) {
+      if (const auto number = text::parseUnsigned(word)) {
+        numbers.push_back(static_cast<std::uint32_t>(*number));
+      }
+    }
+    if (numbers.size() == 3) ranges.push_back({numbers[0], numbers[1], numbers[2]});
+  }
+  return ranges;
+}
+
+bool covers(const std::vector<OwnerRange>& whole, const std::vector<OwnerRange>& part) {
+  return std::all_of(part.begin(), part.end(), [&](const OwnerRange& one) {
+    return std::any_of(whole.begin(), whole.end(), [&](const OwnerRange& range) {
+      return one.to >= range.to &&
+             std::uint64_t{one.to} + one.count <= std::uint64_t{range.to} + range.count;
+    });
+  });
+}
+
 }  // namespace
+
+OwnerShift ownIdMaps() {
+  return {readMap("/proc/self/uid_map"), readMap("/proc/self/gid_map")};
+}
+
+bool coversIds(const OwnerShift& whole, const OwnerShift& part) {
+  return covers(whole.uids, part.uids) && covers(whole.gids, part.gids);
+}
 
 OwnerShift OwnerShift::inverse() const {
   return {inverted(uids), inverted(gids)};

@@ -26,6 +26,11 @@ struct OwnerShift {
   static OwnerShift parse(std::string_view text);
 };
 
+// The user namespace of this process: the ids there, and which of the machine they are.
+OwnerShift ownIdMaps();
+// Whether all the machine's ids that `part` leads to are among those of `whole`.
+bool coversIds(const OwnerShift& whole, const OwnerShift& part);
+
 // Whom the files of one folder and all below belong to, by their inodes, or are to belong to. Said
 // in full and not as a step to take, so that it can be carried out again, and to its end, after
 // somebody was killed in the middle. Modes and file capabilities are in it since chown(2) drops

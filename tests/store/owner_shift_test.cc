@@ -96,6 +96,22 @@ TEST_F(OwnerShiftTest, RefusesIdsThatNoRangeHolds) {
   EXPECT_NE(error.cause().find("77777"), std::string::npos);
 }
 
+TEST(OwnerShifts, CoverWhatLeadsToTheSameIds) {
+  const OwnerShift one{{{0, 1001, 1}}, {{0, 1001, 1}}};
+  const OwnerShift many{{{0, 1001, 1}, {1, 100000, 65536}}, {{0, 1001, 1}, {1, 100000, 65536}}};
+  const OwnerShift more{{{0, 1001, 1}, {1, 100000, 200000}}, {{0, 1001, 1}, {1, 90000, 200000}}};
+  const OwnerShift moved{{{0, 1001, 1}, {1, 100001, 65536}}, {{0, 1001, 1}, {1, 100000, 65536}}};
+  EXPECT_TRUE(coversIds(many, one));
+  EXPECT_TRUE(coversIds(many, many));
+  EXPECT_TRUE(coversIds(more, many));
+  EXPECT_FALSE(coversIds(one, many));
+  EXPECT_FALSE(coversIds(moved, many));
+  EXPECT_FALSE(coversIds(many, more));
+  const OwnerShift own = ownIdMaps();
+  EXPECT_TRUE(coversIds(own, own));
+  EXPECT_FALSE(own.uids.empty());
+}
+
 TEST(OwnerPlans, ThatAreDamagedAreRefused) {
   for (const char* text :
        {"1 2 3 4\n", "1 2 3 4 -\n5", "1 2 3 x -\n", "1 2 3 4 0\n", "1 2 3 4 zz\n"}) {

@@ -174,7 +174,7 @@ class OrdinaryUser:
         self.img_("cp", "c:/made", self.person.home / "copied")
         self.assertEqual((self.person.home / "copied").stat().st_uid, self.person.uid)
         self.img_("commit", "c", "changed")
-        self.assertEqual(self.run_("changed", "sh", "-c", "cat /made; ls /etc/group /v", check=False).out, "kept\n")
+        self.assertEqual(self.run_("changed", "sh", "-c", "cat /made; ls /etc/group /v", check=False).out, "kept\n/v:\n")
         self.assertEqual(self.run_("-v", "v:/w", "busybox", "cat", "/w/file").out, "data\n")
 
     def test_images_save_load_rmi(self):
@@ -276,10 +276,33 @@ class WithSubordinateIds(OrdinaryUser, harness.TestCase):
     def test_info_tells_the_method(self):
         self.assertEqual(self.img_("info", "--format", "{{.Privileges}} {{.UserIDs}}").out, "userns 65537\n")
 
+    def with_one_id(self, dockerfile, tag=None, **kwargs):
+        context = self.write({"Dockerfile": dockerfile})
+        os.link(harness.busybox_tar(), context / "busybox.tar")
+        return self.one.build(context, tag, "--isolation", "userns1", **kwargs)
+
+    def make_store_with_one_id(self):
+        self.one = self.person.img(f"one{OrdinaryUser.number}")
+        self.with_one_id("FROM scratch\nADD busybox.tar /\n", "busybox")
+
     def test_one_id_can_be_asked_for(self):
-        self.img_.build(self.context(), "t", "--isolation", "userns1", "--no-cache")
-        shown = self.img_.build(self.context("FROM busybox\nRUN cat /proc/self/uid_map\n"), None, "--isolation", "userns1")
+        self.make_store_with_one_id()
+        self.one.build(self.context(), "t", "--isolation", "userns1")
+        shown = self.one.build(self.context("FROM busybox\nRUN cat /proc/self/uid_map\n"), None, "--isolation", "userns1")
         self.assertRegex(shown.err, rf"0 +{self.person.uid} +1\b")
+
+    def test_owners_recorded_with_one_id_become_real_with_more(self):
+        self.make_store_with_one_id()
+        shown = self.one("run", "--rm", "--net", "none", "busybox", "stat", "-c", "%u:%g", "/home/dev")
+        self.assertEqual(shown.out, "1000:1001\n")
+
+    def test_layers_of_many_ids_are_not_taken_from_those_who_use_them(self):
+        self.started("busybox", "sleep", "7700006")
+        shown = self.img_.build(self.context("FROM busybox\nRUN touch /home/dev/x\n"), None, "--isolation", "userns1", check=False)
+        self.assertNotEqual(shown.code, 0)
+        self.assertRegex(shown.err, r"(?m)^error: .*user ids that are not there now")
+        self.assertIn("another store: --root", shown.err)
+        self.assertEqual(self.img_("exec", "c", "stat", "-c", "%u:%g", "/home/dev").out, "1000:1001\n")
 
 
 class WithOneId(OrdinaryUser, harness.TestCase):
@@ -298,6 +321,12 @@ class WithOneId(OrdinaryUser, harness.TestCase):
         first = run(argv, env=env, **self.person.options)
         self.assertIn("add the line imgone:100000:65536", first.err)
         self.assertEqual(run(argv, env=env, **self.person.options).err, "")
+
+    def test_a_step_that_needs_more_ids_gets_a_hint(self):
+        for command in ("touch /f && chown 42:42 /f", "su dev -c id"):
+            shown = self.img_.build(self.context(f"FROM busybox\nRUN {command}\n"), check=False)
+            self.assertEqual(shown.code, 1, str(shown))
+            self.assertRegex(shown.err, "(?m)^   = hint: this user has one id, .*/etc/subuid and /etc/subgid")
 
     def test_ranges_can_be_required(self):
         shown = self.img_.build(self.context(), None, "--isolation", "userns", check=False)
