@@ -455,8 +455,8 @@ class RunExecution {
 Task<> execute(Workshop& shop, RunSettings& settings, const StepLabel& label, Layer& layer,
                const Snapshot& below) {
   RunExecution execution{shop, settings, label};
-  co_await (store::copiesUnions() ? execution.runInTree(layer, below)
-                                  : execution.run(layer, below));
+  if (!store::copiesUnions()) co_return co_await execution.run(layer, below);
+  co_await execution.runInTree(layer, below);
 }
 
 Task<> openShell(Workshop& shop, RunSettings& settings, const StepLabel& label,
