@@ -33,6 +33,17 @@ void checkRunning(const store::ContainerRecord& record) {
   }
 }
 
+// The keeper closes the connection of one who takes nothing, and has room for a limited number.
+void checkEnded(const store::ContainerRecord& record) {
+  constexpr long long kLongestEndMs = 2000;
+  const auto pidfd = openProcess(record.state);
+  if (!pidfd || waitForProcess(*pidfd, kLongestEndMs)) return;
+  throw Error::make(Kind::failed, "container {} runs on, but this terminal is not attached to it",
+                    record.config.name)
+      .why("too many are attached to it, or its output was not taken for ten seconds")
+      .hint(fmt::format("img logs -f {} shows its output", record.config.name));
+}
+
 int attachTo(Context& context, const store::ContainerRecord& record, const AttachRequest& request) {
   checkRunning(record);
   const store::ContainerConfig& config = record.config;
@@ -61,6 +72,7 @@ int attachTo(Context& context, const store::ContainerRecord& record, const Attac
   const runtime::AttachEnd end = runtime::followAttach(std::move(session), signals);
   raw.reset();
   if (end == runtime::AttachEnd::detached) return 0;
+  checkEnded(record);
   return waitForEnd(containers, record).exitCode;
 }
 

@@ -118,6 +118,17 @@ std::optional<FileLock> killAndWait(const store::Containers& containers, const s
   });
 }
 
+std::optional<FileLock> holdUnlessRunning(const store::Containers& containers,
+                                          const std::string& id) {
+  constexpr int kTries = 1000;  // about ten seconds
+  for (int tries = 0; tries < kTries; ++tries) {
+    if (auto lock = containers.tryHold(id)) return lock;
+    if (containers.get(id).state.isAlive()) return std::nullopt;
+    pauseMs(tries < 20 ? 1 : 10);
+  }
+  return std::nullopt;
+}
+
 store::ContainerState waitForEnd(const store::Containers& containers,
                                  const store::ContainerRecord& record) {
   const std::string& id = record.config.id;
@@ -196,7 +207,7 @@ void removeContainer(const store::Layout& layout, const store::ContainerRecord& 
     lock = killAndWait(containers, id);
     if (!lock) return;  // its keeper removed it
   } else {
-    lock = containers.tryHold(id);
+    lock = holdUnlessRunning(containers, id);
   }
   if (!lock) {
     throw Error::make(Kind::busy, "cannot remove container {}: it is running", record.config.name)

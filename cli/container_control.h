@@ -30,6 +30,11 @@ std::optional<FileLock> waitForKeeper(const store::Containers& containers, const
 // The same with SIGKILL for what runs; it stays down.
 std::optional<FileLock> killAndWait(const store::Containers& containers, const std::string& id);
 
+// The lock of a container that does not run: one whose end is written down already may have a
+// keeper for another moment. nullopt: it runs, or its keeper does not go.
+std::optional<FileLock> holdUnlessRunning(const store::Containers& containers,
+                                          const std::string& id);
+
 // The state at the end. Waits for it; works for --rm containers too.
 store::ContainerState waitForEnd(const store::Containers& containers,
                                  const store::ContainerRecord& record);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "cli/mount_owner.h"
 #include "runtime/security.h"
 #include "store/images.h"
 #include "store/layers.h"
@@ -77,25 +78,14 @@ store::MountRecord toRecord(const MountRequest& request) {
   return record;
 }
 
-void giveTree(int folder, uid_t uid, gid_t gid) {
-  for (const fs::Entry& entry : fs::list(folder)) {
-    sys::lchownat(folder, entry.name, uid, gid);
-    const auto below = sys::tryOpenat(folder, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (below) giveTree(below->get(), uid, gid);
-  }
-  sys::fchown(folder, uid, gid);
-}
-
 // U: all of the source belongs to the container's user, as the image knows him.
-void giveToUser(const store::Layout& layout, const store::ContainerConfig& config, Fd source) {
+void giveToUser(const store::Layout& layout, const store::ContainerConfig& config,
+                const Fd& source) {
   runtime::Identity user;
   if (!config.diffIds.empty()) {
     user = runtime::resolveUser(mountImage(layout, config).get(), config.user, {});
   }
-  if (!S_ISDIR(sys::fstat(source.get()).st_mode)) {
-    return sys::fchown(sys::reopen(source.get(), O_RDONLY | O_NONBLOCK).get(), user.uid, user.gid);
-  }
-  giveTree(sys::openDirectory(source.get(), ".").get(), user.uid, user.gid);
+  giveMountSource(source, user.uid, user.gid);
 }
 
 // An image that is mounted: found by its name now, and by its id when the container starts.
@@ -105,6 +95,31 @@ void settleImage(const store::Layout& layout, const MountRequest& request,
   record.source = request.source;
   record.image = store::Images{layout}.get(request.source).id.str();
   record.readOnly = !request.overlay;
+}
+
+// Volumes are made, and what has the option U is given away.
+void settleVolumes(const store::Layout& layout, const std::vector<MountRequest>& requests,
+                   const store::ContainerConfig& config, std::vector<store::MountRecord>& records) {
+  const store::Volumes volumes{layout};
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const MountRequest& request = requests[i];
+    if (request.type != Type::volume) continue;
+    store::Volumes::Fill fill;
+    if (!request.noCopy) {
+      fill = [&](int data) { fillFromImage(layout, config, request.destination, data); };
+    }
+    const store::Volume volume = volumes.prepare(request.source, fill);
+    records[i].type = "volume";
+    records[i].name = volume.name;
+    records[i].source = volume.mountpoint;
+    records[i].anonymous = request.source.empty();
+  }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (!requests[i].chown) continue;
+    giveToUser(layout, config,
+               records[i].type == "volume" ? volumes.openData(records[i].name)
+                                           : sys::openat(AT_FDCWD, records[i].source, O_PATH));
+  }
 }
 
 std::string absoluteHostPath(const std::string& path) {
@@ -180,25 +195,13 @@ std::vector<store::MountRecord> settleMounts(const store::Layout& layout,
     }
     if (request.type == Type::image) settleImage(layout, request, record);
   }
-  const store::Volumes volumes{layout};
-  for (size_t i = 0; i < requests.size(); ++i) {
-    const MountRequest& request = requests[i];
-    if (request.type != Type::volume) continue;
-    store::Volumes::Fill fill;
-    if (!request.noCopy) {
-      fill = [&](int data) { fillFromImage(layout, config, request.destination, data); };
-    }
-    const store::Volume volume = volumes.prepare(request.source, fill);
-    records[i].type = "volume";
-    records[i].name = volume.name;
-    records[i].source = volume.mountpoint;
-    records[i].anonymous = request.source.empty();
-  }
-  for (size_t i = 0; i < requests.size(); ++i) {
-    if (!requests[i].chown) continue;
-    giveToUser(layout, config,
-               records[i].type == "volume" ? volumes.openData(records[i].name)
-                                           : sys::openat(AT_FDCWD, records[i].source, O_PATH));
+  try {
+    settleVolumes(layout, requests, config, records);
+  } catch (...) {
+    store::ContainerConfig failed;
+    failed.mounts = std::move(records);
+    removeAnonymousVolumes(layout, failed);
+    throw;
   }
   return records;
 }

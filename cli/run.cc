@@ -172,7 +172,7 @@ int startOne(Context& context, const std::string& name, const StartOptions& opti
     if (!options.attach) return 0;
     throw Error::make(Kind::failed, "container {} is running already", record.config.name);
   }
-  auto lock = containers.tryHold(record.config.id);
+  auto lock = holdUnlessRunning(containers, record.config.id);
   if (!lock)
     throw Error::make(Kind::busy, "container {} is being started or stopped", record.config.name);
   if (!record.state.error.empty()) dropCgroup(record);

@@ -49,7 +49,11 @@ void askForRedraw(const AttachSession& session) {
 bool showOutput(const AttachSession& session, FrameReader& reader) {
   char chunk[65536];
   const ssize_t count = sys::check(
-      [&] { return ::read(session.socket.get(), chunk, sizeof chunk); }, "read from the container");
+      [&] {
+        const ssize_t got = ::read(session.socket.get(), chunk, sizeof chunk);
+        return got < 0 && errno == ECONNRESET ? 0 : got;  // closed with something of ours unread
+      },
+      "read from the container");
   if (count == 0) return false;
   reader.feed({chunk, static_cast<size_t>(count)});
   FrameReader::Frame frame;

@@ -512,6 +512,13 @@ class Mounts(harness.TestCase):
         self.assertEqual(os.listdir(host), ["h"])
         self.assertEqual(self.run_("-u", "dev", "-v", f"{host}:/h:U", "busybox", "stat", "-c", "%u:%g", "/h", "/h/h").out.split(), ["1000:1001"] * 2)
 
+    def test_folders_of_the_host_are_not_given_away(self):
+        refused = self.run_("-u", "dev", "-v", "/anonymous", "-v", "/etc:/e:U", "busybox", "true", check=False)
+        self.assertEqual(refused.code, 125)
+        self.assertIn("/etc", refused.err)
+        self.assertEqual(os.stat("/etc/passwd").st_uid, 0)
+        self.assertEqual(self.img_("volume", "ls", "-q").out, "", "a volume of the failed start is left")
+
     def test_subpaths_stay_in_their_volume(self):
         self.run_("-v", "vol:/v", "busybox", "sh", "-c", "mkdir /v/sub; echo s > /v/sub/f; ln -s / /v/out; ln -s ../../.. /v/up")
         self.assertEqual(self.run_("--mount", "type=volume,src=vol,dst=/s,volume-subpath=sub", "busybox", "cat", "/s/f").out, "s\n")
@@ -555,6 +562,108 @@ class Mounts(harness.TestCase):
         self.img_("run", "--net", "none", "--name", "b", "--log-driver", "none", "busybox", "echo", "shown")
         self.assertEqual(self.img_("logs", "b").out, "")
         self.assertEqual(self.run_("--log-opt", "max-file=0", "busybox", "true", check=False).code, 125)
+
+
+class Selections(harness.TestCase):
+    """Options of the lists and of what waits, removes, commits and looks."""
+
+    def setUp(self):
+        super().setUp()
+        self.img_ = self.img()
+
+    def create(self, name, *options, command=("true",)):
+        self.img_("create", "--net", "none", "--name", name, *options, "busybox", *command)
+
+    def test_rm_and_prune_with_filters(self):
+        for name, label in (("a1", "x=1"), ("a2", "x=2"), ("b1", "y=1")):
+            self.create(name, "-l", label)
+        names = lambda: sorted(self.img_("ps", "-a", "--format", "{{.Names}}").out.split())
+        self.assertEqual(self.img_("rm", "--filter", "name=a1", "b1", check=False).code, 125)
+        self.img_("rm", "--filter", "label=x=1")
+        self.assertEqual(names(), ["a2", "b1"])
+        self.assertEqual(self.img_("rm", "--filter", "name=nobody").out, "")
+        prune = lambda *args: run([self.img_.path(), "--root", self.img_.store, "container", "prune", *args], check=False)
+        self.assertEqual(prune("-f", "--filter", "until=1h").out, "")
+        self.assertEqual(prune("--dry-run", "--filter", "label!=x").out.count("\n"), 1)
+        self.assertEqual(prune("-f", "--filter", "label!=x").code, 0)
+        self.assertEqual(names(), ["a2"])
+        self.assertEqual(prune("-f", "--filter", "color=red").code, 125)
+
+    def test_ps_sorts_and_watches(self):
+        for name, command in (("b", "z"), ("c", "y"), ("a", "x")):
+            self.create(name, command=(command,))
+        order = lambda *args: self.img_("ps", "-a", "--format", "{{.Names}}", *args).out.split()
+        self.assertEqual(order(), ["a", "c", "b"])
+        self.assertEqual(order("--sort", "names"), ["a", "b", "c"])
+        self.assertEqual(order("--sort", "command"), ["a", "c", "b"])
+        self.assertEqual(order("--sort", "created"), ["b", "c", "a"])
+        self.assertEqual(order("-n", "2"), ["a", "c"])
+        self.assertEqual(order("-l"), ["a"])
+        self.assertEqual(self.img_("ps", "--sort", "color", check=False).code, 125)
+        watching = self.img_.start("ps", "-a", "-w", "1", "--noheading", "--format", "{{.Names}}")
+        seen = [watching.stdout.readline().decode().strip() for _ in range(6)]
+        watching.terminate()
+        watching.communicate()
+        self.assertEqual(seen, ["a", "c", "b"] * 2)
+
+    def test_wait_for_a_condition(self):
+        self.create("c", command=("sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; exit 7"))
+        waiting = self.img_.start("wait", "--condition", "running", "c")
+        self.img_("start", "c")
+        self.assertEqual((waiting.communicate(timeout=20)[0], waiting.returncode), (b"0\n", 0))
+        ends = [self.img_.start("wait", *options, "c") for options in ([], ["--condition", "exited"], ["--condition", "next-exit"],
+                                                                       ["--condition", "removed"])]
+        self.img_("exec", "c", "touch", "/go")
+        for waiting in ends[:3]:
+            self.assertEqual(waiting.communicate(timeout=20)[0], b"7\n")
+        self.assertIsNone(ends[3].poll())
+        self.img_("rm", "c")
+        self.assertEqual(ends[3].communicate(timeout=20)[0], b"7\n")
+        self.assertEqual(self.img_("wait", "--condition", "tired", "c", check=False).code, 125)
+
+    def test_commit_squash_and_iidfile(self):
+        self.img_("run", "--net", "none", "--name", "c", "busybox", "sh", "-c", "echo new > /new; rm /etc/group")
+        printed = self.img_("commit", "--squash", "--iidfile", self.dir / "id", "-f", "docker", "-c", "ENV A=b", "c", "flat").out.strip()
+        self.assertEqual((self.dir / "id").read_text(), printed)
+        image = self.img_.image("flat")
+        self.assertEqual((image.id, len(image.layers), len(image.document["history"])), (printed, 1, 1))
+        shown = self.img_("run", "--rm", "--net", "none", "flat", "sh", "-c", "cat /new; echo $A; ls /etc").out.split()
+        self.assertEqual(shown[:2], ["new", "b"])
+        self.assertNotIn("group", shown)
+        self.assertEqual(self.img_("commit", "-f", "tar", "c", check=False).code, 125)
+
+    def test_top_with_the_containers_own_pids(self):
+        self.img_("run", "-d", "--net", "none", "--name", "c", "busybox", "sh", "-c", "sleep 7200009 & wait")
+        deadline = time.monotonic() + 10
+        while True:
+            rows = [line.split(None, 2) for line in self.img_("top", "--container-pids", "c", "-o", "pid,ppid,args").out.splitlines()[1:]]
+            if len(rows) == 2 and rows[1][2].startswith("sleep"):  # forked, and become another program
+                break
+            self.assertLess(time.monotonic(), deadline)
+        self.assertEqual(rows[0][:2], ["1", "0"])
+        self.assertEqual(rows[1][1:], ["1", "sleep 7200009"])
+        host = [line.split() for line in self.img_("top", "c", "-o", "pid").out.splitlines()[1:]]
+        self.assertNotIn(["1"], host)
+
+    def test_logs_with_names_through_a_rotation(self):
+        script = "for i in $(seq 1 200); do echo out $i; echo err $i >&2; [ $((i % 10)) = 0 ] && sleep 0.01; done; true"
+        self.img_("run", "--net", "none", "--name", "web", "--log-opt", "max-size=1k", "--log-opt", "max-file=3", "busybox", "sh", "-c", script)
+        shown = self.img_("logs", "--names", "web")
+        lines = shown.out.splitlines()
+        self.assertEqual(lines[-1], "web out 200")
+        self.assertLess(len(lines), 200)
+        self.assertEqual(lines, [f"web out {i}" for i in range(201 - len(lines), 201)])
+        self.assertEqual(shown.err.splitlines()[-1], "web err 200")
+        last = self.img_("logs", "-t", "-n", "1", "web")
+        self.assertEqual(self.img_("logs", "--until", "1h", "web").out, "")
+        self.assertEqual(self.img_("logs", "--since", "1h", "web").out.splitlines()[-1], "out 200")
+        self.assertRegex(last.out + last.err, r"^20\d\d-.*Z (out|err) 200\n$")
+
+    def test_umask(self):
+        shown = self.img_("run", "--rm", "--net", "none", "--umask", "0077", "busybox", "sh", "-c", "umask; touch /f; stat -c %a /f")
+        self.assertEqual(shown.out.split(), ["0077", "600"])
+        self.assertEqual(self.img_("run", "--rm", "--net", "none", "busybox", "sh", "-c", "umask").out, "0022\n")
+        self.assertEqual(self.img_("run", "--umask", "9", "busybox", "true", check=False).code, 125)
 
 
 class Terminal:
@@ -691,6 +800,21 @@ class Terminals(harness.TestCase):
         self.img_("stop", "-t", "0", "c")
         self.assertEqual([writer.wait(15), process.wait(15)], [137, 137])
         self.assertNotEqual(self.img_("attach", "c", check=False).code, 0)
+
+    def test_one_too_many_is_told(self):
+        self.img_("run", "-di", "--net", "none", "--name", "c", "busybox", "cat")
+        others = [self.img_.start("attach", "--no-stdin", "c") for _ in range(16)]
+        writer = subprocess.Popen(self.img_.argv("attach", "c"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 20
+        while all(process.poll() is None for process in others + [writer]):  # whoever came last
+            self.assertLess(time.monotonic(), deadline, "everybody is attached")
+            time.sleep(0.05)
+        ended = [process for process in others + [writer] if process.poll() is not None]
+        self.assertEqual([process.returncode for process in ended], [1])
+        self.assertIn(b"not attached", ended[0].communicate()[1])
+        self.img_("kill", "c")
+        for process in others + [writer]:
+            process.communicate(timeout=20)
 
     def test_attach_to_a_container_that_removes_itself(self):
         self.img_("run", "-d", "--rm", "--net", "none", "--name", "c", "busybox", "sh", "-c", "read x < /dev/null; sleep 0.3; echo end; exit 5")
