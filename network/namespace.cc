@@ -16,6 +16,7 @@
 #include <functional>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
 #include "base/process.h"
@@ -90,16 +91,16 @@ void applySettings() {
 // Whoever lacks the right here has it in a user namespace of his own, for the networks that are
 // made there (user_namespaces(7)): a container that was given CAP_SYS_ADMIN alone.
 Fd makeInUserNamespace() try {
-  auto [ours, theirs] = sys::socketPair();
+  const std::pair<Fd, Fd> sockets = sys::socketPair();
   Child child = Child::fork([&] {
     sys::unshare(CLONE_NEWUSER | CLONE_NEWNET);
     bringLoopbackUp();
     applySettings();
-    sys::sendFd(theirs.get(), ownNamespace().get());
+    sys::sendFd(sockets.second.get(), ownNamespace().get());
     return std::string{};
   });
   child.finish();
-  return sys::receiveFd(ours.get());
+  return sys::receiveFd(sockets.first.get());
 } catch (Error& error) {
   error.during("making a network without CAP_NET_ADMIN")
       .hint("--network host shares the network of this process");
