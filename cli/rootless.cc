@@ -153,6 +153,15 @@ void tellWithoutNamespaces(Context& context) {
                    .hint("build only what you trust as much as this container"));
 }
 
+void requireNamespaces() {
+  if (!store::copiesUnions()) return;
+  throw Error{Kind::denied, "containers cannot be run here"}
+      .code("userns-denied")
+      .why("isolation chroot: this process has neither mounts nor namespaces")
+      .hint("images can be built, loaded and saved; `img doctor` shows what is missing")
+      .exitCode(125);
+}
+
 std::optional<runtime::Registration> stayInNamespace() {
   if (entered().registry.empty()) return std::nullopt;
   return runtime::Registration{entered().registry};

@@ -32,6 +32,9 @@ void enterIsolation(Context& context, Isolation wanted);
 // Before steps are run: how much weaker they are kept in without namespaces. Nothing otherwise.
 void tellWithoutNamespaces(Context& context);
 
+// Before a container is made. Throws where only builds work.
+void requireNamespaces();
+
 // For a process of ours that goes on after the command has ended: it keeps the namespace alive.
 std::optional<runtime::Registration> stayInNamespace();
 

@@ -17,6 +17,7 @@
 #include "cli/container_spec.h"
 #include "cli/keeper.h"
 #include "cli/options.h"
+#include "cli/rootless.h"
 #include "cli/run_options.h"
 #include "cli/security_options.h"
 #include "store/images.h"
@@ -76,6 +77,7 @@ void replaceNamesake(const store::Layout& layout, const RunRequest& request) {
 
 store::Containers::Held makeContainer(Context& context, const RunRequest& request) {
   const store::Layout& layout = context.store();
+  requireNamespaces();
   recoverContainers(layout);
   replaceNamesake(layout, request);
   // Until the record pins them, a concurrent collection must not take what we found.
