@@ -28,10 +28,16 @@ constexpr nanoseconds kInterval = 30s;
 constexpr nanoseconds kTimeout = 30s;
 constexpr nanoseconds kStartInterval = 5s;
 constexpr int kRetries = 3;
+// The keeper waits for the start of a check, and for nothing else meanwhile.
+constexpr std::chrono::milliseconds kLongestStart = 5s;
 constexpr char kCut[] = "...";
 
+// As short as options can ask for: an image's nanosecond would keep the keeper, which no limit of
+// the container's holds back, from ever resting.
+constexpr nanoseconds kShortest = 1ms;
+
 nanoseconds orDefault(long long value, nanoseconds standard) {
-  return value > 0 ? nanoseconds{value} : standard;
+  return value > 0 ? std::max(nanoseconds{value}, kShortest) : standard;
 }
 
 std::vector<std::string> argvOf(const std::vector<std::string>& test,
@@ -68,6 +74,8 @@ void killChildren(pid_t parent) {
       const auto status = fs::tryReadFile(AT_FDCWD, fmt::format("/proc/{}/status", pid));
       if (!status || status->find(fmt::format("\nPPid:\t{}\n", parent)) == std::string::npos)
         continue;
+      // So that it neither starts more nor tells of its children's end.
+      sys::pidfdSendSignal(pidfd.get(), SIGSTOP);
       killChildren(pid);
       sys::pidfdSendSignal(pidfd.get(), SIGKILL);
     } catch (const Error& error) {
@@ -134,7 +142,11 @@ HealthCheck::HealthCheck(const store::ContainerConfig& config, const HealthPlan&
   Pipe output = Pipe::make();
   sys::setNonBlocking(output.read.get(), true);
   try {
-    process_.emplace(runtime::execute(pidfd, pid, specFor(config, plan, output.write.get())));
+    using std::chrono::milliseconds;
+    const auto patience = std::clamp(std::chrono::duration_cast<milliseconds>(plan.timeout),
+                                     milliseconds{1}, kLongestStart);
+    process_.emplace(runtime::execute(pidfd, pid, specFor(config, plan, output.write.get()),
+                                      static_cast<int>(patience.count())));
     output_ = std::move(output.read);
   } catch (const Error& error) {
     result_.exitCode = error.exitCode().value_or(125);
@@ -168,6 +180,7 @@ void HealthCheck::readOutput() {
 HealthResult HealthCheck::finish(bool isTimeout) {
   if (process_) {
     if (isTimeout) {
+      process_->kill(SIGSTOP);
       killChildren(process_->pid());
       process_->kill(SIGKILL);
     }

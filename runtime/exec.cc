@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <csignal>
 
 #include "base/sys.h"
 #include "base/text.h"
@@ -76,6 +79,28 @@ void requireChild(const Launched& command) {
       "find the command in the container");
 }
 
+// The end of the pipe: all who could write into it have closed it, or have become the command.
+bool awaitReport(const Fd& errors, int patienceMs) {
+  pollfd end{errors.get(), 0, 0};
+  return sys::check([&] { return ::poll(&end, 1, patienceMs); }, "wait for the command") > 0;
+}
+
+// What is there of it: the number of the process that has to go.
+ExecReport readLateReport(const Fd& errors) {
+  constexpr size_t kRecord = 5;  // container_init.c
+  unsigned char record[kRecord] = {};
+  ExecReport report;
+  if (::read(errors.get(), record, kRecord) != kRecord || record[0] != 'P') return report;
+  std::uint32_t value = 0;
+  for (size_t i = kRecord - 1; i > 0; --i) value = value << 8 | record[i];
+  report.pid = static_cast<pid_t>(value);
+  return report;
+}
+
+Error lateStart() {
+  return Error{Kind::failed, "the command did not start in time"}.exitCode(125);
+}
+
 // The container's root is in reach as long as its first process lives (proc_pid_root(5)).
 Error explained(const Error& error, pid_t pid, const Spec& spec) {
   const auto root =
@@ -85,7 +110,7 @@ Error explained(const Error& error, pid_t pid, const Spec& spec) {
 
 }  // namespace
 
-Container execute(int pidfd, pid_t pid, const Spec& spec) {
+Container execute(int pidfd, pid_t pid, const Spec& spec, int patienceMs) {
   checkCommand(spec);
   Pipe errors = Pipe::make();
   std::pair<Fd, Fd> terminal;
@@ -117,8 +142,15 @@ Container execute(int pidfd, pid_t pid, const Spec& spec) {
     joinContainer(spec, std::move(side), target);
   });
   side = {};
-  const ExecReport report = readReport(errors.read, spec.argv.front());
+  const bool isLate = !awaitReport(errors.read, patienceMs);
+  if (isLate) {
+    sys::pidfdSendSignal(helper.pidfd.get(), SIGKILL);
+    sys::setNonBlocking(errors.read.get(), true);
+  }
+  const ExecReport report =
+      isLate ? readLateReport(errors.read) : readReport(errors.read, spec.argv.front());
   waitFor(helper.pid);
+  if (isLate && report.pid == 0) throw lateStart();
   if (report.pid == 0) {
     if (report.error) throw Error{*report.error};
     throw Error{Kind::internal, "the process that joins the container ended without an answer"};
@@ -128,7 +160,8 @@ Container execute(int pidfd, pid_t pid, const Spec& spec) {
   requireChild(command);
   auto held = std::make_unique<Container::Impl>(std::move(command));
   Container::Impl& impl = *held;
-  Container container{std::move(held)};
+  Container container{std::move(held)};  // killed with it when it was late
+  if (isLate) throw lateStart();
   if (report.error) throw explained(*report.error, pid, spec);
   if (spec.tty) impl.terminal = sys::receiveFd(terminal.first.get());
   return container;

@@ -49,6 +49,18 @@ TEST(HealthPlan, LetsOptionsReplaceTheirOwnPartOfTheImagesCheck) {
   EXPECT_EQ(plan->argv, Strings{"true"});
 }
 
+TEST(HealthPlan, GivesTheKeeperARestWhateverTheImageSays) {
+  store::ContainerConfig config = withImageCheck({"CMD", "true"});
+  config.image.healthcheck->interval = 1;
+  config.image.healthcheck->startInterval = 1;
+  config.image.healthcheck->timeout = 1;
+  const auto plan = healthPlanOf(config);
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->interval, 1ms);
+  EXPECT_EQ(plan->startInterval, 1ms);
+  EXPECT_EQ(plan->timeout, 1ms);
+}
+
 TEST(HealthPlan, RunsACommandLineInTheImagesShell) {
   store::ContainerConfig config = withImageCheck({"CMD-SHELL", "a || b"});
   EXPECT_EQ(healthPlanOf(config)->argv, (Strings{"/bin/sh", "-c", "a || b"}));

@@ -94,6 +94,12 @@ class Supervision(harness.TestCase):
         self.assertEqual(self.field(container, "{{(index .State.Health.Log 0).ExitCode}}"), "-1")
         self.assertIn("x\n", self.img_("logs", container).out)
 
+    def test_a_container_that_stops_its_checks_cannot_hold_its_keeper(self):
+        # Every process is stopped at once: some before they have become the command of the check.
+        container = self.start("--timeout", "1500ms", "--stop-timeout", "0", "--health-cmd", "true", "--health-interval", "20ms",
+                               "--health-timeout", "200ms", "busybox", "sh", "-c", "(while :; do kill -STOP -1; done) & sleep 100")
+        self.assertEqual(self.img_("wait", container, timeout=30).out, "124\n")
+
     def test_a_check_gets_no_descriptor_of_the_keeper(self):
         container = self.start("--health-cmd", "ls -l /proc/$$/fd; true", "--health-interval", "100ms", "busybox", "sleep",
                                "100")
