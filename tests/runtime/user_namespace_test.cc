@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <ostream>
 
 #include "base/fs.h"
@@ -27,6 +28,16 @@ Child registered(const std::string& folder) {
     return std::string{};
   });
   ready.write.reset();
+  // Should it ever hang, what it is doing is told.
+  constexpr int kPatienceMs = 60'000;
+  pollfd entry{ready.read.get(), POLLIN, 0};
+  if (::poll(&entry, 1, kPatienceMs) == 0) {
+    for (const char* file : {"status", "wchan", "stack", "syscall"}) {
+      const auto text = fs::tryReadFile(AT_FDCWD, fmt::format("/proc/{}/{}", child.pid(), file));
+      ADD_FAILURE() << file << ": " << text.value_or("");
+    }
+    child.kill(SIGKILL);
+  }
   std::byte answer{};
   EXPECT_EQ(readFull(ready.read.get(), {&answer, 1}, "a pipe"), 1U);
   return child;
