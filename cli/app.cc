@@ -29,10 +29,9 @@ constexpr std::array<GroupTitle, 5> kGroupTitles{{{Group::build, "Build"},
 
 // Commands that users of docker and podman look for and that this version does not have.
 constexpr auto kLaterCommands = std::to_array<std::string_view>(
-    {"pull",    "push",   "login",    "logout", "prune",   "verify",     "fsck",
-     "df",      "why",    "debug",    "search", "tree",    "exists",     "mount",
-     "unmount", "umount", "manifest", "events", "network", "completion", "builder",
-     "pod",     "reset",  "unshare",  "compose"});
+    {"pull",   "push",    "login",      "logout", "prune", "verify",  "fsck",   "df",
+     "why",    "search",  "tree",       "exists", "mount", "unmount", "umount", "manifest",
+     "events", "network", "completion", "pod",    "reset", "unshare", "compose"});
 
 bool hasName(const Command& command, std::string_view name) {
   std::string_view rest = command.names;

@@ -19,8 +19,8 @@ void addAllCommands(CommandTable& table) {
   addHealthcheckCommand(table);
   addStatsCommand(table);
   addUpdateCommand(table);
-  addLifecycleCommands(table);
   addWaitCommand(table);
+  addLifecycleCommands(table);
   addBuildCommand(table);
   addDebugCommand(table);
   addImageListCommand(table);

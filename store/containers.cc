@@ -327,7 +327,10 @@ void Containers::changeState(const std::string& id, const StateChange& change) c
 }
 
 void Containers::setConfig(const ContainerConfig& config) const {
-  fs::replaceFile(folder(config.id).get(), "config.json", toJson(config), 0600, fs::Sync::full);
+  const FileLock names = FileLock::acquire(layout_.fd(), kLock, FileLock::Mode::exclusive);
+  ContainerConfig written = config;
+  if (const auto now = load(config.id, false)) written.name = now->config.name;
+  fs::replaceFile(folder(config.id).get(), "config.json", toJson(written), 0600, fs::Sync::full);
 }
 
 void Containers::requestStop(const std::string& id) const {
@@ -350,11 +353,14 @@ void Containers::rename(const ContainerRecord& record, const std::string& name) 
                       text::quote(name));
   }
   const FileLock names = FileLock::acquire(layout_.fd(), kLock, FileLock::Mode::exclusive);
-  ContainerConfig config = record.config;
+  // Read again: somebody else may have renamed it before we had the lock.
+  const auto now = load(record.config.id, true);
+  if (!now) throw Error::make(Kind::notFound, "container {} was removed", record.config.name);
+  ContainerConfig config = now->config;
   config.name = name;
   claimName(config, recordPath(config.id));
   fs::replaceFile(folder(config.id).get(), "config.json", toJson(config), 0600, fs::Sync::full);
-  sys::tryUnlinkat(layout_.fd(), under(kNames, record.config.name), 0);
+  sys::tryUnlinkat(layout_.fd(), under(kNames, now->config.name), 0);
 }
 
 FileLock Containers::hold(const std::string& id) const {

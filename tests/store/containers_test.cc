@@ -253,6 +253,24 @@ TEST_F(ContainersTest, AConfigurationCanBeWrittenAgain) {
   EXPECT_EQ(now.restart.maximum, 5);
 }
 
+TEST_F(ContainersTest, WhoComesLaterRenamesWhatItIsCalledByNow) {
+  ContainerConfig config;
+  config.name = "old";
+  containers_.create(config);
+  const ContainerRecord seen = containers_.get("old");
+  containers_.rename(seen, "first");
+  containers_.rename(seen, "second");
+  EXPECT_FALSE(containers_.find("old"));
+  EXPECT_FALSE(containers_.find("first"));
+  EXPECT_EQ(containers_.get("second").config.id, seen.config.id);
+  // A change of something else, by one who saw the old name.
+  ContainerConfig changed = seen.config;
+  changed.stopTimeout = 77;
+  containers_.setConfig(changed);
+  EXPECT_EQ(containers_.get("second").config.stopTimeout, 77);
+  EXPECT_EQ(containers_.get("second").config.name, "second");
+}
+
 TEST_F(ContainersTest, RenameMovesTheName) {
   make("old");
   containers_.rename(containers_.get("old"), "new");
