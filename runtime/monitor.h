@@ -49,7 +49,7 @@ struct Relay {
   int input = -1;                  // copied to the terminal, -1: nothing
   LogWriter* log = nullptr;
   bool forwardSignals = true;
-  bool isBackground = false;  // gives its memory back when nothing happens
+  bool isBackground = false;                 // gives its memory back when nothing happens
   std::function<void(int signal)> onSignal;  // before it is passed on
   std::vector<Watch> watches;
   // Others who are attached; what they type goes to the terminal, or to `attachInput`.

@@ -24,11 +24,11 @@ struct Mount {
   // detached mount only since Linux 6.15.
   enum class Type { bind, tmpfs, detached };
   Type type = Type::bind;
-  Fd source;                     // bind: O_PATH descriptor opened by the caller in its own view
-  std::string subpath;           // detached: relative, resolved inside the mount; empty: all of it
-  std::string target;            // absolute path inside
-  bool readOnly = false;         // recursive
-  bool isRecursive = true;       // bind: with what is mounted below the source
+  Fd source;                // bind: O_PATH descriptor opened by the caller in its own view
+  std::string subpath;      // detached: relative, resolved inside the mount; empty: all of it
+  std::string target;       // absolute path inside
+  bool readOnly = false;    // recursive
+  bool isRecursive = true;  // bind: with what is mounted below the source
   // bind: MS_PRIVATE, MS_SLAVE; 0 leaves a shared source shared (--mount bind-propagation=shared).
   std::uint64_t propagation = kPrivate;
   static constexpr std::uint64_t kPrivate = std::uint64_t{1} << 18;  // MS_PRIVATE, <sys/mount.h>
@@ -142,8 +142,8 @@ struct Spec {
 
   // Called by start() in the calling process once the container's PID 1 exists in its namespaces,
   // and before the command starts; what it throws ends the container. The network is laid here,
-  // while the child builds its root. The second argument is a descriptor of the network namespace it
-  // has or is about to enter.
+  // while the child builds its root. The second argument is a descriptor of the network namespace
+  // it has or is about to enter.
   std::function<void(pid_t, int)> onCreated;
 
   // Returns a detached mount of the root file system. Called by start() in the calling process,
