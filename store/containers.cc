@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cstring>
 #include <ctime>
+#include <tuple>
 
 #include "base/fs.h"
 #include "base/log.h"
@@ -368,7 +369,13 @@ FileLock Containers::hold(const std::string& id) const {
 }
 
 std::optional<FileLock> Containers::tryHold(const std::string& id) const {
-  return FileLock::tryAcquire(folder(id).get(), "lock", FileLock::Mode::exclusive);
+  const Fd dir = folder(id);
+  try {
+    return FileLock::tryAcquire(dir.get(), "lock", FileLock::Mode::exclusive);
+  } catch (const Error& error) {
+    if (error.errnum() == ENOENT) std::ignore = folder(id);  // removed meanwhile: says so
+    throw;
+  }
 }
 
 bool Containers::isHeld(const std::string& id) const {
@@ -410,6 +417,20 @@ Fd Containers::folder(const std::string& id) const {
   return std::move(*dir);
 }
 
+namespace {
+
+// nullopt too when somebody else has just removed the record: its folder takes no new lock file.
+std::optional<FileLock> tryLockRecord(int dir) {
+  try {
+    return FileLock::tryAcquire(dir, "lock", FileLock::Mode::exclusive);
+  } catch (const Error& error) {
+    if (error.errnum() == ENOENT) return std::nullopt;
+    throw;
+  }
+}
+
+}  // namespace
+
 void Containers::recoverParts() const {
   const int root = layout_.fd();
   const std::vector<fs::Entry> parts = listIfPresent(root, kParts);
@@ -440,7 +461,7 @@ std::vector<ContainerConfig> Containers::recover(const DropRest& dropRest) const
       }
       continue;
     }
-    const auto lock = FileLock::tryAcquire(dir->get(), "lock", FileLock::Mode::exclusive);
+    const auto lock = tryLockRecord(dir->get());
     if (!lock) continue;
     log::info("removing container {}, whose keeper died", entry.name.substr(0, 12));
     if (const auto text = fs::tryReadFile(dir->get(), "config.json")) {
