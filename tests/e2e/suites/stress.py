@@ -77,9 +77,11 @@ class Stress(harness.TestCase):
     def quiet_world(self):
         """The cable of a container that has ended goes a moment later, with its namespace."""
         deadline = time.monotonic() + 5
-        while any(name.startswith("veth") for name in (now := self.world())["links"]):
+        now = self.world()
+        while any(name.startswith("veth") for name in now["links"]):
             self.assertLess(time.monotonic(), deadline, f"a cable is left: {now['links']}")
             time.sleep(0.02)
+            now = self.world()
         return now
 
     def world(self):
