@@ -429,6 +429,19 @@ std::optional<FileLock> tryLockRecord(int dir) {
   }
 }
 
+// The name of a record that was never finished, or not removed to the end: the hard link to its
+// lock.
+void dropNameOf(int root, int dir) {
+  const auto lock = sys::tryFstatat(dir, "lock");
+  if (!lock || lock->st_nlink < 2) return;
+  for (const fs::Entry& entry : listIfPresent(root, kNames)) {
+    const auto link = sys::tryFstatat(root, under(kNames, entry.name));
+    if (link && link->st_ino == lock->st_ino) {
+      sys::tryUnlinkat(root, under(kNames, entry.name), 0);
+    }
+  }
+}
+
 }  // namespace
 
 void Containers::recoverParts() const {
@@ -439,7 +452,9 @@ void Containers::recoverParts() const {
   std::vector<std::string> dead;
   for (const fs::Entry& entry : parts) {
     const auto dir = sys::tryOpenat(root, under(kParts, entry.name), O_RDONLY | O_DIRECTORY);
-    if (dir && !isLocked(dir->get(), FileLock::Mode::exclusive)) dead.push_back(entry.name);
+    if (!dir || isLocked(dir->get(), FileLock::Mode::exclusive)) continue;
+    dropNameOf(root, dir->get());
+    dead.push_back(entry.name);
   }
   names.reset();
   for (const std::string& name : dead) {

@@ -306,11 +306,17 @@ TEST_F(ContainersTest, RecoveryLeavesAHeldContainerAlone) {
 TEST_F(ContainersTest, RecoveryRemovesHalfMadeRecords) {
   make("a");
   sys::mkdirat(layout_.fd(), "containers/.part/dead", 0700);
+  writeAll(sys::openat(layout_.fd(), "containers/.part/dead/lock", O_WRONLY | O_CREAT, 0600).get(),
+           "dead", "lock");
+  sys::tryMkdirat(layout_.fd(), "containers/.names", 0700);
+  sys::linkat(layout_.fd(), "containers/.part/dead/lock", layout_.fd(),
+              "containers/.names/unfinished", 0);
   sys::mkdirat(layout_.fd(), "containers/.part/live", 0700);
   const FileLock lock =
       FileLock::acquire(layout_.fd(), "containers/.part/live/lock", FileLock::Mode::exclusive);
   containers_.recover();
   EXPECT_FALSE(exists("containers/.part/dead"));
+  EXPECT_FALSE(exists("containers/.names/unfinished"));
   EXPECT_TRUE(exists("containers/.part/live"));
 }
 
