@@ -134,7 +134,7 @@ std::vector<store::ContainerRecord> select(const store::Containers& containers,
 
 void show(Context& context, const PsRequest& request) {
   const store::Layout& layout = context.store();
-  recoverContainers(layout);  // nobody is told of a --rm container that is dead
+  recoverEverything(layout);  // nobody is told of a --rm container that is dead
   auto records = select(store::Containers{layout}, request);
   sortRecords(layout, request.sort, records);
   if (request.quiet) {
