@@ -67,7 +67,7 @@ void removeContainer(const store::Layout& layout, const store::ContainerRecord& 
 // when there is nothing, for every command that looks at containers.
 void recoverContainers(const store::Layout& layout);
 // And control groups without a keeper: looks at all control groups of the machine, so it is for
-// commands that remove.
+// commands that remove, and for ps.
 void recoverEverything(const store::Layout& layout);
 
 }  // namespace img::cli
