@@ -4,7 +4,7 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
-#include "builder/remote_program.h"
+#include "distribution/remote_program.h"
 
 namespace img::builder {
 namespace {
@@ -68,7 +68,7 @@ GitProgram::GitProgram(const GitUrl& url, const RemoteAccess& access, std::strin
   }
   addAuthorization(url, access);
   addSsh(access);
-  for (std::string& entry : networkEnvironment()) variables_.push_back(std::move(entry));
+  for (std::string& entry : distribution::networkEnvironment()) variables_.push_back(std::move(entry));
   // git knows this variable by a name of its own.
   if (const std::string trust = variableOrEmpty("SSL_CERT_FILE"); !trust.empty())
     variables_.push_back("GIT_SSL_CAINFO=" + trust);

@@ -10,8 +10,8 @@
 #include "base/stream.h"
 #include "base/sys.h"
 #include "base/text.h"
-#include "builder/remote_program.h"
 #include "builder/remote_url.h"
+#include "distribution/remote_program.h"
 
 namespace img::builder {
 namespace {
@@ -84,7 +84,8 @@ class Download {
     if (known && !openChecked(layout_, known->file)) known.reset();
     if (known && expected && known->file.digest == *expected) return known->file;
     const Fd body = sys::openat(work_.fd(), kBody, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    const Json answer = callRemote("fetch", request(known ? known->etag : ""), body.get());
+    const Json answer =
+        distribution::callRemote("fetch", request(known ? known->etag : ""), body.get());
     const int status = answer.value("status", 0);
     if (status == 304 && known) {
       checkDigest(known->file.digest, expected);

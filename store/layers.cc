@@ -165,17 +165,15 @@ Fd Layers::open(const Digest& diffId) const {
   throw Error::make(Kind::notFound, "layer {} is not unpacked", diffId.str());
 }
 
-void Layers::ensure(const Digest& diffId, const Descriptor& blob) const try {
-  if (has(diffId)) return;
+bool Layers::makeFrom(const Digest& diffId, Source& plain) const {
+  if (has(diffId)) return false;
   const FileLock lock = lockObject(layout_, diffId);
-  if (has(diffId)) return;  // somebody else did it meanwhile
+  if (has(diffId)) return false;  // somebody else did it meanwhile
   IngestDir folder{layout_};
   sys::mkdirat(folder.fd(), "fs", 0755);
   const Fd target = sys::openDirectory(folder.fd(), "fs");
   sys::fchmod(target.get(), 0755);  // whatever the umask is: this may become the "/" of a container
-  FdSource raw{openBlob(layout_, blob.digest), blob.digest.str()};
-  const std::unique_ptr<Source> plain = openLayerStream(blob, raw);
-  HashingSource hashed{*plain};
+  HashingSource hashed{plain};
   const UnpackStats stats = unpackLayer(hashed, target.get(), diffId.str());
   drain(hashed);
   const Digest actual = hashed.digest();
@@ -186,6 +184,14 @@ void Layers::ensure(const Digest& diffId, const Descriptor& blob) const try {
         .code("digest-mismatch");
   }
   publishView(layout_, folder, {diffId, stats.entries, stats.bytes, bootId()});
+  return true;
+}
+
+void Layers::ensure(const Digest& diffId, const Descriptor& blob) const try {
+  if (has(diffId)) return;
+  FdSource raw{openBlob(layout_, blob.digest), blob.digest.str()};
+  const std::unique_ptr<Source> plain = openLayerStream(blob, raw);
+  makeFrom(diffId, *plain);
 } catch (Error& error) {
   // Whatever unpacking has stumbled over: when the blob is not what its name says, that is why.
   const bool isAboutBytes = error.kind() == Kind::corrupt || error.kind() == Kind::failed;

@@ -33,6 +33,10 @@ class Layers {
   // processes that want the same layer do it once (locks/obj). Throws Kind::corrupt, code
   // "digest-mismatch".
   void ensure(const Digest& diffId, const Descriptor& blob) const;
+  // The same from uncompressed tar bytes that come from anywhere, to their end (a download, an
+  // archive): the view of diffId, if they are what it says. False: the view was there already, and
+  // `plain` was not read.
+  bool makeFrom(const Digest& diffId, Source& plain) const;  // NOLINT(modernize-use-nodiscard)
   // Several layers of one image, in parallel by forked children: for single-threaded processes
   // only.
   void ensureAll(const std::vector<Digest>& diffIds, const std::vector<Descriptor>& blobs) const;

@@ -15,8 +15,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kFolders[] = {"base",    "parser",  "store", "runtime",
-                                    "network", "builder", "cli",   "registry"};
+constexpr const char* kFolders[] = {"base",    "parser", "store",    "runtime",     "network",
+                                    "builder", "cli",    "registry", "distribution"};
 
 std::string contentOf(const fs::path& file) {
   std::ifstream in{file};

@@ -23,8 +23,9 @@ const std::map<std::string, std::set<std::string>>& allowedArrows() {
       {"runtime", {"runtime", "base"}},
       {"network", {"network", "base"}},
       {"registry", {"registry", "store", "base"}},
-      {"builder", {"builder", "parser", "store", "runtime", "network", "base"}},
-      {"cli", {"cli", "builder", "parser", "store", "runtime", "network", "base"}},
+      {"distribution", {"distribution", "store", "base"}},
+      {"builder", {"builder", "parser", "store", "runtime", "network", "distribution", "base"}},
+      {"cli", {"cli", "builder", "parser", "store", "runtime", "network", "distribution", "base"}},
   };
   return arrows;
 }

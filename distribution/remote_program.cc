@@ -1,4 +1,4 @@
-#include "builder/remote_program.h"
+#include "distribution/remote_program.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -11,7 +11,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 
-namespace img::builder {
+namespace img::distribution {
 namespace {
 
 // Beside our own binary, as it was when we were started.
@@ -53,4 +53,4 @@ Json callRemote(const std::string& command, const Json& request, int body) {
   return result;
 }
 
-}  // namespace img::builder
+}  // namespace img::distribution

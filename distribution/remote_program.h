@@ -5,7 +5,7 @@
 
 #include "base/json.h"
 
-namespace img::builder {
+namespace img::distribution {
 
 // Runs `img-remote COMMAND` with the request; `body` becomes its descriptor 3. Returns its result
 // or throws its error. Kind::unsupported when the program is not there. Blocking: for a worker.
@@ -14,4 +14,4 @@ Json callRemote(const std::string& command, const Json& request, int body);
 // Variables of our environment that decide how the network is reached, "K=V".
 std::vector<std::string> networkEnvironment();
 
-}  // namespace img::builder
+}  // namespace img::distribution
