@@ -23,6 +23,15 @@ std::string programPath() {
 
 }  // namespace
 
+std::string remoteProgramPath() {
+  std::string path = programPath();
+  if (::access(path.c_str(), X_OK) == 0) return path;
+  throw Error{Kind::unsupported, "remote sources are not available in this build"}
+      .code("no-remote")
+      .why(fmt::format("there is no program {}", text::quote(path)))
+      .hint("install img-remote beside img, or name it with IMG_REMOTE");
+}
+
 std::vector<std::string> networkEnvironment() {
   std::vector<std::string> environment;
   for (const char* name :
@@ -35,13 +44,7 @@ std::vector<std::string> networkEnvironment() {
 }
 
 Json callRemote(const std::string& command, const Json& request, int body) {
-  const std::string path = programPath();
-  if (::access(path.c_str(), X_OK) != 0) {
-    throw Error{Kind::unsupported, "remote sources are not available in this build"}
-        .code("no-remote")
-        .why(fmt::format("there is no program {}", text::quote(path)))
-        .hint("install img-remote beside img, or name it with IMG_REMOTE");
-  }
+  const std::string path = remoteProgramPath();
   const Output output =
       runProgram(Program{{path, command}, networkEnvironment(), dumpJson(request), {body}, false});
   if (output.out.empty()) {

@@ -11,6 +11,9 @@ namespace img::distribution {
 // or throws its error. Kind::unsupported when the program is not there. Blocking: for a worker.
 Json callRemote(const std::string& command, const Json& request, int body);
 
+// Where it is. Throws Kind::unsupported.
+std::string remoteProgramPath();
+
 // Variables of our environment that decide how the network is reached, "K=V".
 std::vector<std::string> networkEnvironment();
 

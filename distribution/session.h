@@ -6,7 +6,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <map>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,9 +25,15 @@ class Session {
  public:
   // Starts img-remote; nothing is sent yet. Kind::unsupported when the program is not there.
   Session(const store::Reference& reference, Action action, const AccessOptions& options);
+  // The same for endpoints that are known already, at least one.
+  Session(const store::Reference& reference, Action action, const AccessOptions& options,
+          std::vector<Endpoint> endpoints);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
+
+  // What img-remote tells in between ("waits 20 s for ..."); without one it is logged.
+  void setNotice(std::function<void(const std::string&)> notice);
 
   // --- Documents: blocking. `reference` is a tag or a digest.
   struct Document {
