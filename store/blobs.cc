@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/failpoint.h"
+#include "store/lease.h"
 
 namespace img::store {
 namespace {
@@ -49,6 +50,7 @@ void sealFile(int fd, const std::string& what) {
 void publishFile(const Layout& layout, int dir, const std::string& file, const Digest& digest,
                  std::uint64_t size) {
   const std::string name = fileName(digest);
+  pin(layout, digest);
   failpoint("blobs.beforeRename");
   if (sys::renameNoReplace(dir, file, layout.blobs(), name)) return;
   const auto existing = sys::tryFstatat(layout.blobs(), name);
@@ -125,6 +127,7 @@ namespace {
 
 // An unchanged rebuild makes the same documents again: reading one costs less than its fsync.
 bool hasSameBlob(const Layout& layout, const Digest& digest, std::string_view bytes) {
+  pin(layout, digest);
   const auto fd =
       sys::tryOpenat(layout.blobs(), fileName(digest), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (!fd) return false;
@@ -163,6 +166,7 @@ void syncBlobs(const Layout& layout) {
 }
 
 bool hasBlob(const Layout& layout, const Digest& digest) {
+  pin(layout, digest);
   const auto st = sys::tryFstatat(layout.blobs(), fileName(digest));
   return st && S_ISREG(st->st_mode);
 }

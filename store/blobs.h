@@ -58,6 +58,7 @@ void adoptBlob(const Layout& layout, const IngestDir& from, const std::string& f
 // Makes the names of all blobs committed with Durability::later durable: one fsync of the folder.
 void syncBlobs(const Layout& layout);
 
+// A blob that is there stays as long as this process has a StoreUse (lease.h).
 bool hasBlob(const Layout& layout, const Digest& digest);
 std::uint64_t blobSize(const Layout& layout, const Digest& digest);  // throws Kind::notFound
 Fd openBlob(const Layout& layout, const Digest& digest);             // throws Kind::notFound

@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "store/cache_records.h"
 #include "store/json_reader.h"
+#include "store/lease.h"
 
 namespace img::store {
 namespace {
@@ -77,6 +78,17 @@ Marks markAll(const Layout& layout) {
   for (const Digest& diffId : readContainerUse(layout).diffIds) {
     marks.layers.insert(diffId);
     marks.blobs.insert(diffId);  // a layer stored uncompressed has its diff ID as digest
+  }
+  for (const Digest& digest : readLeases(layout)) {
+    Descriptor pinned;
+    pinned.digest = digest;
+    pinned.mediaType = media::kManifest;
+    marks.layers.insert(digest);
+    try {
+      markDocument(layout, pinned, marks);
+    } catch (const Error&) {
+      marks.blobs.insert(digest);  // no document
+    }
   }
   if (const auto steps = sys::tryOpenat(layout.fd(), "cache/steps", O_RDONLY | O_DIRECTORY)) {
     for (const fs::Entry& entry : fs::list(steps->get())) {

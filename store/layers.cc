@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "store/blobs.h"
 #include "store/json_reader.h"
+#include "store/lease.h"
 #include "store/owner_shift.h"
 #include "store/owners.h"
 #include "store/union_copy.h"
@@ -149,6 +150,7 @@ std::unique_ptr<Source> openLayerStream(const Descriptor& blob, Source& raw) {
 }
 
 bool Layers::has(const Digest& diffId) const {
+  pin(layout_, diffId);
   const auto meta = readMeta(layout_, diffId);
   if (!meta || meta->bootId != bootId() || meta->hasUserMarks != usesUserMarks()) return false;
   if (meta->idMaps != presentIdMaps()) return false;

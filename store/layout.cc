@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <tuple>
 #include <utility>
@@ -27,6 +28,8 @@ constexpr char kEmptyIndex[] =
 
 constexpr std::array kFolders = {"blobs/sha256", "layers",  "ingest", "cache/steps", "cache/stat",
                                  "containers",   "volumes", "trash",  "locks"};
+constexpr char kPartial[] = "partial";
+constexpr std::time_t kPartialLifetime = 24 * 60 * 60;
 // What may lie in a folder that becomes a store: a layout of another tool, or our own unfinished
 // creation.
 constexpr std::array kKnownNames = {"oci-layout", "index.json", "blobs",   "layers", "ingest",
@@ -122,11 +125,26 @@ void removeIfAbandoned(int parent, const fs::Entry& entry) {
   fs::removeTree(parent, entry.name);
 }
 
+// Interrupted downloads are of use to the next try: ingest/partial/<digest>, locked while somebody
+// is at it.
+void sweepPartial(int ingest) {
+  const Fd dir = sys::openDirectory(ingest, kPartial);
+  const std::time_t before = ::time(nullptr) - kPartialLifetime;
+  for (const fs::Entry& entry : fs::list(dir.get())) {
+    const auto st = sys::tryFstatat(dir.get(), entry.name);
+    if (st && st->st_mtim.tv_sec < before) removeIfAbandoned(dir.get(), entry);
+  }
+}
+
 void sweep(int root, const char* folder) {
   const auto dir = sys::tryOpenat(root, folder, O_RDONLY | O_DIRECTORY);
   if (!dir) return;
   for (const fs::Entry& entry : fs::list(dir->get())) {
     try {
+      if (entry.name == kPartial && entry.type == DT_DIR) {
+        sweepPartial(dir->get());
+        continue;
+      }
       removeIfAbandoned(dir->get(), entry);
     } catch (const Error& error) {
       // Litter never stops a command; another process may be removing the same entry right now.
@@ -177,6 +195,7 @@ int Layout::ingest() const {
 
 void Layout::recover() const {
   sweep(fd(), "ingest");
+  sweep(fd(), "leases");
   sweep(fd(), "trash");
 }
 
@@ -233,14 +252,6 @@ void addSpaceHint(Error& error, const Layout& layout) {
                   room.fileSystem.empty() ? "" : " (" + room.fileSystem + ")",
                   mega > 0 ? fmt::format("{} MiB", mega) : fmt::format("{} bytes", room.bytes),
                   room.inodes ? fmt::format("{} inodes", *room.inodes) : "as many inodes as fit"));
-}
-
-StoreUse::StoreUse(const Layout& layout) {
-  try {
-    lock_.emplace(FileLock::acquire(layout.fd(), "locks/gc", FileLock::Mode::shared));
-  } catch (const Error& error) {
-    if (error.errnum() != EROFS) throw;
-  }
 }
 
 IngestDir::IngestDir(const Layout& layout) : layout_(&layout) {

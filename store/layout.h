@@ -3,6 +3,7 @@
 // store/README.md.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -13,6 +14,8 @@
 #include "base/lock.h"
 
 namespace img::store {
+
+class Lease;
 
 class Layout {
  public:
@@ -33,15 +36,21 @@ class Layout {
   int layers() const;
   int ingest() const;
 
-  // Removes what dead processes left in ingest/ (each entry's lock is free) and trash/; two folders
-  // are read when there is nothing to do. Containers::recover() does the same for containers.
+  // Removes what dead processes left in ingest/ (each entry's lock is free), leases/ and trash/;
+  // three folders are read when there is nothing to do. Unfinished downloads (ingest/partial) stay
+  // for a day. Containers::recover() does the same for containers.
   void recover() const;
+
+  // What this process has said it relies on (lease.h); null without a StoreUse.
+  [[nodiscard]] std::shared_ptr<Lease> lease() const { return lease_.lock(); }
+  void setLease(const std::shared_ptr<Lease>& lease) const { lease_ = lease; }
 
  private:
   Layout() = default;
   std::string root_;
   Fd rootFd_;
   mutable Fd blobs_, layers_, ingest_;
+  mutable std::weak_ptr<Lease> lease_;
 };
 
 // Whether fsync is wanted: false with IMG_DURABILITY=fast (scratch machines; reliability.md G2).
@@ -62,14 +71,15 @@ Room roomOf(const Layout& layout);
 void addSpaceHint(Error& error, const Layout& layout);
 
 // Held for its whole run by every process that makes objects or relies on objects it has found:
-// build, run, load, import, commit, save. Images::collect() deletes nothing as long as anybody has
+// build, run, load, import, commit, save. While one lives, the store's functions that find or make
+// a blob or a layer pin it (lease.h): no collection takes it. One inside another is part of that
 // one.
 class [[nodiscard]] StoreUse {
  public:
   explicit StoreUse(const Layout& layout);
 
  private:
-  std::optional<FileLock> lock_;  // none on a read-only file system: nothing can be removed there
+  std::shared_ptr<Lease> lease_;
 };
 
 // A private folder ingest/<random>, locked (flock on the folder itself) by this process for life,
