@@ -156,9 +156,14 @@ Descriptor putBlob(const Layout& layout, std::string_view bytes, const std::stri
 
 void adoptBlob(const Layout& layout, const IngestDir& from, const std::string& file,
                const Digest& digest, std::uint64_t size) {
-  const Fd fd = sys::openat(from.fd(), file, O_RDONLY | O_NOFOLLOW);
+  adoptBlob(layout, from.fd(), file, digest, size);
+}
+
+void adoptBlob(const Layout& layout, int dir, const std::string& file, const Digest& digest,
+               std::uint64_t size) {
+  const Fd fd = sys::openat(dir, file, O_RDONLY | O_NOFOLLOW);
   sealFile(fd.get(), file);
-  publishFile(layout, from.fd(), file, digest, size);
+  publishFile(layout, dir, file, digest, size);
 }
 
 void syncBlobs(const Layout& layout) {

@@ -55,6 +55,9 @@ Descriptor putBlob(const Layout& layout, std::string_view bytes, const std::stri
 // writing it, into a blob by rename. The file is made read-only and its bytes durable.
 void adoptBlob(const Layout& layout, const IngestDir& from, const std::string& file,
                const Digest& digest, std::uint64_t size);
+// The same for a file of a folder of the store's that is open as `dir`.
+void adoptBlob(const Layout& layout, int dir, const std::string& file, const Digest& digest,
+               std::uint64_t size);
 // Makes the names of all blobs committed with Durability::later durable: one fsync of the folder.
 void syncBlobs(const Layout& layout);
 
