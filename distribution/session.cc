@@ -1,8 +1,10 @@
 #include "distribution/session.h"
 
 #include <linux/memfd.h>
+#include <poll.h>
 #include <sys/mman.h>
 
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <tuple>
@@ -132,6 +134,7 @@ struct Session::State {
   }
   // False: nothing was there (only with Receive::ifThere).
   bool take(Receive how);
+  void awaitNews();
   [[noreturn]] void failEnded();
   Error explained(Error error) const;
 
@@ -141,6 +144,8 @@ struct Session::State {
   std::map<int, Json> answers;  // not yet taken
   std::optional<Error> ended;
   std::function<void(const std::string&)> onNotice;
+  int interruptionFd = -1;
+  std::function<void()> checkInterruption;
   std::string loginHost;  // as `img login` takes it
   int lastId = 0;
 };
@@ -175,8 +180,17 @@ bool Session::State::take(Receive how) {
   return true;
 }
 
+void Session::State::awaitNews() {
+  pollfd polls[] = {{process.socket(), POLLIN, 0}, {interruptionFd, POLLIN, 0}};
+  sys::check([&] { return ::poll(polls, std::size(polls), -1); }, "wait for img-remote");
+  if (polls[1].revents != 0) checkInterruption();
+}
+
 Json Session::State::wait(int id) {
-  while (answers.count(id) == 0) std::ignore = take(Receive::waiting);
+  while (answers.count(id) == 0) {
+    awaitNews();
+    std::ignore = take(Receive::ifThere);
+  }
   Json answer = std::move(answers.extract(id).mapped());
   const auto error = answer.find("error");
   if (error != answer.end()) throw explained(Error::fromJson(error->dump()));
@@ -212,6 +226,11 @@ Session::~Session() = default;
 
 void Session::setNotice(std::function<void(const std::string&)> notice) {
   state_->onNotice = std::move(notice);
+}
+
+void Session::setInterruption(int fd, std::function<void()> check) {
+  state_->interruptionFd = fd;
+  state_->checkInterruption = std::move(check);
 }
 
 std::optional<store::Descriptor> Session::head(const std::string& reference) {

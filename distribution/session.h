@@ -35,6 +35,9 @@ class Session {
   // What img-remote tells in between ("waits 20 s for ..."); without one it is logged.
   void setNotice(std::function<void(const std::string&)> notice);
 
+  // While a call waits and `fd` is readable, `check` is called, which may throw.
+  void setInterruption(int fd, std::function<void()> check);
+
   // --- Documents: blocking. `reference` is a tag or a digest.
   struct Document {
     std::string bytes;
