@@ -1,69 +1,34 @@
 #include "base/compress.h"
 
-#include <zlib.h>
+#include <sched.h>
 #include <zstd.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "base/error.h"
+#include "base/gzip_blocks.h"
 
 namespace img {
 namespace {
 
-constexpr size_t kBufferBytes = size_t{128} << 10;
-constexpr int kGzipWindow = 15 + 16;  // zlib.h, deflateInit2: 16 asks for the gzip wrapper
-constexpr int kGzipMemory = 8;
 constexpr int kGzipMax = 9;
-
-class GzipSink final : public CompressingSink {
- public:
-  GzipSink(Sink& inner, int level) : inner_(inner), buffer_(kBufferBytes) {
-    if (::deflateInit2(&stream_, level, Z_DEFLATED, kGzipWindow, kGzipMemory, Z_DEFAULT_STRATEGY) !=
-        Z_OK) {
-      throw Error{Kind::failed, "gzip: no memory"};
-    }
-  }
-  GzipSink(const GzipSink&) = delete;
-  GzipSink& operator=(const GzipSink&) = delete;
-  ~GzipSink() override { ::deflateEnd(&stream_); }
-
-  void write(std::span<const std::byte> bytes) override {
-    constexpr size_t kPiece = size_t{1} << 30;  // avail_in is 32 bits wide
-    while (!bytes.empty()) {
-      const auto piece = bytes.first(std::min(bytes.size(), kPiece));
-      // zlib.h: next_in is not const, and not written to.
-      stream_.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(piece.data()));
-      stream_.avail_in = static_cast<uInt>(piece.size());
-      pump(Z_NO_FLUSH);
-      bytes = bytes.subspan(piece.size());
-    }
-  }
-
-  void finish() override { pump(Z_FINISH); }
-
- private:
-  void pump(int flush) {
-    do {
-      stream_.next_out = reinterpret_cast<Bytef*>(buffer_.data());
-      stream_.avail_out = static_cast<uInt>(buffer_.size());
-      ::deflate(&stream_, flush);
-      inner_.write(std::span{buffer_}.first(buffer_.size() - stream_.avail_out));
-    } while (stream_.avail_out == 0);
-  }
-
-  Sink& inner_;
-  std::vector<std::byte> buffer_;
-  z_stream stream_{};
-};
+constexpr unsigned kMaxThreads = 16;  // what each holds in memory is what bounds them
+// What one worker takes at a time. zstd's own choice grows with the level and reaches hundreds of
+// MiB.
+constexpr int kZstdJobBytes = 4 << 20;
 
 class ZstdSink final : public CompressingSink {
  public:
-  ZstdSink(Sink& inner, int level)
+  ZstdSink(Sink& inner, int level, unsigned threads)
       : inner_(inner), buffer_(::ZSTD_CStreamOutSize()), context_(::ZSTD_createCCtx()) {
     if (!context_) throw Error{Kind::failed, "zstd: no memory"};
-    ::ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level);
-    ::ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_checksumFlag, 1);
+    set(ZSTD_c_compressionLevel, level);
+    set(ZSTD_c_checksumFlag, 1);
+    // zstd.h, ZSTD_c_nbWorkers: with workers the input is cut into jobs, and how many workers there
+    // are does not change the result. None would, so there is always one.
+    set(ZSTD_c_nbWorkers, static_cast<int>(threads));
+    set(ZSTD_c_jobSize, kZstdJobBytes);
   }
 
   void write(std::span<const std::byte> bytes) override { pump(bytes, ZSTD_e_continue); }
@@ -73,6 +38,12 @@ class ZstdSink final : public CompressingSink {
   struct Deleter {
     void operator()(ZSTD_CCtx* context) const { ::ZSTD_freeCCtx(context); }
   };
+
+  void set(ZSTD_cParameter parameter, int value) {
+    const size_t result = ::ZSTD_CCtx_setParameter(context_.get(), parameter, value);
+    if (::ZSTD_isError(result) != 0)
+      throw Error::make(Kind::internal, "zstd: {}", ::ZSTD_getErrorName(result));
+  }
 
   void pump(std::span<const std::byte> bytes, ZSTD_EndDirective directive) {
     ZSTD_inBuffer in{bytes.data(), bytes.size(), 0};
@@ -106,13 +77,20 @@ void checkCompressionLevel(Compression compression, int level) {
                     compressionName(compression), most);
 }
 
+unsigned compressionThreads(size_t jobs) {
+  cpu_set_t cpus;
+  if (::sched_getaffinity(0, sizeof cpus, &cpus) != 0) return 1;
+  const auto count = static_cast<unsigned>(CPU_COUNT(&cpus));
+  return std::clamp(count / static_cast<unsigned>(std::max(jobs, size_t{1})), 1U, kMaxThreads);
+}
+
 std::unique_ptr<CompressingSink> compressTo(Sink& inner, Compression compression,
-                                            std::optional<int> level) {
+                                            std::optional<int> level, unsigned threads) {
+  const unsigned count = threads == 0 ? compressionThreads(1) : threads;
   switch (compression) {
-    case Compression::gzip:
-      return std::make_unique<GzipSink>(inner, level.value_or(Z_DEFAULT_COMPRESSION));
+    case Compression::gzip: return gzipTo(inner, level.value_or(kGzipDefaultLevel), count);
     case Compression::zstd:
-      return std::make_unique<ZstdSink>(inner, level.value_or(ZSTD_CLEVEL_DEFAULT));
+      return std::make_unique<ZstdSink>(inner, level.value_or(ZSTD_CLEVEL_DEFAULT), count);
     default: break;
   }
   throw Error::make(Kind::unsupported, "nothing here compresses with {}",

@@ -1,5 +1,8 @@
-// A sink that compresses: gzip (RFC 1952, without name or time) or zstd (RFC 8878), one frame. Same
-// bytes and level, same result, whatever the machine: one thread, no date, no file name.
+// A sink that compresses: gzip (RFC 1952, without name or time) or zstd (RFC 8878). Same bytes and
+// level, same result, whatever the machine and however many threads work: no date, no file name,
+// and where the input is cut depends on its length alone.
+// gzip is written as several members, one per MiB of input (RFC 1952, 2.2: "a gzip file consists of
+// a series of members"), so that they can be compressed side by side. zstd is one frame.
 #pragma once
 
 #include <memory>
@@ -18,8 +21,14 @@ class CompressingSink : public Sink {
   virtual void finish() = 0;
 };
 
-// gzip or zstd; `inner` outlives the result. Throws Kind::unsupported for any other.
+// The threads for each of `jobs` streams that are compressed at the same time: the CPUs that this
+// process may use, shared out.
+unsigned compressionThreads(size_t jobs);
+
+// gzip or zstd; `inner` outlives the result, and only the caller's thread writes to it. Threads
+// start with the first MiB and end with the sink: as long as it lives, its process must not fork.
+// `threads` 0: compressionThreads(1). Throws Kind::unsupported for other formats.
 std::unique_ptr<CompressingSink> compressTo(Sink& inner, Compression compression,
-                                            std::optional<int> level = {});
+                                            std::optional<int> level = {}, unsigned threads = 0);
 
 }  // namespace img

@@ -72,8 +72,13 @@ store::SealOptions sealOptions(const TimeRule& times, std::vector<int> lowers) {
   return options;
 }
 
-void compressBlob(const store::Layout& layout, const Layer& layer, const Digest& key,
-                  const LayerCompression& wanted) {
+struct CompressionJob {
+  Digest key;
+  unsigned threads = 1;
+};
+
+void compressBlob(const store::Layout& layout, const Layer& layer, const LayerCompression& wanted,
+                  const CompressionJob& job) {
   const store::Descriptor& from = *layer.descriptor;
   FdSource raw{store::openBlob(layout, from.digest), from.digest.str()};
   const std::unique_ptr<Source> plain = store::openLayerStream(from, raw);
@@ -81,7 +86,7 @@ void compressBlob(const store::Layout& layout, const Layer& layer, const Digest&
   if (wanted.kind == Compression::none) {
     copyAll(*plain, blob);
   } else {
-    const auto packer = compressTo(blob, wanted.kind, wanted.level);
+    const auto packer = compressTo(blob, wanted.kind, wanted.level, job.threads);
     copyAll(*plain, *packer);
     packer->finish();
   }
@@ -91,7 +96,7 @@ void compressBlob(const store::Layout& layout, const Layer& layer, const Digest&
   result.diffId = layer.diffId;
   result.bytes = layer.bytes;
   result.created = layer.created;
-  StepCache{layout}.remember(key, result, key, "compressed layer");
+  StepCache{layout}.remember(job.key, result, job.key, "compressed layer");
 }
 
 Digest compressionKey(const Layer& layer, const LayerCompression& wanted) {
@@ -155,16 +160,18 @@ std::vector<LayerRef> compressLayers(const store::Layout& layout,
   std::vector<LayerRef> result = layers;
   std::vector<std::function<void()>> tasks;
   std::vector<std::pair<size_t, Digest>> made;
+  unsigned threads = 1;  // set before a task runs
   for (size_t i = wanted.isForced ? 0 : baseCount; i < layers.size(); ++i) {
     const bool hasLevel = wanted.isForced && wanted.level;
     if (compressionOf(*layers[i]->descriptor) == wanted.kind && !hasLevel) continue;
     const Digest key = compressionKey(*layers[i], wanted);
     made.emplace_back(i, key);
     if (cache.find(key)) continue;
-    tasks.emplace_back([&layout, &wanted, layer = layers[i].get(), key] {
-      compressBlob(layout, *layer, key, wanted);
+    tasks.emplace_back([&layout, &wanted, &threads, layer = layers[i].get(), key] {
+      compressBlob(layout, *layer, wanted, {key, threads});
     });
   }
+  threads = compressionThreads(tasks.size());
   if (tasks.size() == 1) {
     tasks.front()();
   } else {

@@ -2,14 +2,17 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace img {
 namespace {
 
-std::string compressed(const std::string& text, Compression kind, std::optional<int> level = {}) {
+std::string compressed(const std::string& text, Compression kind, std::optional<int> level = {},
+                       unsigned threads = 0) {
   StringSink sink;
-  const auto packer = compressTo(sink, kind, level);
+  const auto packer = compressTo(sink, kind, level, threads);
   // In pieces of odd sizes, as a tar writer gives them.
   for (size_t at = 0; at < text.size(); at += 777)
     packer->write(asBytes(std::string_view{text}.substr(at, 777)));
@@ -36,6 +39,63 @@ TEST_P(Compress, ComesBackWhole) {
 
 TEST_P(Compress, GivesTheSameBytesEveryTime) {
   EXPECT_EQ(compressed(longText(), GetParam()), compressed(longText(), GetParam()));
+}
+
+// More than zstd's jobs and many of gzip's blocks, and no whole number of either.
+std::string severalBlocks() {
+  const std::string part = longText();
+  std::string text;
+  while (text.size() < (size_t{9} << 20)) text += part;
+  return text + "the end";
+}
+
+TEST_P(Compress, GivesTheSameBytesWithAnyNumberOfThreads) {
+  const std::string text = severalBlocks();
+  const std::string packed = compressed(text, GetParam(), 1, 1);
+  for (const unsigned threads : {2U, 3U, 7U})
+    EXPECT_TRUE(compressed(text, GetParam(), 1, threads) == packed) << threads;
+  StringSource source{packed};
+  EXPECT_TRUE(readAll(*decompress(source, "test"), "test") == text);
+}
+
+TEST_P(Compress, GivesTheSameBytesHoweverItIsWritten) {
+  const std::string text = severalBlocks();
+  StringSink sink;
+  const auto packer = compressTo(sink, GetParam(), 1);
+  packer->write(asBytes(text));
+  packer->finish();
+  EXPECT_TRUE(sink.text == compressed(text, GetParam(), 1));
+}
+
+class FullDisk final : public Sink {
+ public:
+  void write(std::span<const std::byte> bytes) override {
+    room_ -= std::min(room_, bytes.size());
+    if (room_ == 0) throw Error{Kind::failed, "the disk is full"};
+  }
+
+ private:
+  size_t room_ = 300'000;
+};
+
+TEST_P(Compress, AnErrorOfTheInnerSinkEndsItWithoutHanging) {
+  const std::string text = severalBlocks();
+  FullDisk disk;
+  const auto packer = compressTo(disk, GetParam(), 1, 3);
+  const auto writeAll = [&] {
+    packer->write(asBytes(text));
+    packer->finish();
+  };
+  EXPECT_THROW(writeAll(), Error);
+}
+
+TEST(Compress, GzipOfWholeBlocksHasNoMemberTooMany) {
+  const std::string text(size_t{2} << 20, 'x');
+  for (const unsigned threads : {1U, 2U}) {
+    const std::string packed = compressed(text, Compression::gzip, {}, threads);
+    const std::string half = compressed(text.substr(0, text.size() / 2), Compression::gzip);
+    EXPECT_TRUE(packed == half + half);
+  }
 }
 
 TEST_P(Compress, AHigherLevelIsSmaller) {
