@@ -1,176 +1,265 @@
 #include "store/gc.h"
 
-#include <dirent.h>
-
 #include <algorithm>
 #include <ctime>
-#include <nlohmann/json.hpp>
-#include <set>
+#include <functional>
+#include <tuple>
+#include <unordered_map>
+#include <utility>
 
 #include "base/log.h"
 #include "base/sys.h"
+#include "store/blobs.h"
 #include "store/cache_records.h"
-#include "store/json_reader.h"
+#include "store/failpoint.h"
 #include "store/lease.h"
+#include "store/usage.h"
 
 namespace img::store {
 namespace {
 
 constexpr long long kRecordLifetime = 30LL * 24 * 60 * 60;
+constexpr size_t kLookAtClock = 64;  // renames
 
-struct Marks {
-  std::set<Digest> blobs;
-  std::set<Digest> layers;  // diff IDs
+// A folder of trash/ that is locked, so that recover() of others leaves it alone.
+class Grave {
+ public:
+  explicit Grave(const Layout& layout) : root_(layout.fd()) {
+    for (;;) {
+      path_ = "trash/" + fs::randomHex(16);
+      sys::mkdirat(root_, path_, 0700);
+      auto dir = sys::tryOpenat(root_, path_, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+      if (!dir || !sys::tryFlock(dir->get(), true) || sys::fstat(dir->get()).st_nlink == 0)
+        continue;
+      dir_ = std::move(*dir);
+      return;
+    }
+  }
+  [[nodiscard]] int fd() const { return dir_.get(); }
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  int root_;
+  std::string path_;
+  Fd dir_;
 };
 
-// A document a root refers to, and all it refers to. Artifacts and documents that we would not run
-// are kept like any other: whatever has descriptors under these keys is followed.
-void markDocument(const Layout& layout, const Descriptor& descriptor, Marks& marks) {
-  std::vector<Descriptor> todo{descriptor};
-  while (!todo.empty()) {
-    const Descriptor current = todo.back();
-    todo.pop_back();
-    if (!marks.blobs.insert(current.digest).second) continue;
-    const bool isDocument = isManifestType(current.mediaType) || isIndexType(current.mediaType) ||
-                            isConfigType(current.mediaType);
-    if (!isDocument || !hasBlob(layout, current.digest)) continue;
-    const std::string origin = current.digest.str();
-    const Json document = parseJson(readBlob(layout, current.digest), origin);
-    const JsonReader reader{document, origin};
-    const auto follow = [&](const JsonReader& item) {
-      Descriptor next;
-      next.digest = item.get("digest").digest();
-      next.mediaType = item.stringOr("mediaType");
-      todo.push_back(std::move(next));
-    };
-    for (const char* key : {"manifests", "layers", "blobs"}) {
-      for (const JsonReader& item : reader.arrayOf(key)) follow(item);
-    }
-    for (const char* key : {"subject", "config"}) {
-      const auto item = reader.find(key);
-      if (item && item->has("digest")) follow(*item);
-    }
-    if (!isConfigType(current.mediaType)) continue;
-    if (const auto rootfs = reader.find("rootfs")) {
-      for (const JsonReader& diffId : rootfs->arrayOf("diff_ids"))
-        marks.layers.insert(diffId.digest());
-    }
-  }
-}
-
-// Builder-owned files; one that cannot be read is no root: its step will be a cache miss.
-void markCacheRecord(int folder, const std::string& name, Marks& marks) {
+bool tryRename(int from, const std::string& name, int to, const std::string& newName) {
   try {
-    const auto text = fs::tryReadFile(folder, name);
-    if (!text) return;
-    const Json document = parseJson(*text, name);
-    const JsonReader record = JsonReader{document, name}.get("record");
-    if (const auto layer = record.find("layer")) marks.blobs.insert(layer->get("digest").digest());
-    if (const auto diffId = record.find("diff_id")) marks.layers.insert(diffId->digest());
+    sys::renameat(from, name, to, newName);
+    return true;
   } catch (const Error& error) {
-    log::info("cache/steps/{}", error.cause());
+    if (error.errnum() == ENOENT) return false;  // a damaged one that somebody has replaced
+    throw;
   }
-}
-
-Marks markAll(const Layout& layout) {
-  Marks marks;
-  for (const ImageRow& row : Images{layout}.list()) markDocument(layout, row.descriptor, marks);
-  for (const Digest& diffId : readContainerUse(layout).diffIds) {
-    marks.layers.insert(diffId);
-    marks.blobs.insert(diffId);  // a layer stored uncompressed has its diff ID as digest
-  }
-  for (const Digest& digest : readLeases(layout)) {
-    Descriptor pinned;
-    pinned.digest = digest;
-    pinned.mediaType = media::kManifest;
-    marks.layers.insert(digest);
-    try {
-      markDocument(layout, pinned, marks);
-    } catch (const Error&) {
-      marks.blobs.insert(digest);  // no document
-    }
-  }
-  if (const auto steps = sys::tryOpenat(layout.fd(), "cache/steps", O_RDONLY | O_DIRECTORY)) {
-    for (const fs::Entry& entry : fs::list(steps->get())) {
-      if (entry.type != DT_DIR) markCacheRecord(steps->get(), entry.name, marks);
-    }
-  }
-  return marks;
-}
-
-// The diff IDs of layers whose blobs are going, as far as a dying manifest and its config tell.
-// Only small blobs that begin like an object are looked at.
-void collectDyingDiffIds(const Layout& layout, const Digest& digest, const Marks& marks,
-                         std::set<Digest>& diffIds) {
-  if (blobSize(layout, digest) > documentLimit()) return;
-  char first = 0;
-  const Fd fd = openBlob(layout, digest);
-  if (preadFull(fd.get(), std::as_writable_bytes(std::span{&first, 1}), 0, "a blob") == 0 ||
-      first != '{')
-    return;
-  try {
-    const Manifest manifest = parseManifest(readBlob(layout, digest), digest.str());
-    const ImageConfig config =
-        parseConfig(readBlob(layout, manifest.config.digest), manifest.config.digest.str());
-    const size_t count = std::min(config.diffIds.size(), manifest.layers.size());
-    for (size_t i = 0; i < count; ++i) {
-      if (!marks.blobs.contains(manifest.layers[i].digest)) diffIds.insert(config.diffIds[i]);
-    }
-  } catch (const Error&) {
-    // Not a manifest, or one whose config is gone already: nothing to learn from it.
-  }
-}
-
-std::vector<Digest> unmarked(int folder, const std::set<Digest>& marks) {
-  std::vector<Digest> dead;
-  for (const fs::Entry& entry : fs::listSorted(folder)) {
-    const auto digest = Digest::tryParseHex(entry.name);
-    if (digest && !marks.contains(*digest)) dead.push_back(*digest);
-  }
-  return dead;
-}
-
-// Renames the dead into one folder of trash/; that is quick, whatever their size.
-Images::Freed bury(const Layout& layout, const Marks& marks, const std::string& grave) {
-  Images::Freed freed;
-  std::set<Digest> diffIds;
-  const std::vector<Digest> blobs = unmarked(layout.blobs(), marks.blobs);
-  const std::vector<Digest> layers = unmarked(layout.layers(), marks.layers);
-  if (blobs.empty() && layers.empty()) return freed;
-  for (const Digest& digest : blobs) collectDyingDiffIds(layout, digest, marks, diffIds);
-  diffIds.insert(layers.begin(), layers.end());
-  sys::mkdirat(layout.fd(), grave, 0700);
-  const Fd trash = sys::openDirectory(layout.fd(), grave);
-  for (const Digest& digest : blobs) {
-    freed.bytes += blobSize(layout, digest);
-    sys::renameat(layout.blobs(), digest.hex(), trash.get(), "blob-" + digest.hex());
-  }
-  for (const Digest& diffId : layers) {
-    sys::renameat(layout.layers(), diffId.hex(), trash.get(), "layer-" + diffId.hex());
-  }
-  freed.layers.assign(diffIds.begin(), diffIds.end());
-  return freed;
 }
 
 }  // namespace
 
-Images::Freed collectGarbage(const Layout& layout) {
-  const std::string grave = "trash/" + fs::randomHex(16);
-  Images::Freed freed;
-  {
-    const auto lock = FileLock::tryAcquire(layout.fd(), "locks/gc", FileLock::Mode::exclusive);
-    if (!lock) {
-      log::info(
-          "other commands are using the store: what is no longer needed stays until the next "
-          "removal");
-      return freed;
+std::string DeadObject::path() const {
+  return (kind == Kind::view ? "layers/" : "blobs/sha256/") + digest.hex();
+}
+
+void Collector::ignore(std::set<Digest> manifests, std::set<std::string> steps) {
+  ignoredManifests_ = std::move(manifests);
+  ignoredSteps_ = std::move(steps);
+}
+
+void Collector::markDocument(const Digest& digest) {
+  std::vector<Digest> todo{digest};
+  while (!todo.empty()) {
+    const Digest current = todo.back();
+    todo.pop_back();
+    if (!marks_.blobs.insert(current).second) continue;
+    const Targets* targets = documents_.find(current);
+    if (targets == nullptr) {
+      marks_.missing.push_back(current);
+      continue;
     }
-    freed = bury(layout, markAll(layout), grave);
+    marks_.blobs.insert(targets->layers.begin(), targets->layers.end());
+    marks_.layers.insert(targets->diffIds.begin(), targets->diffIds.end());
+    todo.insert(todo.end(), targets->documents.begin(), targets->documents.end());
   }
-  sweepCacheRecords(layout, ::time(nullptr) - kRecordLifetime);
+}
+
+// What a lease names may be anything.
+void Collector::markLoose(const Digest& digest) {
+  marks_.layers.insert(digest);
+  if (documents_.tryFind(digest) != nullptr) {
+    markDocument(digest);
+  } else {
+    marks_.blobs.insert(digest);
+  }
+}
+
+// Adds what is a root now to what was one before: too much is kept at worst, until the next
+// survey. Leases first: whoever ends one has made a name, a record or a container of what it kept.
+void Collector::markAll() {
+  for (const Digest& digest : readLeases(layout_)) markLoose(digest);
+  roots_.refresh();
+  for (const Digest& digest : std::exchange(marks_.missing, {})) {
+    marks_.blobs.erase(digest);
+    markDocument(digest);
+  }
+  for (const Digest& manifest : roots_.manifests()) {
+    if (!ignoredManifests_.contains(manifest)) markDocument(manifest);
+  }
+  for (const auto& [id, diffIds] : roots_.containers()) {
+    marks_.layers.insert(diffIds.begin(), diffIds.end());
+    // A layer stored uncompressed has its diff ID as digest.
+    marks_.blobs.insert(diffIds.begin(), diffIds.end());
+  }
+  for (const auto& [key, step] : roots_.steps()) {
+    if (ignoredSteps_.contains(key)) continue;
+    if (step.blob) marks_.blobs.insert(*step.blob);
+    if (step.diffId) marks_.layers.insert(*step.diffId);
+  }
+}
+
+bool Collector::isAlive(const DeadObject& object) const {
+  if (object.kind == DeadObject::Kind::view) return marks_.layers.contains(object.digest);
+  if (marks_.blobs.contains(object.digest)) return true;
+  if (!marks_.layers.contains(object.digest)) return false;
+  // The blob of a live layer's diff ID may be what its view reads: an index without a tar of its
+  // own.
+  const std::string view = object.digest.hex();
+  return sys::tryFstatat(layout_.layers(), view + "/index") &&
+         !sys::tryFstatat(layout_.layers(), view + "/tar");
+}
+
+void Collector::addDead(int folder, DeadObject::Kind kind) {
+  for (const fs::Entry& entry : fs::list(folder)) {
+    const auto digest = Digest::tryParseHex(entry.name);
+    if (!digest) continue;
+    DeadObject object{kind, *digest, 0};
+    if (!isAlive(object)) dead_.push_back(object);
+  }
+}
+
+// What refers before what it refers to; views last.
+void Collector::rankDead() {
+  std::unordered_map<Digest, DeadObject*> blobs;
+  for (DeadObject& object : dead_) {
+    if (object.kind == DeadObject::Kind::view) continue;
+    if (documents_.tryFind(object.digest) != nullptr) object.kind = DeadObject::Kind::document;
+    blobs.emplace(object.digest, &object);
+  }
+  // A document holds digests of what it refers to, so there is no circle.
+  const std::function<void(const Digest&, int)> raise = [&](const Digest& digest, int rank) {
+    const auto found = blobs.find(digest);
+    if (found == blobs.end() || found->second->rank >= rank) return;
+    found->second->rank = rank;
+    const Targets* targets = documents_.tryFind(digest);
+    if (targets == nullptr) return;
+    for (const Digest& document : targets->documents) raise(document, rank + 1);
+    for (const Digest& layer : targets->layers) raise(layer, rank + 1);
+  };
+  for (const DeadObject& object : dead_) {
+    if (object.kind == DeadObject::Kind::document && object.rank == 0) raise(object.digest, 1);
+  }
+  std::sort(dead_.begin(), dead_.end(), [](const DeadObject& a, const DeadObject& b) {
+    const bool isViewA = a.kind == DeadObject::Kind::view;
+    const bool isViewB = b.kind == DeadObject::Kind::view;
+    return std::tie(isViewA, a.rank, a.digest) < std::tie(isViewB, b.rank, b.digest);
+  });
+}
+
+void Collector::survey() {
+  marks_ = {};
+  dead_.clear();
+  next_ = 0;
+  markAll();
+  addDead(layout_.blobs(), DeadObject::Kind::blob);
+  addDead(layout_.layers(), DeadObject::Kind::view);
+  rankDead();
+}
+
+// One turn under the lock. False: nothing is left to bury.
+bool Collector::burySome(int grave) {
+  failpoint("gc.beforeLock");
+  const FileLock lock = FileLock::acquire(layout_.fd(), "locks/gc", FileLock::Mode::exclusive);
+  const std::int64_t end = sys::monotonicMs() + kMaxSectionMs;
+  markAll();
+  for (size_t count = 1; next_ < dead_.size(); ++count, ++next_) {
+    const DeadObject& object = dead_[next_];
+    if (isAlive(object)) continue;
+    if (count % kLookAtClock == 0 && sys::monotonicMs() >= end) return true;
+    const std::string name = object.digest.hex();
+    const bool isView = object.kind == DeadObject::Kind::view;
+    const int folder = isView ? layout_.layers() : layout_.blobs();
+    if (!isView) {
+      if (const auto st = sys::tryFstatat(folder, name))
+        blobBytes_ += static_cast<std::uint64_t>(st->st_size);
+    }
+    if (!tryRename(folder, name, grave, (isView ? "layer-" : "blob-") + name)) continue;
+    buried_.push_back(object);
+    failpoint("gc.buried");
+  }
+  return false;
+}
+
+// The diff IDs of the layers that went, views or blobs, as far as their manifests and configs tell.
+void Collector::countFreed(Images::Freed& freed) const {
+  DigestSet blobs;
+  std::set<Digest> diffIds;
+  for (const DeadObject& object : buried_) {
+    if (object.kind == DeadObject::Kind::view) {
+      diffIds.insert(object.digest);
+    } else {
+      blobs.insert(object.digest);
+    }
+  }
+  for (const DeadObject& object : buried_) {
+    const Targets* manifest =
+        object.kind == DeadObject::Kind::document ? documents_.known(object.digest) : nullptr;
+    if (manifest == nullptr || manifest->documents.empty()) continue;
+    for (const Digest& digest : manifest->documents) {
+      const Targets* config = documents_.known(digest);
+      if (config == nullptr || config->diffIds.size() != manifest->layers.size()) continue;
+      for (size_t i = 0; i < manifest->layers.size(); ++i) {
+        if (blobs.contains(manifest->layers[i])) diffIds.insert(config->diffIds[i]);
+      }
+    }
+  }
+  freed.layers.assign(diffIds.begin(), diffIds.end());
+}
+
+Images::Freed Collector::bury() {
+  Images::Freed freed;
+  buried_.clear();
+  blobBytes_ = 0;
+  if (dead_.empty()) return freed;
+  const Grave grave{layout_};
+  try {
+    while (burySome(grave.fd())) {
+    }
+  } catch (...) {
+    fs::removeTree(layout_.fd(), grave.path());
+    throw;
+  }
   // From here on nobody can find the dead any more; unlinking them may take its time.
-  fs::removeTree(layout.fd(), grave);
+  countFreed(freed);
+  freed.bytes = measures_ ? diskUsage(layout_.fd(), grave.path()).bytes : blobBytes_;
+  failpoint("gc.beforeUnlink");
+  fs::removeTree(layout_.fd(), grave.path());
   return freed;
+}
+
+Images::Freed Collector::collect() {
+  const FileLock turn = FileLock::acquire(layout_.fd(), "locks/collect", FileLock::Mode::exclusive);
+  survey();
+  Images::Freed freed = bury();
+  sweepCacheRecords(layout_, ::time(nullptr) - kRecordLifetime);
+  return freed;
+}
+
+Images::Freed collectGarbage(const Layout& layout) try {
+  return Collector{layout}.collect();
+} catch (const Error& error) {
+  if (error.kind() != Kind::corrupt) throw;
+  log::warn("nothing was freed, as it is not known what is needed: {} (img verify tells more)",
+            error.cause());
+  return {};
 }
 
 }  // namespace img::store

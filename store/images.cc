@@ -11,6 +11,7 @@
 #include "store/failpoint.h"
 #include "store/gc.h"
 #include "store/json_reader.h"
+#include "store/lease.h"
 #include "store/platform_choice.h"
 
 namespace img::store {
@@ -166,6 +167,7 @@ ContainerUse readContainerUse(const Layout& layout) {
 }
 
 Image Images::load(const Descriptor& descriptor) const {
+  pin(layout_, descriptor.digest);  // and so all below it
   return load(descriptor, 0);
 }
 
@@ -255,7 +257,21 @@ std::optional<Image> Images::findById(std::string_view argument) const {
       .hint("give more digits");
 }
 
+// A name that is moved, and its former image collected, between a look at the index and the pin is
+// looked up again.
 std::optional<Image> Images::find(std::string_view argument) const {
+  constexpr int kTries = 4;
+  for (int attempt = 1;; ++attempt) {
+    try {
+      return findOnce(argument);
+    } catch (const Error& error) {
+      const bool isGone = error.kind() == Kind::notFound && error.code().empty();
+      if (!isGone || attempt == kTries) throw;
+    }
+  }
+}
+
+std::optional<Image> Images::findOnce(std::string_view argument) const {
   std::optional<Error> badName;
   try {
     if (auto image = findByName(argument)) return image;
@@ -280,7 +296,7 @@ bool Images::isUsedByContainer(const Descriptor& descriptor) const {
   const ContainerUse use = readContainerUse(layout_);
   if (use.imageIds.empty()) return false;
   try {
-    const Digest id = load(descriptor).id;
+    const Digest id = load(descriptor, 0).id;  // nothing is pinned under locks/index
     return std::find(use.imageIds.begin(), use.imageIds.end(), id) != use.imageIds.end();
   } catch (const Error& error) {
     log::info("{}: {}", descriptor.digest.str(), error.cause());
@@ -301,8 +317,10 @@ void Images::publishAll(const std::vector<Publication>& publications) const {
   if (isDone(readIndex(layout_))) return;
   // From here on nothing that is found can be collected (lock order: gc, index).
   const StoreUse use{layout_};
-  for (const Publication& wanted : publications)
+  for (const Publication& wanted : publications) {
+    pin(layout_, wanted.manifest.digest);
     std::ignore = blobSize(layout_, wanted.manifest.digest);
+  }
   syncBlobs(layout_);
   const FileLock lock = FileLock::acquire(layout_.fd(), "locks/index", FileLock::Mode::exclusive);
   Index index = readIndex(layout_);
@@ -322,6 +340,16 @@ void Images::publishAll(const std::vector<Publication>& publications) const {
     }
   }
   writeIndex(layout_, index);
+}
+
+void Images::keepForContainer(const Descriptor& manifest) const {
+  {
+    const FileLock lock = FileLock::acquire(layout_.fd(), "locks/index", FileLock::Mode::exclusive);
+    // Parsing a long index takes milliseconds; its digests stand in it as they are.
+    const std::string index = fs::readFile(layout_.fd(), "index.json", kMaxIndexBytes);
+    if (index.find(manifest.digest.str()) != std::string::npos) return;
+  }
+  publish(manifest, {});
 }
 
 bool Images::untag(const std::string& fullName) const {
@@ -353,6 +381,20 @@ void Images::remove(const Digest& manifest) const {
   for (const Descriptor& entry : gone) {
     if (isUsedByContainer(entry)) index.manifests.push_back(withoutName(entry));
   }
+  writeIndex(layout_, index);
+}
+
+void Images::keepOnly(const std::function<bool(const Descriptor&)>& keeps) const {
+  const FileLock lock = FileLock::acquire(layout_.fd(), "locks/index", FileLock::Mode::exclusive);
+  Index index = readIndex(layout_);
+  std::erase_if(index.manifests, [&](const Descriptor& entry) { return !keeps(entry); });
+  writeIndex(layout_, index);
+}
+
+void Images::reset(const std::vector<Descriptor>& entries) const {
+  const FileLock lock = FileLock::acquire(layout_.fd(), "locks/index", FileLock::Mode::exclusive);
+  Index index;
+  index.manifests = entries;
   writeIndex(layout_, index);
 }
 

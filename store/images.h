@@ -3,6 +3,7 @@
 // lock.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -57,6 +58,10 @@ class Images {
   };
   void publishAll(const std::vector<Publication>& publications) const;  // one change of index.json
 
+  // For who has just written a container's record: an image that lost its last entry before the
+  // record was there gets one without a name. The caller has a StoreUse.
+  void keepForContainer(const Descriptor& manifest) const;
+
   // Removes one name (Kind::notFound if there is none); true when the image is then gone from the
   // index. While a container uses it, it stays there without a name.
   bool untag(const std::string& fullName) const;  // NOLINT(modernize-use-nodiscard): an action
@@ -64,8 +69,14 @@ class Images {
   // nameless.
   void remove(const Digest& manifest) const;
 
-  // Deletes blobs and layers that neither an index entry, a container record nor a cache/steps
-  // record needs. Deletes nothing while any process has a StoreUse, this one included. See gc.h.
+  // For repairs. Entries that `keeps` refuses go, whoever uses them; one that is broken serves nobody.
+  void keepOnly(const std::function<bool(const Descriptor&)>& keeps) const;
+  // index.json, which cannot be read, becomes this.
+  void reset(const std::vector<Descriptor>& entries) const;
+
+  // Deletes blobs and layers that neither an index entry, a container record, a cache/steps record
+  // nor the lease of a living process needs. See gc.h. With a damaged document, of which nobody
+  // knows what it needs, nothing is deleted, and a warning says so.
   struct Freed {
     std::vector<Digest> layers;  // diff IDs
     std::uint64_t bytes = 0;
@@ -74,6 +85,7 @@ class Images {
 
  private:
   [[nodiscard]] Image load(const Descriptor& descriptor, int nesting) const;
+  [[nodiscard]] std::optional<Image> findOnce(std::string_view argument) const;
   [[nodiscard]] std::optional<Image> findByName(std::string_view argument) const;
   [[nodiscard]] std::optional<Image> findById(std::string_view argument) const;
   [[nodiscard]] bool isUsedByContainer(const Descriptor& descriptor) const;

@@ -310,17 +310,6 @@ TEST_F(GarbageTest, CacheRecordsKeepTheirLayer) {
   EXPECT_TRUE(Layers{layout}.has(image.config.diffIds[0]));
 }
 
-TEST_F(GarbageTest, NothingGoesWhileAnotherProcessUsesTheStore) {
-  const Image image = makeImage("1", {kA});
-  images.untag(kA);
-  {
-    const StoreUse use{layout};
-    EXPECT_EQ(images.collect().bytes, 0U);
-  }
-  EXPECT_TRUE(hasAll(image));
-  EXPECT_GT(images.collect().bytes, 0U);
-}
-
 TEST_F(GarbageTest, PlatformsOfAnIndexAreKept) {
   const Image image = makeImage("1", {});
   Index index;

@@ -1,0 +1,174 @@
+#include "store/references.h"
+
+#include <dirent.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "store/blobs.h"
+#include "store/json_reader.h"
+#include "store/oci.h"
+
+namespace img::store {
+namespace {
+
+constexpr size_t kMaxIndexBytes = size_t{256} << 20;
+
+bool isDocumentType(const std::string& mediaType) {
+  return isManifestType(mediaType) || isIndexType(mediaType) || isConfigType(mediaType);
+}
+
+// Artifacts and documents that we would not run are kept like any other: whatever has descriptors
+// under these keys is followed.
+Targets targetsOf(const JsonReader& reader) {
+  Targets targets;
+  const auto follow = [&](const JsonReader& item) {
+    const bool isDocument = isDocumentType(item.stringOr("mediaType"));
+    (isDocument ? targets.documents : targets.layers).push_back(item.get("digest").digest());
+  };
+  for (const char* key : {"manifests", "layers", "blobs"}) {
+    for (const JsonReader& item : reader.arrayOf(key)) follow(item);
+  }
+  for (const char* key : {"subject", "config"}) {
+    const auto item = reader.find(key);
+    if (item && item->has("digest")) follow(*item);
+  }
+  if (const auto rootfs = reader.find("rootfs")) {
+    for (const JsonReader& diffId : rootfs->arrayOf("diff_ids"))
+      targets.diffIds.push_back(diffId.digest());
+  }
+  return targets;
+}
+
+// Builder-owned files; one that cannot be read is no root: its step will be a cache miss.
+std::optional<StepRecord> readStep(int folder, const std::string& name) {
+  try {
+    const auto text = fs::tryReadFile(folder, name);
+    if (!text) return std::nullopt;
+    const Json document = parseJson(*text, name);
+    const JsonReader record = JsonReader{document, name}.get("record");
+    StepRecord step;
+    if (const auto layer = record.find("layer")) step.blob = layer->get("digest").digest();
+    if (const auto diffId = record.find("diff_id")) step.diffId = diffId->digest();
+    step.instruction = record.stringOr("instruction");
+    step.created = record.stringOr("created");
+    return step;
+  } catch (const Error& error) {
+    log::info("cache/steps/{}", error.cause());
+    return StepRecord{};
+  }
+}
+
+std::vector<Digest> readContainer(int folder, const std::string& name) {
+  std::vector<Digest> diffIds;
+  const std::string path = name + "/config.json";
+  try {
+    const auto text = fs::tryReadFile(folder, path);
+    if (!text) return diffIds;
+    const Json document = parseJson(*text, path);
+    for (const JsonReader& diffId : JsonReader{document, path}.arrayOf("diffIds"))
+      diffIds.push_back(diffId.digest());
+  } catch (const Error& error) {
+    log::info("containers/{}", error.cause());
+  }
+  return diffIds;
+}
+
+}  // namespace
+
+FileStamp::FileStamp(const struct stat& st)
+    : inode(st.st_ino),
+      changed(std::int64_t{st.st_ctim.tv_sec} * 1'000'000'000 + st.st_ctim.tv_nsec) {}
+
+const Targets* Documents::find(const Digest& digest) {
+  if (const auto known = known_.find(digest); known != known_.end()) return &known->second;
+  if (!sys::tryFstatat(layout_.blobs(), digest.hex())) return nullptr;
+  const std::string origin = digest.str();
+  const Json document = parseJson(readBlob(layout_, digest), origin);
+  return &known_.emplace(digest, targetsOf(JsonReader{document, origin})).first->second;
+}
+
+const Targets* Documents::known(const Digest& digest) const {
+  const auto found = known_.find(digest);
+  return found == known_.end() ? nullptr : &found->second;
+}
+
+const Targets* Documents::tryFind(const Digest& digest) {
+  if (plain_.contains(digest)) return nullptr;
+  if (const auto known = known_.find(digest); known != known_.end()) return &known->second;
+  const auto fd = sys::tryOpenat(layout_.blobs(), digest.hex(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  if (!fd) return nullptr;
+  // Only small blobs that begin like an object are looked at.
+  const struct stat st = sys::fstat(fd->get());
+  char first = 0;
+  const bool isCandidate =
+      S_ISREG(st.st_mode) && static_cast<size_t>(st.st_size) <= documentLimit() &&
+      preadFull(fd->get(), std::as_writable_bytes(std::span{&first, 1}), 0, "a blob") == 1 &&
+      first == '{';
+  try {
+    if (isCandidate) return find(digest);
+  } catch (const Error& error) {
+    log::debug("{}: {}", digest.str(), error.cause());  // a layer's file that looks like one
+  }
+  plain_.insert(digest);
+  return nullptr;
+}
+
+void Roots::refresh() {
+  refreshIndex();
+  refreshContainers();
+  refreshSteps();
+}
+
+void Roots::refreshIndex() {
+  Fd file = sys::openat(layout_.fd(), "index.json", O_RDONLY | O_NOFOLLOW);
+  const FileStamp stamp{sys::fstat(file.get())};
+  if (indexFile_ && stamp == index_) return;
+  const Index index =
+      parseIndex(readAll(file.get(), "index.json", kMaxIndexBytes), layout_.root() + "/index.json");
+  manifests_.clear();
+  DigestSet seen;
+  for (const Descriptor& entry : index.manifests) {
+    if (seen.insert(entry.digest).second) manifests_.push_back(entry.digest);
+  }
+  index_ = stamp;
+  indexFile_ = std::move(file);
+}
+
+// A record is complete when its folder appears, and its layers never change.
+void Roots::refreshContainers() {
+  const Fd folder = sys::openDirectory(layout_.fd(), "containers");
+  std::map<std::string, std::vector<Digest>> now;
+  for (const fs::Entry& entry : fs::list(folder.get())) {
+    if (entry.name.starts_with('.')) continue;
+    const auto known = containers_.find(entry.name);
+    now.emplace(entry.name, known != containers_.end() ? known->second
+                                                       : readContainer(folder.get(), entry.name));
+  }
+  containers_ = std::move(now);
+}
+
+void Roots::refreshSteps() {
+  const auto folder = sys::tryOpenat(layout_.fd(), "cache/steps", O_RDONLY | O_DIRECTORY);
+  std::map<std::string, StepRecord> now;
+  if (!folder) return steps_.swap(now);
+  for (const fs::Entry& entry : fs::list(folder->get())) {
+    const auto st = sys::tryFstatat(folder->get(), entry.name);
+    if (!st || !S_ISREG(st->st_mode)) continue;
+    const FileStamp stamp{*st};
+    const auto known = steps_.find(entry.name);
+    std::optional<StepRecord> step;
+    if (known != steps_.end() && known->second.stamp == stamp) {
+      step = std::move(known->second);
+    } else {
+      step = readStep(folder->get(), entry.name);
+    }
+    if (!step) continue;
+    step->stamp = stamp;
+    step->lastUse = st->st_mtim.tv_sec;
+    now.emplace(entry.name, std::move(*step));
+  }
+  steps_ = std::move(now);
+}
+
+}  // namespace img::store
