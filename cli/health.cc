@@ -21,20 +21,21 @@
 namespace img::cli {
 namespace {
 
+using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
-using namespace std::chrono_literals;
+using std::chrono::seconds;
 
-constexpr nanoseconds kInterval = 30s;
-constexpr nanoseconds kTimeout = 30s;
-constexpr nanoseconds kStartInterval = 5s;
+constexpr nanoseconds kInterval = seconds{30};
+constexpr nanoseconds kTimeout = seconds{30};
+constexpr nanoseconds kStartInterval = seconds{5};
 constexpr int kRetries = 3;
 // The keeper waits for the start of a check, and for nothing else meanwhile.
-constexpr std::chrono::milliseconds kLongestStart = 5s;
+constexpr milliseconds kLongestStart = seconds{5};
 constexpr char kCut[] = "...";
 
 // As short as options can ask for: an image's nanosecond would keep the keeper, which no limit of
 // the container's holds back, from ever resting.
-constexpr nanoseconds kShortest = 1ms;
+constexpr nanoseconds kShortest = milliseconds{1};
 
 nanoseconds orDefault(long long value, nanoseconds standard) {
   return value > 0 ? std::max(nanoseconds{value}, kShortest) : standard;
@@ -142,7 +143,6 @@ HealthCheck::HealthCheck(const store::ContainerConfig& config, const HealthPlan&
   Pipe output = Pipe::make();
   sys::setNonBlocking(output.read.get(), true);
   try {
-    using std::chrono::milliseconds;
     const auto patience = std::clamp(std::chrono::duration_cast<milliseconds>(plan.timeout),
                                      milliseconds{1}, kLongestStart);
     process_.emplace(runtime::execute(pidfd, pid, specFor(config, plan, output.write.get()),

@@ -22,12 +22,13 @@
 namespace img::cli {
 namespace {
 
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
-using namespace std::chrono_literals;
 
 // Long enough for the 100 ms in which a quota is counted to even out.
-constexpr auto kFirstInterval = 500ms;
-constexpr auto kInterval = 1s;
+constexpr auto kFirstInterval = milliseconds{500};
+constexpr auto kInterval = seconds{1};
 
 struct StatsRequest {
   bool all = false, once = false, noTrunc = false;

@@ -9,7 +9,8 @@
 namespace img::cli {
 namespace {
 
-using namespace std::chrono_literals;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using Strings = std::vector<std::string>;
 
 store::ContainerConfig withImageCheck(const Strings& test) {
@@ -30,10 +31,10 @@ TEST(HealthPlan, TakesTheImagesCheckWithTheDefaults) {
   const auto plan = healthPlanOf(withImageCheck({"CMD", "curl", "-f", "localhost"}));
   ASSERT_TRUE(plan);
   EXPECT_EQ(plan->argv, (Strings{"curl", "-f", "localhost"}));
-  EXPECT_EQ(plan->interval, 30s);
-  EXPECT_EQ(plan->timeout, 30s);
-  EXPECT_EQ(plan->startPeriod, 0s);
-  EXPECT_EQ(plan->startInterval, 5s);
+  EXPECT_EQ(plan->interval, seconds{30});
+  EXPECT_EQ(plan->timeout, seconds{30});
+  EXPECT_EQ(plan->startPeriod, seconds{0});
+  EXPECT_EQ(plan->startInterval, seconds{5});
   EXPECT_EQ(plan->retries, 3);
 }
 
@@ -44,7 +45,7 @@ TEST(HealthPlan, LetsOptionsReplaceTheirOwnPartOfTheImagesCheck) {
   config.health.interval = 1'000'000'000;
   const auto plan = healthPlanOf(config);
   ASSERT_TRUE(plan);
-  EXPECT_EQ(plan->interval, 1s);
+  EXPECT_EQ(plan->interval, seconds{1});
   EXPECT_EQ(plan->retries, 7);
   EXPECT_EQ(plan->argv, Strings{"true"});
 }
@@ -56,9 +57,9 @@ TEST(HealthPlan, GivesTheKeeperARestWhateverTheImageSays) {
   config.image.healthcheck->timeout = 1;
   const auto plan = healthPlanOf(config);
   ASSERT_TRUE(plan);
-  EXPECT_EQ(plan->interval, 1ms);
-  EXPECT_EQ(plan->startInterval, 1ms);
-  EXPECT_EQ(plan->timeout, 1ms);
+  EXPECT_EQ(plan->interval, milliseconds{1});
+  EXPECT_EQ(plan->startInterval, milliseconds{1});
+  EXPECT_EQ(plan->timeout, milliseconds{1});
 }
 
 TEST(HealthPlan, RunsACommandLineInTheImagesShell) {
@@ -184,11 +185,11 @@ TEST(Restart, FollowsThePolicy) {
 TEST(Restart, WaitsLongerEachTimeUntilItRanForAWhile) {
   std::chrono::milliseconds delay{};
   for (const int expected : {100, 200, 400, 800}) {
-    delay = restartDelay(delay, 50ms);
+    delay = restartDelay(delay, milliseconds{50});
     EXPECT_EQ(delay.count(), expected);
   }
-  EXPECT_EQ(restartDelay(50'000ms, 1ms), 60'000ms);
-  EXPECT_EQ(restartDelay(800ms, 10s), 100ms);
+  EXPECT_EQ(restartDelay(milliseconds{50'000}, milliseconds{1}), milliseconds{60'000});
+  EXPECT_EQ(restartDelay(milliseconds{800}, seconds{10}), milliseconds{100});
 }
 
 }  // namespace
