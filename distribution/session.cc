@@ -296,13 +296,20 @@ int Session::startBlob(const store::Descriptor& blob, std::uint64_t offset, Fd p
       pipe.get());
 }
 
+int Session::startHas(const Digest& digest) {
+  return state_->send("has", {{"digest", digest.str()}});
+}
+
 bool Session::hasBlob(const Digest& digest) {
-  return flagOf(state_->call("has", {{"digest", digest.str()}}), "found");
+  return flagOf(wait(startHas(digest)), "found");
+}
+
+int Session::startMount(const Digest& digest, const std::string& fromRepository) {
+  return state_->send("mount", {{"digest", digest.str()}, {"from", fromRepository}});
 }
 
 bool Session::mountBlob(const Digest& digest, const std::string& fromRepository) {
-  return flagOf(state_->call("mount", {{"digest", digest.str()}, {"from", fromRepository}}),
-                "mounted");
+  return flagOf(wait(startMount(digest, fromRepository)), "mounted");
 }
 
 int Session::startUpload(const store::Descriptor& blob, const Fd& file) {

@@ -58,6 +58,9 @@ class Session {
   // connection, and another endpoint where there is one, because what came was wrong.
   int startBlob(const store::Descriptor& blob, std::uint64_t offset, Fd pipe, bool isAgain = false);
   bool hasBlob(const Digest& digest);  // HEAD
+  int startHas(const Digest& digest);  // the answer has `found`
+  // The answer has `mounted`.
+  int startMount(const Digest& digest, const std::string& fromRepository);
   // True: the registry took the blob over from another of its repositories.
   bool mountBlob(const Digest& digest, const std::string& fromRepository);
   // `file` is a regular file, read by offset from its beginning, so that it can be sent again.
