@@ -101,14 +101,6 @@ void dropRepeatedLowers(OverlaySpec& spec) {
   spec.lowers = std::move(distinct);
 }
 
-// trusted.* needs CAP_SYS_ADMIN in the machine's own user namespace (xattr(7)), whose inode number
-// is PROC_USER_INIT_INO of include/linux/proc_ns.h.
-bool hasTrustedXattrs() {
-  constexpr ino_t kInitialUserNamespace = 0xEFFFFFFD;
-  struct stat info {};
-  return ::stat("/proc/self/ns/user", &info) != 0 || info.st_ino == kInitialUserNamespace;
-}
-
 // The descriptors of `spec` become those of mapped clones, which are returned. `attach` is called
 // for each clone.
 std::vector<Fd> mapLayers(OverlaySpec& spec, const std::function<void(int)>& attach) {
@@ -246,6 +238,14 @@ std::optional<Fd> tryNewApi(const OverlaySpec& spec, OverlayMethod method) {
 }
 
 }  // namespace
+
+// trusted.* needs CAP_SYS_ADMIN in the machine's own user namespace (xattr(7)), whose inode number
+// is PROC_USER_INIT_INO of include/linux/proc_ns.h.
+bool hasTrustedXattrs() {
+  constexpr ino_t kInitialUserNamespace = 0xEFFFFFFD;
+  struct stat info {};
+  return ::stat("/proc/self/ns/user", &info) != 0 || info.st_ino == kInitialUserNamespace;
+}
 
 Fd mountOverlay(OverlaySpec spec, OverlayMethod method) {
   if (copiesUnions()) {

@@ -30,6 +30,9 @@ enum class OverlayMethod {
   mountCall,  // mount(2) in a child: kernels before "lowerdir+", and one lower without an upper
 };
 
+// Whether attributes trusted.* are within reach, as root's marks in layers are.
+bool hasTrustedXattrs();
+
 // A detached mount of the union. Options: redirect_dir=off, metacopy=off, index=off.
 // A lower that is opaque as a whole hides the lowers after it.
 // Throws with a hint when the store lies on a file system that overlayfs refuses as upper.

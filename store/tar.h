@@ -84,6 +84,8 @@ class TarReader {
   // The same without a copy: the next piece, valid until the next call; empty at the end of the
   // file.
   std::span<const std::byte> readPiece();
+  // Where in the archive the next byte of the current file's data lies; at the end, its size.
+  [[nodiscard]] std::uint64_t dataOffset() const;
   // Reads what is left of the source, so that a hash over it is complete; refuses trailing garbage
   // (T13).
   void drain();

@@ -76,6 +76,7 @@ struct TarReader::Impl {
     const auto piece =
         unread.first(static_cast<size_t>(std::min<std::uint64_t>(limit, unread.size())));
     unread = unread.subspan(piece.size());
+    taken += piece.size();
     return piece;
   }
   bool tryReadBlock(Block& block);
@@ -108,6 +109,7 @@ struct TarReader::Impl {
 
   BlockReader source;
   std::span<const std::byte> unread;  // of the block the source gave last
+  std::uint64_t taken = 0;            // bytes of the archive that are behind us
   std::string name;
 
   Block header{};
@@ -460,6 +462,10 @@ size_t TarReader::read(std::span<std::byte> into) {
   std::memcpy(into.data(), piece.data(), piece.size());
   in.left -= piece.size();
   return piece.size();
+}
+
+std::uint64_t TarReader::dataOffset() const {
+  return impl_->taken;
 }
 
 void TarReader::drain() {

@@ -15,12 +15,13 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "store/layer_tree.h"
 #include "store/tar.h"
 #include "store/xattrs.h"
 
 namespace img::store {
 
-class TreeWriter {
+class TreeWriter final : public LayerTree {
  public:
   enum class Style {
     layer,    // an empty folder in overlayfs form; missing parents are made, also behind links
@@ -29,23 +30,16 @@ class TreeWriter {
   // `base` is the folder below `root` that entries go to ("" = root itself). `name` opens messages.
   TreeWriter(int root, std::string base, Style style, std::string name);
 
-  struct Meta {
-    std::uint32_t mode = 0, uid = 0, gid = 0;
-    timespec mtime{};
-    Xattrs xattrs;
-  };
-  // Paths are clean (cleanTarPath), not empty unless it says so.
-  void putFolder(const std::string& path, const Meta& meta);  // "": the base folder itself
-  void putFile(const std::string& path, const Meta& meta, const TarEntry& entry, TarReader& data);
-  void putSymlink(const std::string& path, const Meta& meta, const std::string& target);
-  void putNode(const std::string& path, const Meta& meta, mode_t type, dev_t device);
-  void putLink(const std::string& path, const std::string& target);
-  // Overlay form. Both speak about the layers below only, whatever the archive has put or will put
-  // there.
-  void putWhiteout(const std::string& parent, const std::string& name);
-  void putOpaque(const std::string& folder);
-  // What has to wait until everything is in place.
-  void finish();
+  using Meta = EntryMeta;
+  void putFolder(const std::string& path, const Meta& meta) override;  // "": the base folder itself
+  void putFile(const std::string& path, const Meta& meta, const TarEntry& entry,
+               TarReader& data) override;
+  void putSymlink(const std::string& path, const Meta& meta, const std::string& target) override;
+  void putNode(const std::string& path, const Meta& meta, mode_t type, dev_t device) override;
+  void putLink(const std::string& path, const std::string& target) override;
+  void putWhiteout(const std::string& parent, const std::string& name) override;
+  void putOpaque(const std::string& folder) override;
+  void finish() override;
 
  private:
   struct Place {

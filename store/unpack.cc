@@ -49,9 +49,8 @@ class Limits {
   throw Error::make(Kind::corrupt, "{}: entry {}: {}", name, text::quote(entry.path), what);
 }
 
-TreeWriter::Meta metaOf(const TarEntry& entry, const ArchiveOptions& options,
-                        const std::string& name) {
-  TreeWriter::Meta meta;
+EntryMeta metaOf(const TarEntry& entry, const ArchiveOptions& options, const std::string& name) {
+  EntryMeta meta;
   meta.mode = entry.mode;
   meta.uid = options.uid.value_or(entry.uid);
   meta.gid = options.gid.value_or(entry.gid);
@@ -63,8 +62,8 @@ TreeWriter::Meta metaOf(const TarEntry& entry, const ArchiveOptions& options,
   return meta;
 }
 
-void putEntry(TreeWriter& tree, const std::string& path, const TarEntry& entry,
-              const TreeWriter::Meta& meta, TarReader& reader, const std::string& name) {
+void putEntry(LayerTree& tree, const std::string& path, const TarEntry& entry,
+              const EntryMeta& meta, TarReader& reader, const std::string& name) {
   using Type = TarEntry::Type;
   switch (entry.type) {
     case Type::file: return tree.putFile(path, meta, entry, reader);
@@ -127,7 +126,7 @@ bool leavesFolder(const std::string& path, const std::string& target) {
   return false;
 }
 
-void unpackLayerEntry(TreeWriter& tree, const TarEntry& entry, TarReader& reader,
+void unpackLayerEntry(LayerTree& tree, const TarEntry& entry, TarReader& reader,
                       const std::string& name) {
   const std::string path = cleanTarPath(entry.path, name);
   if (path.empty() && entry.type != TarEntry::Type::directory)
@@ -166,6 +165,10 @@ void unpackArchiveEntry(TreeWriter& tree, const TarEntry& entry, TarReader& read
 UnpackStats unpackLayer(Source& tar, int folder, const std::string& name) {
   TarReader reader{tar, name, TarReader::Mode::readAhead};
   TreeWriter tree{folder, "", TreeWriter::Style::layer, name};
+  return readLayer(reader, tree, name);
+}
+
+UnpackStats readLayer(TarReader& reader, LayerTree& tree, const std::string& name) {
   Limits limits{name};
   while (const TarEntry* entry = reader.next()) {
     limits.count(*entry);

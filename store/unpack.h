@@ -9,6 +9,8 @@
 
 #include "base/fd.h"
 #include "base/stream.h"
+#include "store/layer_tree.h"
+#include "store/tar.h"
 
 namespace img::store {
 
@@ -20,6 +22,8 @@ struct UnpackStats {
 // `folder` is an empty directory made for this layer. Throws Kind::corrupt on hostile input (the
 // folder is then garbage; the caller removes it).
 UnpackStats unpackLayer(Source& tar, int folder, const std::string& name);
+// The same into whatever `tree` makes of it. `name` opens the messages.
+UnpackStats readLayer(TarReader& reader, LayerTree& tree, const std::string& name);
 
 struct ArchiveOptions {
   std::optional<std::uint32_t> uid, gid;  // --chown

@@ -13,6 +13,7 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "store/unpack.h"
+#include "tests/store/erofs_helpers.h"
 #include "tests/store/tar_helpers.h"
 
 namespace img::store {
@@ -47,8 +48,7 @@ class HostileTar : public testing::Test {
   }
 
   UnpackStats unpack(const std::string& tar) {
-    StringSource source{tar};
-    return unpackLayer(source, sys::openDirectory(box_.fd(), "layer").get(), "test");
+    return testing_erofs::unpackBothWays(tar, sys::openDirectory(box_.fd(), "layer").get());
   }
   void expectRefused(const std::string& tar, std::string_view message) {
     try {

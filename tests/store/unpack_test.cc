@@ -14,6 +14,7 @@
 #include "base/sys.h"
 #include "store/seal.h"
 #include "store/whiteout.h"
+#include "tests/store/erofs_helpers.h"
 #include "tests/store/tar_helpers.h"
 
 namespace img::store {
@@ -36,8 +37,7 @@ class UnpackTest : public testing::Test {
     return opaqueMark(sys::openDirectory(AT_FDCWD, at(path)).get()) == OpaqueMark::opaque;
   }
   UnpackStats unpack(const std::string& tar) {
-    StringSource source{tar};
-    return unpackLayer(source, dir_.fd(), "test");
+    return testing_erofs::unpackBothWays(tar, dir_.fd());
   }
   UnpackStats add(const std::string& tar, const ArchiveOptions& options = {},
                   const std::string& folder = "/dest/") {
