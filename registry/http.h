@@ -1,39 +1,61 @@
-// GET over libcurl. Redirects are followed here and not by libcurl, because what may be sent to the
-// next host is our decision (security.md C4): credentials go to the scheme, host and port of the
-// first URL only. Failures that may pass (reliability.md 7) are tried again.
+// What one HTTP exchange is made of: the request, where bodies come from and go to, how patient we
+// are, whom we trust, and the answer.
 #pragma once
 
 #include <cstddef>
-#include <functional>
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "registry/url.h"
 
 namespace img::registry {
 
+// A request body: bytes of a regular file, read by offset, so that it can be sent again; or a text.
+struct BodySource {
+  std::string text;
+  int file = -1;
+  std::uint64_t offset = 0;
+  std::uint64_t size = 0;  // of the file's part
+  [[nodiscard]] std::uint64_t length() const { return file >= 0 ? size : text.size(); }
+};
+
 struct HttpRequest {
+  explicit HttpRequest(Url address, std::string verb = "GET")
+      : url(std::move(address)), method(std::move(verb)) {}
   Url url;
-  std::vector<std::string> headers;  // "Name: value", sent to every host
-  std::string authorization;         // value of the header, for the first origin only
+  std::string method;
+  std::vector<std::string> headers;      // "Name: value", for every host
+  std::vector<std::string> homeHeaders;  // for the scheme, host and port of `url` only
+  std::string authorization;             // value of the header; likewise
+  std::optional<BodySource> body;
+  bool isFresh = false;  // on a connection of its own
 };
 
 struct HttpAnswer {
   long status = 0;
-  std::map<std::string, std::string> headers;  // names in lower case, the last one wins
+  std::map<std::string, std::string> headers;  // names in lower case; the last one wins, but for
+                                               // www-authenticate and link, which are joined
+  std::string body;                            // of an answer that is no 2xx, at most 64 KiB
   Url url;                                     // where the answer came from
+
+  explicit HttpAnswer(Url from) : url(std::move(from)) {}
   [[nodiscard]] std::string header(const std::string& name) const;
+  [[nodiscard]] bool isSuccess() const { return status >= 200 && status <= 299; }
 };
 
-struct HttpLimits {
-  std::uint64_t bodyBytes = 0;  // 0: none
-  int redirects = 5;
-  int tries = 4;
-  int retryDelayMs = 500;  // doubles with every try
-  long connectSeconds = 30;
-  long stallSeconds = 60;  // without a byte
+// How an exchange ended: with an answer, or with a failure. Only what is wrong on our own side is
+// thrown.
+struct Outcome {
+  HttpAnswer answer;
+  std::optional<Error> failure{};
+  bool mayPass = false;        // another try may succeed (reliability.md 7)
+  bool isPlainHttp = false;    // a TLS handshake met something else
+  bool hasBodyFailed = false;  // the answer is there, but its body ended early
 };
 
 // Gets the body of a 2xx answer.
@@ -43,30 +65,29 @@ class BodyReceiver {
   BodyReceiver(const BodyReceiver&) = delete;
   BodyReceiver& operator=(const BodyReceiver&) = delete;
   virtual ~BodyReceiver() = default;
-  virtual void restart() = 0;  // a body begins, maybe again
-  virtual void write(std::span<const std::byte> bytes) = 0;
+  // A body begins, maybe again. False: it is not wanted, the exchange ends.
+  virtual bool begin(const HttpAnswer& answer) = 0;
+  // False: enough, the exchange ends.
+  virtual bool write(std::span<const std::byte> bytes) = 0;
+  // A descriptor that has to be writable before more is written; -1: none.
+  [[nodiscard]] virtual int blockedOn() const { return -1; }
+  // It is writable now.
+  virtual void flush() {}
 };
 
-class HttpClient {
- public:
-  // `trust`: PEM certificates instead of the system's; empty: the system's.
-  HttpClient(HttpLimits limits, std::string trust);
-  ~HttpClient();
-  HttpClient(const HttpClient&) = delete;
-  HttpClient& operator=(const HttpClient&) = delete;
+struct Patience {
+  long connectSeconds = 10;  // security.md C3
+  long firstByteSeconds = 60;
+  long stallSeconds = 30;
+  std::uint64_t stallBytesPerSecond = 1024;
+};
 
-  // Any status but those of a redirect is an answer. Throws when there is none.
-  HttpAnswer get(const HttpRequest& request, BodyReceiver& body);
-
- private:
-  struct Transfer;
-  HttpAnswer follow(const HttpRequest& request, BodyReceiver& body);
-  HttpAnswer exchange(const Url& url, const std::vector<std::string>& headers, BodyReceiver& body);
-  void configure(const Transfer& transfer) const;
-
-  HttpLimits limits_;
-  std::string trust_;
-  void* curl_;  // CURL*; one handle, so that a connection serves several exchanges
+// Whom a host must show to be, and what we show.
+struct Transport {
+  std::string authorities;  // PEM; empty: the system's
+  std::string clientCertificate, clientKey;
+  bool verifiesTls = true;
+  bool usesProxy = true;
 };
 
 // Certificates the user trusts instead of the system's (SSL_CERT_FILE); empty: the system's.

@@ -1,12 +1,15 @@
 // img-remote: what img does over HTTP(S), in a process of its own that has no privileges.
 //
-//   img-remote COMMAND  <request.json  >result.json  3<>body
+//   img-remote fetch    <request.json        >result.json  3<>body
+//   img-remote session  <configuration.json  >result.json  3<>socket
 //
 // The request carries credentials, so it comes through stdin and never as an argument. The result
-// is one JSON object; {"error": ...} (base/error.h) and exit status 1 when the command failed.
+// is one JSON object, or nothing; {"error": ...} (base/error.h) and exit status 1 when the command
+// failed.
 #include <curl/curl.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -18,6 +21,7 @@
 #include "registry/confine.h"
 #include "registry/fetch.h"
 #include "registry/http.h"
+#include "registry/session.h"
 
 namespace {
 
@@ -26,13 +30,14 @@ using img::Json;
 using img::Kind;
 
 constexpr int kBody = 3;
-constexpr size_t kMaxRequest = size_t{1} << 20;
+constexpr size_t kMaxRequest = size_t{8} << 20;  // with certificates
 
 struct Command {
   std::string_view name;
   Json (*run)(const Json& request, int body, const std::string& trust);
 };
-constexpr Command kCommands[] = {{"fetch", img::registry::fetchUrl}};
+constexpr Command kCommands[] = {{"fetch", img::registry::fetchUrl},
+                                 {"session", img::registry::runSession}};
 
 const Command* findCommand(std::string_view name) {
   for (const Command& command : kCommands) {
@@ -63,6 +68,7 @@ int answer(const Command& command) {
     result = {{"error", img::parseJson(img::currentError().toJson(), "error")}};
     status = 1;
   }
+  if (result.is_null()) return status;
   img::writeAll(1, img::dumpJson(result) + "\n", "result");
   return status;
 }
@@ -76,9 +82,11 @@ int main(int argc, char** argv) {
     return 0;
   }
   if (command == nullptr) {
-    std::fputs("usage: img-remote fetch <REQUEST >RESULT 3<>BODY   (started by img)\n", stderr);
+    std::fputs("usage: img-remote fetch|session <REQUEST >RESULT 3<>FILE   (started by img)\n",
+               stderr);
     return 125;
   }
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that has gone is an error of its write
   try {
     return answer(*command);
   } catch (...) {

@@ -1,6 +1,8 @@
 #include "registry/url.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -15,6 +17,11 @@ CURLU* raw(const std::shared_ptr<void>& handle) {
 std::shared_ptr<void> wrap(CURLU* handle) {
   if (handle == nullptr) throw Error{Kind::failed, "out of memory for a URL"};
   return {handle, [](void* pointer) { curl_url_cleanup(static_cast<CURLU*>(pointer)); }};
+}
+
+// Signed URLs carry their secret in the query.
+std::string shownLocation(const std::string& location) {
+  return text::quote(std::string_view{location}.substr(0, location.find_first_of("?#")));
 }
 
 }  // namespace
@@ -55,14 +62,14 @@ Url Url::resolve(const std::string& location) const {
   const CURLUcode code =
       curl_url_set(raw(target.handle_), CURLUPART_URL, location.c_str(), CURLU_NON_SUPPORT_SCHEME);
   if (code != CURLUE_OK) {
-    throw Error::make(Kind::corrupt, "{} redirects to {}, which is no URL", str(),
-                      text::quote(location));
+    throw Error::make(Kind::corrupt, "{} redirects to {}, which is no URL", shown(),
+                      shownLocation(location));
   }
   const std::string scheme = target.part(CURLUPART_SCHEME);
   const bool isDowngrade = isSecure() && scheme != "https";
   if ((scheme != "http" && scheme != "https") || isDowngrade) {
-    throw Error::make(Kind::denied, "{} redirects to {}, which is not followed", str(),
-                      text::quote(location))
+    throw Error::make(Kind::denied, "{} redirects to {}, which is not followed", shown(),
+                      shownLocation(location))
         .why(isDowngrade ? "a redirect from https to http would give up its protection"
                          : "only redirects to http and https are followed");
   }
@@ -73,13 +80,31 @@ Url Url::resolve(const std::string& location) const {
   return target;
 }
 
-std::string Url::str() const {
+Url Url::without(std::initializer_list<int> parts) const {
   Url clean;
   clean.handle_ = wrap(curl_url_dup(raw(handle_)));
-  for (const CURLUPart secret : {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_FRAGMENT}) {
-    curl_url_set(raw(clean.handle_), secret, nullptr, 0);
+  for (const int which : parts) {
+    curl_url_set(raw(clean.handle_), static_cast<CURLUPart>(which), nullptr, 0);
   }
-  return clean.part(CURLUPART_URL);
+  return clean;
+}
+
+std::string Url::str() const {
+  return without({CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_FRAGMENT}).part(CURLUPART_URL);
+}
+
+std::string Url::shown() const {
+  return without({CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_FRAGMENT, CURLUPART_QUERY})
+      .part(CURLUPART_URL);
+}
+
+Url Url::withQuery(const std::string& key, const std::string& value) const {
+  Url longer = without({});
+  const std::string pair = key + "=" + value;
+  const CURLUcode code = curl_url_set(raw(longer.handle_), CURLUPART_QUERY, pair.c_str(),
+                                      CURLU_APPENDQUERY | CURLU_URLENCODE);
+  if (code != CURLUE_OK) throw Error{Kind::failed, "out of memory for a URL"};
+  return longer;
 }
 
 std::string Url::origin() const {
@@ -89,6 +114,15 @@ std::string Url::origin() const {
 
 std::string Url::host() const {
   return part(CURLUPART_HOST);
+}
+
+bool Url::isLoopback() const {
+  const std::string name = text::lower(host());
+  if (name == "localhost" || name.ends_with(".localhost")) return true;
+  if (name == "[::1]") return true;
+  in_addr address{};
+  return ::inet_pton(AF_INET, name.c_str(), &address) == 1 &&
+         (ntohl(address.s_addr) >> 24) == IN_LOOPBACKNET;
 }
 
 bool Url::isSecure() const {
