@@ -8,7 +8,9 @@
 #include <cstring>
 #include <vector>
 
+#include "base/gunzip.h"
 #include "base/sys.h"
+#include "base/unzstd.h"
 
 namespace img {
 
@@ -92,7 +94,8 @@ struct ArchiveDeleter {
   void operator()(archive* handle) const { archive_read_free(handle); }
 };
 
-// libarchive's filters with its "raw" format: the one filter that the magic names and no other.
+// bzip2 and xz by libarchive's filters with its "raw" format: the one filter that the magic names
+// and no other.
 class Decompressor final : public Source {
  public:
   Decompressor(std::unique_ptr<PeekedSource> inner, Compression compression, std::string name)
@@ -102,12 +105,10 @@ class Decompressor final : public Source {
         handle_(archive_read_new()) {
     archive_read_support_format_raw(handle_.get());
     archive_read_support_format_empty(handle_.get());  // nothing, compressed: "raw" refuses it
-    switch (compression) {
-      case Compression::gzip: archive_read_support_filter_gzip(handle_.get()); break;
-      case Compression::bzip2: archive_read_support_filter_bzip2(handle_.get()); break;
-      case Compression::xz: archive_read_support_filter_xz(handle_.get()); break;
-      case Compression::zstd: archive_read_support_filter_zstd(handle_.get()); break;
-      case Compression::none: break;
+    if (compression == Compression::xz) {
+      archive_read_support_filter_xz(handle_.get());
+    } else {
+      archive_read_support_filter_bzip2(handle_.get());
     }
     archive_entry* entry = nullptr;
     if (archive_read_open(handle_.get(), this, nullptr, readCallback, nullptr) != ARCHIVE_OK ||
@@ -164,7 +165,13 @@ class Decompressor final : public Source {
 std::unique_ptr<Source> decompress(Source& inner, std::string name) {
   auto peeked = std::make_unique<PeekedSource>(inner, kMagicSize);
   const Compression compression = detectCompression(peeked->head());
-  if (compression == Compression::none) return peeked;
+  switch (compression) {
+    case Compression::none: return peeked;
+    case Compression::gzip: return gunzip(std::move(peeked), std::move(name));
+    case Compression::zstd: return unzstd(std::move(peeked), std::move(name));
+    case Compression::bzip2:
+    case Compression::xz: break;
+  }
   return std::make_unique<Decompressor>(std::move(peeked), compression, std::move(name));
 }
 

@@ -115,9 +115,8 @@ std::string_view compressionName(Compression compression);
 // By magic bytes (at least 6 of them, if there are that many).
 Compression detectCompression(std::string_view head);
 
-// Undoes gzip, bzip2, xz or zstd, found by magic bytes; plain bytes pass through (libarchive's
-// "raw" format). Damaged input throws Kind::corrupt, a zstd window over 128 MiB too. `inner`
-// outlives the result.
+// Undoes gzip, bzip2, xz or zstd, found by magic bytes; plain bytes pass through. Damaged input
+// throws Kind::corrupt, a zstd window over 128 MiB too. `inner` outlives the result.
 std::unique_ptr<Source> decompress(Source& inner, std::string name);
 
 void copyAll(Source& from, Sink& to);
