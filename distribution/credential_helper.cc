@@ -52,6 +52,9 @@ Fd inputFile(const std::string& input) {
 [[noreturn]] void execHelper(const std::string& program, const std::string& command, int in,
                              int out) {
   ::signal(SIGPIPE, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);  // a transfer has blocked some (interruption.h)
   if (::dup2(in, 0) < 0 || ::dup2(out, 1) < 0 || ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
     ::_exit(126);
   ::execlp(program.c_str(), program.c_str(), command.c_str(), nullptr);
