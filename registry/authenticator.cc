@@ -167,11 +167,8 @@ HttpRequest Authenticator::tokenRequest(const std::string& scope) const {
 // What the user allowed for a registry holds for its own host. Credentials go nowhere unverified.
 Transport Authenticator::tokenTransport(const Url& url) const {
   const Url home = endpoint_.url("");
-  Transport transport = endpoint_.transport;
-  if (url.origin() != home.origin()) {
-    transport.clientCertificate.clear();
-    transport.clientKey.clear();
-  }
+  const bool isHome = url.origin() == home.origin();
+  Transport transport = isHome ? endpoint_.transport : forStrangers(endpoint_.transport);
   if (text::lower(url.host()) != text::lower(home.host())) {
     transport.authorities = context_.trust;
     transport.verifiesTls = true;

@@ -95,7 +95,9 @@ Task<Outcome> Client::sendAuthorized(Address& address, const HttpRequest& reques
                                      const std::string& scope, BodyReceiver* receiver) {
   const std::string origin = address.endpoint.origin();
   const bool isHome = request.url.origin() == origin;
-  const Route route{address.endpoint.transport, patience_};
+  const Transport transport =
+      isHome ? address.endpoint.transport : forStrangers(address.endpoint.transport);
+  const Route route{transport, patience_};
   HttpRequest http = request;
   std::optional<Error> refused;
   try {

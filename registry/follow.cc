@@ -9,14 +9,6 @@ bool isRedirect(long status, bool hasBody) {
   return !hasBody && (status == 301 || status == 302 || status == 303);
 }
 
-Transport forStrangers(const Transport& transport) {
-  Transport other = transport;
-  other.clientCertificate.clear();
-  other.clientKey.clear();
-  other.usesProxy = true;
-  return other;
-}
-
 // The next URL, or the failure in `outcome`.
 std::optional<Url> nextUrl(Outcome& outcome, const std::string& location) try {
   return outcome.answer.url.resolve(location);
@@ -26,6 +18,14 @@ std::optional<Url> nextUrl(Outcome& outcome, const std::string& location) try {
 }
 
 }  // namespace
+
+Transport forStrangers(const Transport& transport) {
+  Transport other = transport;
+  other.clientCertificate.clear();
+  other.clientKey.clear();
+  other.usesProxy = true;
+  return other;
+}
 
 Task<Outcome> follow(Loop& loop, const HttpRequest& request, const Route& route,
                      BodyReceiver* receiver) {

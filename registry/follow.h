@@ -8,6 +8,9 @@
 
 namespace img::registry {
 
+// What hosts other than the registry's get: no client certificate.
+Transport forStrangers(const Transport& transport);
+
 struct Route {
   const Transport& transport;  // for the first origin; others get no client certificate
   const Patience& patience;

@@ -9,6 +9,7 @@
 #include "registry/client.h"
 #include "registry/documents.h"
 #include "registry/download.h"
+#include "registry/upload.h"
 
 namespace img::registry {
 namespace {
@@ -81,6 +82,8 @@ Task<Json> Session::dispatch(const Json& request, Fd fd) {
   if (op == "manifest") return getManifest(client_, request, std::move(fd));
   if (op == "blob") return downloadBlob(client_, servers_, request, std::move(fd));
   if (op == "has") return hasBlob(client_, request);
+  if (op == "mount") return mountBlob(client_, request);
+  if (op == "upload") return uploadBlob(client_, request, std::move(fd));
   if (op == "put_manifest") return putManifest(client_, request, std::move(fd));
   if (op == "tags") return listTags(client_, std::move(fd));
   if (op == "ping") return ping(client_);

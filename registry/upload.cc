@@ -1,0 +1,248 @@
+#include "registry/upload.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "registry/content_range.h"
+
+namespace img::registry {
+namespace {
+
+constexpr std::uint64_t kFallbackChunk = std::uint64_t{16} << 20;
+constexpr int kMaxRestarts = 3;  // of sessions that the registry has lost or does not like
+
+const char* const kOctets = "Content-Type: application/octet-stream";
+
+class Upload {
+ public:
+  Upload(Client& client, const Json& request, Fd file)
+      : client_(client),
+        address_(client.registry()),
+        digest_(request.value("digest", "")),
+        size_(request.value("size", std::uint64_t{0})),
+        chunkBytes_(request.value("chunk_bytes", std::uint64_t{0})),
+        file_(std::move(file)),
+        action_("upload blob " + digest_) {
+    checkDigest(digest_);
+    if (static_cast<std::uint64_t>(sys::fstat(file_.get()).st_size) < size_) {
+      throw Error::make(Kind::usage, "the file of blob {} has less than {} bytes", digest_, size_);
+    }
+  }
+
+  Task<Json> run();
+
+ private:
+  enum class Verdict { done, restart, wait, refused };
+
+  Task<Outcome> attempt();
+  Task<Outcome> open();
+  Task<Outcome> sendPieces();
+  Task<Outcome> put(const BodySource& body);
+  Task<bool> isThere();
+  Task<> findOffset();
+  [[nodiscard]] Verdict judge(const Outcome& outcome);
+  [[nodiscard]] ApiRequest at(const std::string& method, const Url& url) const;
+  [[nodiscard]] BodySource part(std::uint64_t offset, std::uint64_t size) const;
+  bool takeLocation(Outcome& outcome);
+
+  Client& client_;
+  Address& address_;
+  std::string digest_;
+  std::uint64_t size_;
+  std::uint64_t chunkBytes_;  // 0: in one piece
+  Fd file_;
+  std::string action_;
+
+  std::optional<Url> location_;  // of the session at the registry
+  std::uint64_t offset_ = 0;     // what it has
+  int restarts_ = 0;
+  bool isDone_ = false;
+};
+
+ApiRequest Upload::at(const std::string& method, const Url& url) const {
+  ApiRequest request;
+  request.action = action_;
+  request.method = method;
+  request.url = url;
+  return request;
+}
+
+BodySource Upload::part(std::uint64_t offset, std::uint64_t size) const {
+  BodySource body;
+  body.file = file_.get();
+  body.offset = offset;
+  body.size = size;
+  return body;
+}
+
+// The address of the next step, absolute or relative. It may be anywhere; the credentials stay.
+bool Upload::takeLocation(Outcome& outcome) {
+  const std::string location = outcome.answer.header("location");
+  if (location.empty()) return false;
+  try {
+    location_ = outcome.answer.url.resolve(location);
+    return true;
+  } catch (const Error& error) {
+    outcome.failure = error;
+    return false;
+  }
+}
+
+Task<Outcome> Upload::open() {
+  ApiRequest request;
+  request.action = action_;
+  request.method = "POST";
+  request.path = "blobs/uploads/";
+  request.body = BodySource{};
+  Outcome outcome = co_await client_.send(address_, request, nullptr);
+  if (outcome.failure || !outcome.answer.isSuccess()) co_return outcome;
+  offset_ = 0;
+  if (!takeLocation(outcome) && !outcome.failure) {
+    outcome.failure = Error{Kind::corrupt, "no Location"}.why(
+        "the registry opens an upload without saying where (no header Location)");
+  }
+  const auto least = text::parseUnsigned(outcome.answer.header("oci-chunk-min-length"));
+  if (least && chunkBytes_ > 0) {
+    constexpr std::uint64_t kMaxChunk = std::uint64_t{1} << 30;
+    chunkBytes_ = std::clamp<std::uint64_t>(*least, chunkBytes_, std::max(chunkBytes_, kMaxChunk));
+  }
+  co_return outcome;
+}
+
+Task<Outcome> Upload::put(const BodySource& body) {
+  ApiRequest request = at("PUT", location_->withQuery("digest", digest_));
+  request.headers = {kOctets};
+  request.body = body;
+  Outcome outcome = co_await client_.send(address_, request, nullptr);
+  isDone_ = !outcome.failure && outcome.answer.isSuccess();
+  co_return outcome;
+}
+
+// PATCH by PATCH from offset_ on.
+Task<Outcome> Upload::sendPieces() {
+  while (offset_ < size_) {
+    const std::uint64_t left = size_ - offset_;
+    const std::uint64_t count = chunkBytes_ == 0 ? left : std::min(left, chunkBytes_);
+    ApiRequest request = at("PATCH", *location_);
+    request.headers = {kOctets, fmt::format("Content-Range: {}-{}", offset_, offset_ + count - 1)};
+    request.body = part(offset_, count);
+    Outcome outcome = co_await client_.send(address_, request, nullptr);
+    if (outcome.failure || !outcome.answer.isSuccess()) co_return outcome;
+    const auto has = parseUploadRange(outcome.answer.header("range"));
+    const bool isShort = has && *has > offset_ && *has < offset_ + count;
+    offset_ = isShort ? *has : offset_ + count;
+    takeLocation(outcome);
+    if (outcome.failure) co_return outcome;
+  }
+  const BodySource nothing;
+  Outcome outcome = co_await put(nothing);
+  co_return outcome;
+}
+
+Task<Outcome> Upload::attempt() {
+  if (!location_) {
+    Outcome opened = co_await open();
+    if (opened.failure || !opened.answer.isSuccess()) co_return opened;
+  }
+  if (chunkBytes_ == 0 && offset_ == 0) {
+    const BodySource all = part(0, size_);
+    Outcome outcome = co_await put(all);
+    co_return outcome;
+  }
+  Outcome outcome = co_await sendPieces();
+  co_return outcome;
+}
+
+Upload::Verdict Upload::judge(const Outcome& outcome) {
+  if (isDone_) return Verdict::done;
+  if (outcome.failure) return outcome.mayPass ? Verdict::wait : Verdict::refused;
+  const long status = outcome.answer.status;
+  if (isPassing(status)) return Verdict::wait;
+  const bool wantsChunks = status == 405 || status == 411 || status == 413 || status == 501;
+  if (wantsChunks && chunkBytes_ == 0) {
+    chunkBytes_ = kFallbackChunk;
+    return Verdict::restart;
+  }
+  // The session is gone, or not where we think it is.
+  const bool isLost = location_ && (status == 400 || status == 404 || status == 416);
+  return isLost && ++restarts_ <= kMaxRestarts ? Verdict::restart : Verdict::refused;
+}
+
+Task<bool> Upload::isThere() {
+  ApiRequest request;
+  request.method = "HEAD";
+  request.action = action_;
+  request.path = "blobs/" + digest_;
+  const Outcome outcome = co_await client_.send(address_, request, nullptr);
+  co_return !outcome.failure && outcome.answer.status == 200;
+}
+
+// Where to go on; without an answer from the beginning, in a new session.
+Task<> Upload::findOffset() {
+  if (!location_) co_return;
+  const ApiRequest request = at("GET", *location_);
+  Outcome outcome = co_await client_.send(address_, request, nullptr);
+  const bool isKnown = !outcome.failure && outcome.answer.status == 204;
+  const auto has = isKnown ? parseUploadRange(outcome.answer.header("range")) : std::nullopt;
+  if (has && *has <= size_) {
+    offset_ = *has;
+    takeLocation(outcome);
+  } else {
+    location_.reset();
+    offset_ = 0;
+  }
+}
+
+Task<Json> Upload::run() {
+  const Slots::Slot slot = co_await client_.transfers.enter();
+  Backoff backoff{client_.rulesFor(address_)};
+  for (;;) {
+    const Outcome outcome = co_await attempt();
+    const Verdict verdict = judge(outcome);
+    if (verdict == Verdict::done) co_return Json::object();
+    const std::optional<std::int64_t> wait =
+        verdict == Verdict::wait ? backoff.next(outcome) : std::optional<std::int64_t>{0};
+    if (verdict == Verdict::refused || !wait) {
+      const Served served{&address_, outcome, backoff.tries()};
+      throw Client::errorOf(served, action_);
+    }
+    if (*wait > 0) co_await client_.waitOut(*wait, outcome, address_);
+    // The answer may have been lost, and not the blob.
+    const bool isPresent = co_await isThere();
+    if (isPresent) co_return Json::object();
+    const std::uint64_t before = offset_;
+    if (verdict == Verdict::restart) location_.reset();
+    co_await findOffset();
+    if (offset_ > before) backoff.reset();
+  }
+}
+
+}  // namespace
+
+Task<Json> uploadBlob(Client& client, const Json& request, Fd file) {
+  if (!file) throw Error{Kind::usage, "an upload needs a descriptor of its file"};
+  Upload upload{client, request, std::move(file)};
+  Json answer = co_await upload.run();
+  co_return answer;
+}
+
+Task<Json> mountBlob(Client& client, const Json& request) {
+  const std::string digest = request.value("digest", "");
+  const std::string from = request.value("from", "");
+  checkDigest(digest);
+  checkRepository(from);
+  ApiRequest wanted;
+  wanted.method = "POST";
+  wanted.action = "mount blob " + digest;
+  wanted.path = fmt::format("blobs/uploads/?mount={}&from={}", digest, from);
+  wanted.body = BodySource{};
+  wanted.extraScope = fmt::format("repository:{}:pull", from);
+  const Served served = co_await client.ask(client.registry(), wanted, nullptr);
+  // 202: an upload was opened instead. Refusals: the upload to come says the same, or succeeds.
+  co_return Json{{"mounted", !served.outcome.failure && served.outcome.answer.status == 201}};
+}
+
+}  // namespace img::registry
