@@ -97,29 +97,14 @@ void settleImage(const store::Layout& layout, const MountRequest& request,
   record.readOnly = !request.overlay;
 }
 
-// Volumes are made, and what has the option U is given away.
-void settleVolumes(const store::Layout& layout, const std::vector<MountRequest>& requests,
-                   const store::ContainerConfig& config, std::vector<store::MountRecord>& records) {
-  const store::Volumes volumes{layout};
-  for (size_t i = 0; i < requests.size(); ++i) {
-    const MountRequest& request = requests[i];
-    if (request.type != Type::volume) continue;
-    store::Volumes::Fill fill;
-    if (!request.noCopy) {
-      fill = [&](int data) { fillFromImage(layout, config, request.destination, data); };
-    }
-    const store::Volume volume = volumes.prepare(request.source, fill);
-    records[i].type = "volume";
-    records[i].name = volume.name;
-    records[i].source = volume.mountpoint;
-    records[i].anonymous = request.source.empty();
-  }
-  for (size_t i = 0; i < requests.size(); ++i) {
-    if (!requests[i].chown) continue;
-    giveToUser(layout, config,
-               records[i].type == "volume" ? volumes.openData(records[i].name)
-                                           : sys::openat(AT_FDCWD, records[i].source, O_PATH));
-  }
+// The volume itself is made when the container's record names it: whoever is killed in between
+// leaves nothing that nobody knows of.
+void nameVolume(const store::Layout& layout, const MountRequest& request,
+                store::MountRecord& record) {
+  record.type = "volume";
+  record.anonymous = request.source.empty();
+  record.name = record.anonymous ? fs::randomHex(64) : request.source;
+  record.source = store::Volumes{layout}.mountpointOf(record.name);
 }
 
 std::string absoluteHostPath(const std::string& path) {
@@ -183,8 +168,7 @@ void createMountSources(const RunRequest& request) {
 }
 
 std::vector<store::MountRecord> settleMounts(const store::Layout& layout,
-                                             const std::vector<MountRequest>& requests,
-                                             const store::ContainerConfig& config) {
+                                             const std::vector<MountRequest>& requests) {
   std::vector<store::MountRecord> records;
   for (const MountRequest& request : requests) {
     store::MountRecord& record = records.emplace_back(toRecord(request));
@@ -194,16 +178,35 @@ std::vector<store::MountRecord> settleMounts(const store::Layout& layout,
       record.source = resolveHostPath(request.source);
     }
     if (request.type == Type::image) settleImage(layout, request, record);
-  }
-  try {
-    settleVolumes(layout, requests, config, records);
-  } catch (...) {
-    store::ContainerConfig failed;
-    failed.mounts = std::move(records);
-    removeAnonymousVolumes(layout, failed);
-    throw;
+    if (request.type == Type::volume) nameVolume(layout, request, record);
   }
   return records;
+}
+
+bool wantsVolumes(const std::vector<MountRequest>& requests) {
+  return std::any_of(requests.begin(), requests.end(),
+                     [](const MountRequest& request) { return request.type == Type::volume; });
+}
+
+void makeVolumes(const store::Layout& layout, const std::vector<MountRequest>& requests,
+                 const store::ContainerConfig& config) {
+  const store::Volumes volumes{layout};
+  const std::vector<store::MountRecord>& records = config.mounts;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const MountRequest& request = requests[i];
+    if (request.type != Type::volume) continue;
+    store::Volumes::Fill fill;
+    if (!request.noCopy) {
+      fill = [&](int data) { fillFromImage(layout, config, request.destination, data); };
+    }
+    volumes.prepare(records[i].name, fill, records[i].anonymous);
+  }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (!requests[i].chown) continue;
+    giveToUser(layout, config,
+               records[i].type == "volume" ? volumes.openData(records[i].name)
+                                           : sys::openat(AT_FDCWD, records[i].source, O_PATH));
+  }
 }
 
 void addVolumesFrom(const store::Layout& layout, const std::vector<std::string>& containers,

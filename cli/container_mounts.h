@@ -27,10 +27,16 @@ void addMissing(std::vector<store::MountRecord> more, std::vector<store::MountRe
 // The folders of -v that are not there, as docker makes them: for confinement=docker.
 void createMountSources(const RunRequest& request);
 
-// Throws Kind::notFound for a missing host path, before anything is created.
+// The records, one per request and in their order; volumes get their names, and are made later.
+// Throws Kind::notFound for a missing host path.
 std::vector<store::MountRecord> settleMounts(const store::Layout& layout,
-                                             const std::vector<MountRequest>& requests,
-                                             const store::ContainerConfig& config);
+                                             const std::vector<MountRequest>& requests);
+
+bool wantsVolumes(const std::vector<MountRequest>& requests);
+// For a container whose record is written: makes its volumes, fills those that are new, and gives
+// away what has the option U. config.mounts begins with the records of `requests`.
+void makeVolumes(const store::Layout& layout, const std::vector<MountRequest>& requests,
+                 const store::ContainerConfig& config);
 
 // "~/x", "./x", "../x" against the caller's home and working directory; throws when it does not
 // exist.

@@ -17,9 +17,11 @@
 #include "cli/container_spec.h"
 #include "cli/keeper.h"
 #include "cli/options.h"
+#include "cli/pull.h"
 #include "cli/rootless.h"
 #include "cli/run_options.h"
 #include "cli/security_options.h"
+#include "cli/values.h"
 #include "store/images.h"
 
 namespace img::cli {
@@ -75,6 +77,41 @@ void replaceNamesake(const store::Layout& layout, const RunRequest& request) {
   if (holder && holder->config.name == request.name) removeContainer(layout, *holder, {true, true});
 }
 
+// What belongs to a new record and lies elsewhere. Should we be killed here, the next command
+// removes the record, and with it the volumes it names.
+void completeRecord(const store::Layout& layout, const std::vector<MountRequest>& mounts,
+                    const RunRequest& request, const store::ContainerConfig& config) {
+  const store::Containers containers{layout};
+  try {
+    if (wantsVolumes(mounts)) containers.markAutoRemove(config.id);
+    makeVolumes(layout, mounts, config);
+    if (wantsVolumes(mounts) && !config.autoRemove) containers.unmarkAutoRemove(config.id);
+    writeIdFile(request.cidFile, config.id);
+  } catch (...) {
+    removeAnonymousVolumes(layout, config);
+    containers.remove(config.id);
+    throw;
+  }
+}
+
+ImageWish wishOf(const RunRequest& request) {
+  ImageWish wish;
+  if (!request.pull.empty()) wish.pull = parsePull(request.pull, "--pull");
+  if (!request.platform.empty()) wish.platform = parsePlatform(request.platform);
+  wish.access = request.access;
+  wish.isQuiet = request.quiet;
+  return wish;
+}
+
+// Images that are mounted are pulled like the one that is run, when they are not there.
+void obtainMounted(Context& context, const std::vector<MountRequest>& mounts, ImageWish wish) {
+  wish.platform.reset();
+  if (wish.pull == Pull::always || wish.pull == Pull::newer) wish.pull = Pull::missing;
+  for (const MountRequest& mount : mounts) {
+    if (mount.type == MountRequest::Type::image) (void)obtainImage(context, mount.source, wish);
+  }
+}
+
 store::Containers::Held makeContainer(Context& context, const RunRequest& request) {
   const store::Layout& layout = context.store();
   requireNamespaces();
@@ -82,7 +119,7 @@ store::Containers::Held makeContainer(Context& context, const RunRequest& reques
   replaceNamesake(layout, request);
   // Until the record pins them, a concurrent collection must not take what we found.
   const store::StoreUse use{layout};
-  const store::Image image = store::Images{layout}.get(request.words.front());
+  const store::Image image = obtainImage(context, request.words.front(), wishOf(request));
   store::ContainerConfig config = configFor(request, image);
   warnOfOpenConfinement(context, config);
   settleNamespaces(layout, config);
@@ -92,18 +129,15 @@ store::Containers::Held makeContainer(Context& context, const RunRequest& reques
   if (confinementOf(config).createsMountSources) createMountSources(request);
   std::vector<store::MountRecord> inherited;
   addVolumesFrom(layout, request.volumesFrom, inherited);
-  config.mounts = settleMounts(layout, mountRequests(request, image.config, inherited), config);
+  obtainMounted(context, mountRequests(request, image.config, inherited), wishOf(request));
+  const std::vector<MountRequest> mounts = mountRequests(request, image.config, inherited);
+  config.mounts = settleMounts(layout, mounts);
   addMissing(std::move(inherited), config.mounts);
-  try {
-    store::Containers::Held held = store::Containers{layout}.createHeld(config);
-    config.id = held.config.id;
-    writeIdFile(request.cidFile, config.id);
-    return held;
-  } catch (...) {
-    if (!config.id.empty()) store::Containers{layout}.remove(config.id);
-    removeAnonymousVolumes(layout, config);
-    throw;
-  }
+  store::Containers::Held held = store::Containers{layout}.createHeld(config);
+  completeRecord(layout, mounts, request, held.config);
+  // Whoever removed the image's last name before the record was there did not know of it.
+  store::Images{layout}.keepForContainer(image.manifestDescriptor);
+  return held;
 }
 
 // Reads the options of `run` or `create`; false: the help was shown.

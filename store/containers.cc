@@ -390,6 +390,10 @@ void Containers::markAutoRemove(const std::string& id) const {
          [&] { sys::linkat(root, recordPath(id) + "/lock", root, under(kAuto, id), 0); });
 }
 
+void Containers::unmarkAutoRemove(const std::string& id) const {
+  sys::tryUnlinkat(layout_.fd(), under(kAuto, id), 0);
+}
+
 void Containers::remove(const std::string& id) const {
   const int root = layout_.fd();
   const auto text = fs::tryReadFile(root, recordPath(id) + "/config.json");

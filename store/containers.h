@@ -221,6 +221,8 @@ class Containers {
   [[nodiscard]] bool isHeld(const std::string& id) const;
   // From now on a free lock means "remove it": to be called by the keeper of a --rm container.
   void markAutoRemove(const std::string& id) const;
+  // Takes that back: for who marks a record while it makes what belongs to it.
+  void unmarkAutoRemove(const std::string& id) const;
   // Everything of it. The caller holds its lock, or nobody does.
   void remove(const std::string& id) const;
   Fd folder(const std::string& id) const;  // containers/<id>; throws Kind::notFound

@@ -68,7 +68,8 @@ Volume Volumes::publish(const std::string& given, const NewVolume& wanted, const
   const std::string name = given.empty() ? fs::randomHex(64) : given;
   // What lies on a device of its own is never filled from an image.
   const bool isFresh = fill == nullptr && wanted.options.empty();
-  const Meta meta{timestampNow(), wanted.labels, wanted.options, given.empty(), isFresh};
+  const bool isAnonymous = given.empty() || wanted.isAnonymous;
+  const Meta meta{timestampNow(), wanted.labels, wanted.options, isAnonymous, isFresh};
   const IngestDir ingest{layout_};
   sys::mkdirat(ingest.fd(), "volume", 0701);
   sys::mkdirat(ingest.fd(), "volume/data", 0755);
@@ -84,12 +85,16 @@ Volume Volumes::publish(const std::string& given, const NewVolume& wanted, const
 
 Volume Volumes::create(const std::string& name, const std::map<std::string, std::string>& labels,
                        bool& created, const std::map<std::string, std::string>& options) const {
-  return publish(name, {labels, options}, nullptr, created);
+  return publish(name, {labels, options, false}, nullptr, created);
 }
 
-Volume Volumes::prepare(const std::string& name, const Fill& fill) const {
+std::string Volumes::mountpointOf(const std::string& name) const {
+  return layout_.root() + "/" + pathOf(name) + "/data";
+}
+
+Volume Volumes::prepare(const std::string& name, const Fill& fill, bool isAnonymous) const {
   bool created = false;
-  Volume volume = publish(name, NewVolume{}, &fill, created);
+  Volume volume = publish(name, NewVolume{{}, {}, isAnonymous}, &fill, created);
   if (created) return volume;
   auto meta = readMeta(layout_, volume.name);
   if (!meta || !meta->fresh) return volume;

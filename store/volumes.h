@@ -33,7 +33,9 @@ class Volumes {
   // content from `fill` (which may be empty), once, however many containers start at the same time.
   using Fill = std::function<void(int data)>;
   // NOLINTNEXTLINE(modernize-use-nodiscard): an action
-  Volume prepare(const std::string& name, const Fill& fill) const;
+  Volume prepare(const std::string& name, const Fill& fill, bool isAnonymous = false) const;
+  // Where its files are, or will be.
+  [[nodiscard]] std::string mountpointOf(const std::string& name) const;
 
   [[nodiscard]] std::optional<Volume> find(std::string_view name) const;
   [[nodiscard]] std::vector<Volume> list() const;
@@ -44,6 +46,7 @@ class Volumes {
  private:
   struct NewVolume {
     std::map<std::string, std::string> labels, options;
+    bool isAnonymous = false;
   };
   Volume publish(const std::string& name, const NewVolume& wanted, const Fill* fill,
                  bool& created) const;
