@@ -23,14 +23,13 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
-using std::chrono::seconds;
 
-constexpr nanoseconds kInterval = seconds{30};
-constexpr nanoseconds kTimeout = seconds{30};
-constexpr nanoseconds kStartInterval = seconds{5};
+constexpr nanoseconds kInterval = std::chrono::seconds{30};
+constexpr nanoseconds kTimeout = std::chrono::seconds{30};
+constexpr nanoseconds kStartInterval = std::chrono::seconds{5};
 constexpr int kRetries = 3;
 // The keeper waits for the start of a check, and for nothing else meanwhile.
-constexpr milliseconds kLongestStart = seconds{5};
+constexpr milliseconds kLongestStart = std::chrono::seconds{5};
 constexpr char kCut[] = "...";
 
 // As short as options can ask for: an image's nanosecond would keep the keeper, which no limit of
