@@ -29,7 +29,7 @@ constexpr std::array<GroupTitle, 5> kGroupTitles{{{Group::build, "Build"},
 
 // Commands that users of docker and podman look for and that this version does not have.
 constexpr auto kLaterCommands = std::to_array<std::string_view>(
-    {"pull",   "push",    "login",      "logout", "prune", "verify",  "fsck",   "df",
+    {"pull",   "push",    "login",      "logout", "prune", "df",
      "why",    "search",  "tree",       "exists", "mount", "unmount", "umount", "manifest",
      "events", "network", "completion", "pod",    "reset", "unshare", "compose"});
 

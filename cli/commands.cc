@@ -33,3 +33,4 @@ void addAllCommands(CommandTable& table) {
 }
 
 }  // namespace img::cli
+  addVerifyCommand(table);

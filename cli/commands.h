@@ -18,4 +18,5 @@ void addDoctorCommand(CommandTable& table);      // doctor.cc
 
 void addAllCommands(CommandTable& table);
 
+void addVerifyCommand(CommandTable& table);      // verify.cc
 }  // namespace img::cli

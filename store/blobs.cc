@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "store/boot.h"
 #include "store/failpoint.h"
 #include "store/lease.h"
 
@@ -31,7 +32,7 @@ std::string fileName(const Digest& digest) {
   throw Error::make(Kind::corrupt, "blob {} is damaged", expected.str())
       .why(fmt::format("the {} bytes of the file {}/{} have the digest {}", size,
                        text::escape(layout.root()), layout.blobPath(expected), actual.str()))
-      .hint("remove that file, then load, import or build again what it belongs to")
+      .hint("`img verify --repair` removes what it belongs to; then load, import or build that again")
       .code("digest-mismatch");
 }
 
@@ -39,20 +40,26 @@ Error missing(const Digest& digest) {
   return Error::make(Kind::notFound, "blob {} is not in the store", digest.str());
 }
 
-// reliability.md S-1: the bytes are durable before the name is.
-void sealFile(int fd, const std::string& what) {
+// reliability.md S-1: the bytes are durable before the name is. Without fsync the write permission
+// stays, and tells so (boot.h).
+void sealFile(const Layout& layout, int fd, const std::string& what) {
+  if (!isDurable()) {
+    noteUnsynced(layout);
+    return sys::fchmod(fd, 0644);
+  }
   sys::fchmod(fd, 0444);
-  if (isDurable()) sys::fsync(fd, what);
+  failpoint("blobs.beforeFsync");
+  sys::fsync(fd, what);
 }
 
-// The blob that is there already wins, unless its size is wrong: then a crash without fsync has
-// damaged it.
+// The blob that is there already wins, unless its size is wrong. Its bytes are not read again: it was
+// synced or read once (boot.h), and what a disk does to it later `img verify` finds.
 void publishFile(const Layout& layout, int dir, const std::string& file, const Digest& digest,
                  std::uint64_t size) {
   const std::string name = fileName(digest);
   pin(layout, digest);
   failpoint("blobs.beforeRename");
-  if (sys::renameNoReplace(dir, file, layout.blobs(), name)) return;
+  if (sys::renameNoReplace(dir, file, layout.blobs(), name)) return failpoint("blobs.afterRename");
   const auto existing = sys::tryFstatat(layout.blobs(), name);
   if (existing && S_ISREG(existing->st_mode) &&
       static_cast<std::uint64_t>(existing->st_size) == size) {
@@ -108,7 +115,7 @@ Descriptor BlobWriter::commit(const std::string& mediaType, const std::optional<
                               Durability durability) try {
   const Digest digest = hasher_.finish();
   if (expected && *expected != digest) failMismatch(*expected, digest, size_);
-  sealFile(fd_.get(), "a blob");
+  sealFile(layout_, fd_.get(), "a blob");
   publishFile(layout_, layout_.ingest(), name_, digest, size_);
   name_.clear();
   fd_.close("a blob");
@@ -162,7 +169,7 @@ void adoptBlob(const Layout& layout, const IngestDir& from, const std::string& f
 void adoptBlob(const Layout& layout, int dir, const std::string& file, const Digest& digest,
                std::uint64_t size) {
   const Fd fd = sys::openat(dir, file, O_RDONLY | O_NOFOLLOW);
-  sealFile(fd.get(), file);
+  sealFile(layout, fd.get(), file);
   publishFile(layout, dir, file, digest, size);
 }
 

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "store/boot.h"
 #include "store/failpoint.h"
 #include "store/gc.h"
 #include "store/json_reader.h"
@@ -30,12 +31,15 @@ Index readIndex(const Layout& layout) {
 // reliability.md S-4; the caller holds locks/index, so one fixed temporary name is enough and a
 // crash leaves nothing that the next change does not overwrite.
 void writeIndex(const Layout& layout, const Index& index) try {
+  if (!isDurable()) noteUnsynced(layout);
+  failpoint("images.beforeWrite");
   Fd fd = sys::openat(layout.fd(), kNewIndex, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
   writeAll(fd.get(), toJson(index), kNewIndex);
   if (isDurable()) sys::fsync(fd.get(), kNewIndex);
   fd.close(kNewIndex);
   failpoint("images.beforeRename");
   sys::renameat(layout.fd(), kNewIndex, layout.fd(), "index.json");
+  failpoint("images.afterRename");
   if (isDurable()) sys::fsync(layout.fd(), layout.root());
 } catch (Error& error) {
   addSpaceHint(error, layout);
@@ -313,8 +317,11 @@ void Images::publishAll(const std::vector<Publication>& publications) const {
     return std::all_of(publications.begin(), publications.end(),
                        [&](const Publication& wanted) { return isPublished(index, wanted); });
   };
+  bool isSettled = true;
+  for (const Publication& wanted : publications)
+    isSettled = !settleUnsynced(layout_, wanted.manifest) && isSettled;
   // A reader needs no lock: an unchanged rebuild ends here, without a single fsync.
-  if (isDone(readIndex(layout_))) return;
+  if (isSettled && isDone(readIndex(layout_))) return;
   // From here on nothing that is found can be collected (lock order: gc, index).
   const StoreUse use{layout_};
   for (const Publication& wanted : publications) {

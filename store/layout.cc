@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "store/boot.h"
 
 namespace img::store {
 namespace {
@@ -64,9 +65,15 @@ void refuseForeignFolder(int root, const std::string& path) {
   }
 }
 
+// Of a file that was not synced a power cut may leave no more than the name.
+bool hasContent(int root, const char* name) {
+  const auto st = sys::tryFstatat(root, name);
+  return st && st->st_size > 0;
+}
+
 // The folder is synced once, with the last file.
 void writeIfAbsent(int root, const char* name, std::string_view content) {
-  if (sys::tryFstatat(root, name)) return;
+  if (hasContent(root, name)) return;
   fs::replaceFile(root, name, content, 0644, isDurable() ? fs::Sync::data : fs::Sync::none);
 }
 
@@ -87,7 +94,7 @@ void createStore(int root, const std::string& path) {
   refuseForeignFolder(root, path);
   sys::tryMkdirat(root, "locks", 0755);
   const FileLock lock = FileLock::acquire(root, "locks/init", FileLock::Mode::exclusive);
-  if (sys::tryFstatat(root, "version")) return;
+  if (hasContent(root, "version")) return;
   for (const char* folder : kFolders) std::ignore = fs::makeDirs(root, folder);
   checkOneFileSystem(root, path);
   writeIfAbsent(root, "oci-layout", kOciLayout);
@@ -161,7 +168,7 @@ Layout Layout::open(const std::string& root) {
   while (layout.root_.size() > 1 && layout.root_.ends_with('/')) layout.root_.pop_back();
   layout.rootFd_ = openOrCreateRoot(layout.root_);
   std::optional<std::string> version = fs::tryReadFile(layout.fd(), "version", 64);
-  if (!version) {
+  if (!version || version->empty()) {
     createStore(layout.fd(), layout.root_);
     version = fs::readFile(layout.fd(), "version", 64);
   }
@@ -194,6 +201,7 @@ int Layout::ingest() const {
 }
 
 void Layout::recover() const {
+  checkAfterBoot(*this);
   sweep(fd(), "ingest");
   sweep(fd(), "leases");
   sweep(fd(), "trash");

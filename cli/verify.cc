@@ -1,0 +1,94 @@
+// verify: the whole store against itself (cli.md 14, reliability.md G8).
+#include "store/verify.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "base/text.h"
+#include "cli/commands.h"
+#include "cli/container_control.h"
+#include "cli/human.h"
+#include "cli/options.h"
+
+namespace img::cli {
+namespace {
+
+std::string summaryOf(const store::VerifyReport& report, bool isQuick) {
+  const size_t left = static_cast<size_t>(
+      std::count_if(report.problems.begin(), report.problems.end(),
+                    [](const store::VerifyProblem& problem) { return !problem.isSolved; }));
+  const std::string read = isQuick ? "" : fmt::format(" ({})", formatSize(report.bytes));
+  const std::string verdict =
+      report.problems.empty() ? "no problem"
+      : left == 0             ? fmt::format("{} solved", report.problems.size())
+                  : fmt::format("{} of {} problems remain", left, report.problems.size());
+  return fmt::format("{} images, {} blobs{}, {} layers, {} containers, {} cache records: {}\n",
+                     report.images, report.blobs, read, report.layers, report.containers,
+                     report.records, verdict);
+}
+
+std::string textOf(const store::VerifyReport& report) {
+  std::string out;
+  for (const store::VerifyProblem& problem : report.problems) {
+    out += fmt::format("{} {}", problem.object, problem.problem);
+    if (!problem.action.empty()) out += ": " + problem.action;
+    out += '\n';
+  }
+  return out;
+}
+
+std::string jsonOf(const store::VerifyReport& report) {
+  Json problems = Json::array();
+  for (const store::VerifyProblem& problem : report.problems) {
+    problems.push_back({{"Object", problem.object},
+                        {"Problem", problem.problem},
+                        {"Action", problem.action},
+                        {"Solved", problem.isSolved}});
+  }
+  return dumpJson(Json{{"Problems", problems},
+                       {"Images", report.images},
+                       {"Blobs", report.blobs},
+                       {"Bytes", report.bytes},
+                       {"Layers", report.layers},
+                       {"Containers", report.containers},
+                       {"CacheRecords", report.records}}) +
+         "\n";
+}
+
+int runVerify(Context& context, const std::vector<std::string>& args) {
+  store::VerifyOptions options;
+  std::string format;
+  Options table{context, "", "Check every blob, image, layer and container of the store"};
+  table.flag("--quick", options.isQuick, "Sizes and references only, no content")
+      .flag("--repair", options.mayRepair,
+            "Mend what can be mended; take out what depends on a loss")
+      .text("-f,--format", format, "FORMAT", "json, or text (the default)")
+      .positionals(0, 0);
+  if (!table.parse(args)) return 0;
+  if (!format.empty() && format != "json" && format != "text") {
+    throw Error::make(Kind::usage, "invalid value {} for --format", text::quote(format))
+        .hint("use json or text");
+  }
+  const store::Layout& layout = context.store();
+  recoverEverything(layout);  // what killed commands left is no damage
+  const store::VerifyReport report = store::verifyStore(layout, options);
+  if (format == "json") {
+    context.print(jsonOf(report));
+  } else {
+    context.print(textOf(report));
+    context.notice(summaryOf(report, options.isQuick));
+  }
+  return report.isClean() ? 0 : 1;
+}
+
+}  // namespace
+
+void addVerifyCommand(CommandTable& table) {
+  table.add({"verify,fsck,system verify,system check", Group::system,
+             "Check the store and, if asked, mend it", runVerify});
+}
+
+}  // namespace img::cli
