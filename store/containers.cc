@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "store/container_json.h"
 #include "store/container_names.h"
+#include "store/failpoint.h"
 
 namespace img::store {
 namespace {
@@ -218,7 +219,9 @@ Containers::Held Containers::createHeld(ContainerConfig config) const try {
     for (const char* folder : {"upper", "work"}) sys::mkdirat(dir.get(), folder, 0755);
     sys::fchmodat(dir.get(), "upper", 0755);  // whatever the umask: it is the container's "/"
     writeNew(dir.get(), "config.json", toJson(config), durable);
+    failpoint("containers.beforeRename");
     sys::renameat(root, part, root, recordPath(config.id));
+    failpoint("containers.afterRename");
   } catch (...) {
     fs::removeTree(root, part);
     throw;
@@ -400,6 +403,7 @@ void Containers::remove(const std::string& id) const {
   const std::string part = under(kParts, id);
   try {
     sys::renameat(root, recordPath(id), root, part);
+    failpoint("containers.removing");
   } catch (const Error& error) {
     if (error.errnum() != ENOENT) throw;
     return removeShared(root, part);

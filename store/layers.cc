@@ -11,6 +11,11 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/blobs.h"
+#include "store/failpoint.h"
+#include "store/block_reader.h"
+#include "store/erofs_image.h"
+#include "store/erofs_mount.h"
+#include "store/free_space.h"
 #include "store/json_reader.h"
 #include "store/lease.h"
 #include "store/owner_shift.h"
@@ -109,10 +114,13 @@ void publishView(const Layout& layout, IngestDir& folder, const Meta& meta) {
 
 constexpr size_t kMagicSize = 8;
 
+  failpoint("layers.beforeMeta");
 // Owns the chain of sources of one layer.
 class LayerStream final : public Source {
+  failpoint("layers.beforeRename");
  public:
   LayerStream(const Descriptor& blob, Source& raw) : peeked_(raw, kMagicSize) {
+  failpoint("layers.afterRename");
     checkLayerCompression(blob, peeked_.head());
     if (detectCompression(peeked_.head()) != Compression::none)
       plain_ = decompress(peeked_, blob.digest.str());
