@@ -11,6 +11,8 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "builder/cache_export.h"
+#include "builder/cache_import.h"
 #include "builder/checks.h"
 #include "builder/config_step.h"
 #include "builder/deliver.h"
@@ -55,11 +57,20 @@ std::string displayText(const Scope& scope, const parser::Instruction& syntax,
   return syntax.original;
 }
 
+// What attempts at one build have in common: when a layer of an imported cache turns out to be
+// lost, the build starts anew without it.
+struct Attempts {
+  ImportedCaches& imports;
+  std::string buildId;  // of the first one; empty: nothing was told yet
+  std::set<int> shown;  // steps
+};
+
 class Build {
  public:
   Build(Request request, const parser::Dockerfile& file, const store::Layout& layout,
-        Progress& progress)
+        Progress& progress, Attempts& attempts)
       : request_(std::move(request)),
+        attempts_(attempts),
         file_(file),
         layout_(layout),
         progress_(progress),
@@ -90,7 +101,9 @@ class Build {
     reportChecks(file_, request_, plan, progress_);
     preflight(plan, scope_, context_, problems);
     problems.throwIfAny();
-    progress_.planned(outline(plan));
+    const Outline planned = outline(plan);
+    if (attempts_.buildId.empty()) progress_.planned(planned);
+    attempts_.buildId = planned.buildId;
     if (request_.timeoutSeconds > 0)
       events_.setTimeout(std::chrono::seconds{request_.timeoutSeconds});
     runStages(plan);
@@ -98,9 +111,10 @@ class Build {
       report();
       return result_;
     }
+    target_ = plan.target;
+    fetchResult();
     // From here on nothing can fail because of the Dockerfile: what is left is our own disk.
     if (statCache_) statCache_->save();
-    target_ = plan.target;
     return finish(states_.at(plan.target));
   }
 
@@ -114,6 +128,8 @@ class Build {
     BuiltImage image;
     image.platform = targetPlatform(request_);
     image.state = states_.at(target_);
+    image.steps = steps_.exported();
+    image.cacheMounts = workshop_.cacheMounts;
     // Layers of the base have no time of their own here.
     const auto& layers = image.state.snapshot.layers;
     const auto isOwn = [](const LayerRef& layer) { return !layer->created.empty(); };
@@ -130,12 +146,14 @@ class Build {
       wanted = store::Platform{platform->os, platform->architecture, platform->variant,
                                platform->osVersion};
     }
+    if (request_.findImage) return request_.findImage(name, wanted);
     return store::Images{layout_, wanted}.find(name);
   }
 
   [[nodiscard]] Outline outline(const Plan& plan) {
     Outline outline;
-    outline.buildId = result_.buildId = fs::randomHex(8);
+    outline.buildId = attempts_.buildId.empty() ? fs::randomHex(8) : attempts_.buildId;
+    result_.buildId = outline.buildId;
     provenance_.setBuildId(outline.buildId);
     for (const int index : plan.order) {
       const PlannedStage& planned = plan.stages[static_cast<size_t>(index)];
@@ -149,8 +167,15 @@ class Build {
     return outline;
   }
 
+  void runTask(Task<> task) {
+    std::vector<Task<>> tasks;
+    tasks.push_back(std::move(task));
+    events_.run(std::move(tasks));
+  }
+
   // Every stage is a task; a step that needs another stage waits for it.
   void runStages(const Plan& plan) {
+    if (!attempts_.imports.isLoaded()) runTask(attempts_.imports.load(events_));
     std::vector<Task<>> stages;
     for (const int index : plan.order) {
       stages.push_back(runStage(plan, plan.stages[static_cast<size_t>(index)]));
@@ -162,11 +187,26 @@ class Build {
       steps_.rememberContents();
       steps_.keepFailure(result_.buildId, error);
       throw;
+    } catch (const LayersLost&) {
+      events_.settle();
+      steps_.rememberContents();
+      throw;
     }
     dropFailedSteps(layout_, steps_.succeeded());
-    std::vector<Task<>> seals;
-    seals.push_back(waitForSeals());
-    events_.run(std::move(seals));
+    runTask(waitForSeals());
+    steps_.rememberContents();
+  }
+
+  // A result that is only cached needs no files.
+  void fetchResult() {
+    const OutputRequest& output = request_.output;
+    const bool isUsed =
+        output.isStored(!request_.names.empty()) || output.squash != OutputRequest::Squash::no ||
+        output.layerTimes == OutputRequest::LayerTimes::set ||
+        std::any_of(output.outputs.begin(), output.outputs.end(),
+                    [](const Output& item) { return item.type != Output::Type::cacheOnly; });
+    if (!isUsed) return;
+    runTask(fetchMissing(events_, states_.at(target_).snapshot));
     steps_.rememberContents();
   }
 
@@ -282,6 +322,7 @@ class Build {
   }
 
   const Request request_;
+  Attempts& attempts_;
   const parser::Dockerfile& file_;
   const store::Layout& layout_;
   Progress& progress_;
@@ -296,10 +337,11 @@ class Build {
   WorkTrees trees_;
   Workshop workshop_{
       layout_,   scope_, context_, nullptr, events_, progress_, {}, {}, remoteAccess(request_.step),
-      networks_, trees_};
+      networks_, trees_, attempts_.imports, {}};
   std::map<int, StageState> states_;  // of finished stages
   std::map<int, int> firstNumber_;    // of the steps of each needed stage
-  StepRunner steps_{{request_, workshop_, cache_, provenance_, sealer_, states_}};
+  StepRunner steps_{{request_, workshop_, cache_, provenance_, sealer_, states_, attempts_.imports,
+                     attempts_.shown}};
   std::string platformPrefix_;  // of step names
   int target_ = 0;
   Result result_;
@@ -330,6 +372,26 @@ void addResult(Result& total, Result part) {
   total.cachedSteps += part.cachedSteps;
 }
 
+// Where all builds of a request take place.
+struct BuildSite {
+  const parser::Dockerfile& file;
+  const store::Layout& layout;
+  Progress& progress;
+  bool isOneOfSeveral = false;  // platforms
+};
+
+// False: a layer that was counted on is lost, and the next attempt does without it.
+bool buildOne(const Request& request, Attempts& attempts, const BuildSite& site, Result& result,
+              std::vector<BuiltImage>& images) try {
+  Build one{request, site.file, site.layout, site.progress, attempts};
+  if (site.isOneOfSeveral) one.setPlatformPrefix(request.platforms.front());
+  addResult(result, one.run());
+  if (!request.isDryRun) images.push_back(one.image());
+  return true;
+} catch (const LayersLost&) {
+  return false;
+}
+
 // One build for each platform: steps that do not depend on it are in the cache for the next one.
 Result buildAll(const Request& request, const parser::Dockerfile& file, const store::Layout& layout,
                 Progress& progress) {
@@ -339,17 +401,18 @@ Result buildAll(const Request& request, const parser::Dockerfile& file, const st
     parts.assign(request.platforms.size(), request);
     for (size_t i = 0; i < parts.size(); ++i) parts[i].platforms = {request.platforms[i]};
   }
+  const auto imports = std::make_shared<ImportedCaches>(layout, request, progress);
   Result result;
   std::vector<BuiltImage> images;
   for (const Request& part : parts) {
-    Build one{part, file, layout, progress};
-    if (parts.size() > 1) one.setPlatformPrefix(part.platforms.front());
-    addResult(result, one.run());
-    if (!request.isDryRun) images.push_back(one.image());
+    Attempts attempts{*imports, {}, {}};
+    while (!buildOne(part, attempts, {file, layout, progress, parts.size() > 1}, result, images))
+      imports->restart();
   }
   if (request.isDryRun) return result;
   Trace::Span exporting = Trace::begin(request.trace, "scheduler", "export", "result");
   const Delivered delivered = deliver(layout, request, std::move(images), progress);
+  if (!request.cacheTo.empty()) exportCaches(layout, request, images, *imports, progress);
   exporting.end();
   result.bytes = delivered.bytes;
   result.newBytes = delivered.newBytes;

@@ -1,5 +1,8 @@
 #include "builder/cache.h"
 
+#include <sys/stat.h>
+
+#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "base/fs.h"
@@ -7,6 +10,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "store/lease.h"
 
 namespace img::builder {
 namespace {
@@ -14,9 +18,16 @@ namespace {
 // Part of every key and record: raise it when the meaning of a key changes.
 constexpr int kVersion = 1;
 
+Json hexOf(const std::vector<Digest>& keys) {
+  Json list = Json::array();
+  for (const Digest& key : keys) list.push_back(key.hex());
+  return list;
+}
+
 // A record is its JSON and the digest of it, so that a torn write is seen (reliability.md S-3).
-std::string encode(const Layer& layer, const Digest& state, const std::string& instruction) {
-  const Json json{{"version", kVersion},
+std::string encode(const Layer& layer, const Digest& state, const std::string& instruction,
+                   const StepKeys& known) {
+  Json json{{"version", kVersion},
                   {"diff_id", layer.diffId->str()},
                   {"layer",
                    {{"mediaType", layer.descriptor->mediaType},
@@ -26,6 +37,8 @@ std::string encode(const Layer& layer, const Digest& state, const std::string& i
                   {"bytes", layer.bytes},
                   {"created", layer.created},
                   {"instruction", instruction}};
+  if (!known.keys.empty()) json["keys"] = hexOf(known.keys);
+  if (known.own) json["own"] = known.own->hex();
   const std::string body = dumpJson(json);
   return dumpJson(Json{{"record", json}, {"sha256", Digest::of(body).hex()}});
 }
@@ -46,7 +59,14 @@ std::optional<StepCache::Hit> decode(const std::string& text) {
   layer->created = json.at("created");
   const auto state = Digest::tryParseHex(json.at("state").get<std::string>());
   if (!state) return std::nullopt;
-  return StepCache::Hit{std::move(layer), *state};
+  StepCache::Hit hit{std::move(layer), *state};
+  hit.instruction = json.at("instruction");
+  for (const Json& key : json.value("keys", Json::array())) {
+    if (const auto digest = Digest::tryParseHex(key.get<std::string>()))
+      hit.known.keys.push_back(*digest);
+  }
+  hit.known.own = Digest::tryParseHex(json.value("own", std::string{}));
+  return hit;
 }
 
 }  // namespace
@@ -58,12 +78,27 @@ std::optional<StepCache::Hit> StepCache::find(const Digest& key) const try {
   const auto text = fs::tryReadFile(folder_.get(), key.hex());
   if (!text) return std::nullopt;
   auto hit = decode(*text);
-  if (!hit || isExpired(*hit) || storedSize(*hit) != hit->layer->descriptor->size)
-    return std::nullopt;
+  if (!hit || isExpired(*hit)) return std::nullopt;
+  store::pin(layout_, hit->layer->descriptor->digest, *hit->layer->diffId);
+  if (storedSize(*hit) != hit->layer->descriptor->size) return std::nullopt;
+  touch(key);
   return hit;
 } catch (const std::exception& error) {
   log::info("cache record {} is not usable: {}", key.shortHex(), error.what());
   return std::nullopt;
+}
+
+// Its time tells the eviction (store/eviction.h) when a record was last of use, to five minutes.
+void StepCache::touch(const Digest& key) const {
+  constexpr std::int64_t kResolution = 5LL * 60;
+  const auto st = sys::tryFstatat(folder_.get(), key.hex());
+  if (!st || ::time(nullptr) - st->st_mtim.tv_sec < kResolution) return;
+  const timespec now{0, UTIME_NOW};
+  try {
+    sys::utimensat(folder_.get(), key.hex(), now, now);
+  } catch (const Error& error) {
+    log::debug("cache record {}: {}", key.shortHex(), error.cause());  // gone, or a read-only store
+  }
 }
 
 // A blob is written whole and durable before it gets its name, so its size tells whether somebody
@@ -94,8 +129,8 @@ StepCache::Absence StepCache::whyAbsent(const Digest& key) const try {
 }
 
 void StepCache::remember(const Digest& key, const Layer& layer, const Digest& state,
-                         const std::string& instruction) const {
-  fs::replaceFile(folder_.get(), key.hex(), encode(layer, state, instruction), 0600,
+                         const std::string& instruction, const StepKeys& known) const {
+  fs::replaceFile(folder_.get(), key.hex(), encode(layer, state, instruction, known), 0600,
                   fs::Sync::none);
 }
 

@@ -5,12 +5,20 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/digest.h"
 #include "builder/snapshot.h"
 #include "store/layout.h"
 
 namespace img::builder {
+
+// The other names of a result: every key it can be found under, and the step without what lies
+// below it, which content keys start with. Empty in records of older versions.
+struct StepKeys {
+  std::vector<Digest> keys;
+  std::optional<Digest> own;
+};
 
 class StepCache {
  public:
@@ -20,6 +28,8 @@ class StepCache {
   struct Hit {
     LayerRef layer;
     Digest state;
+    StepKeys known = {};
+    std::string instruction = {};
   };
   std::optional<Hit> find(const Digest& key) const;
 
@@ -32,11 +42,12 @@ class StepCache {
 
   // `layer` is sealed and its blob is in the store. Losing a record is harmless: nothing is synced.
   void remember(const Digest& key, const Layer& layer, const Digest& state,
-                const std::string& instruction) const;
+                const std::string& instruction, const StepKeys& known = {}) const;
 
  private:
   [[nodiscard]] std::optional<std::uint64_t> storedSize(const Hit& hit) const;
   [[nodiscard]] bool isExpired(const Hit& hit) const;
+  void touch(const Digest& key) const;
 
   const store::Layout& layout_;
   mutable Fd folder_;

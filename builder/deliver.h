@@ -5,8 +5,10 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <vector>
 
+#include "builder/exported_step.h"
 #include "builder/progress.h"
 #include "builder/request.h"
 #include "builder/stage.h"
@@ -17,9 +19,11 @@ namespace img::builder {
 
 // What the target stage came to, for one platform.
 struct BuiltImage {
-  store::Platform platform;  // as asked for
-  StageState state;          // every layer sealed
-  size_t baseLayers = 0;     // the first ones, of the base image
+  store::Platform platform;              // as asked for
+  StageState state;                      // every layer sealed
+  size_t baseLayers = 0;                 // the first ones, of the base image
+  std::vector<ExportedStep> steps = {};  // of all stages
+  std::set<Digest> cacheMounts = {};     // identities of those that its RUN steps name
 };
 
 struct Delivered {

@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/json.h"
 #include "base/text.h"
+#include "builder/cache_export.h"
 #include "builder/layer_form.h"
 #include "builder/secret_guard.h"
 #include "builder/stage_image.h"
@@ -64,6 +68,33 @@ std::vector<LayerRef> formedLayers(const store::Layout& layout, const BuiltImage
   return layers;
 }
 
+// --cache-to type=inline: of the steps whose layers the image has, whatever its form.
+std::string inlineRecords(const BuiltImage& image, const store::ImageConfig& config) {
+  std::map<Digest, std::uint64_t> numbers;  // the first layer with these bytes
+  for (std::uint64_t i = 0; i < config.diffIds.size(); ++i) numbers.emplace(config.diffIds[i], i);
+  std::vector<ExportedStep> steps;
+  std::copy_if(image.steps.begin(), image.steps.end(), std::back_inserter(steps),
+               [&](const ExportedStep& step) { return numbers.count(*step.layer->diffId) != 0; });
+  return steps.empty() ? std::string{} : toJson(documentOf(steps, numbers));
+}
+
+// The config with one more key, which nobody reads from an image that is a base (security.md M17).
+store::Image writeWithRecords(const store::Layout& layout, const store::ImageConfig& config,
+                              store::Manifest manifest, const std::string& records) {
+  const store::Image plain = store::writeManifest(layout, config, manifest);
+  Json document = parseJson(toJson(config), "image config");
+  document[kCacheKey] = parseJson(records, "records of steps");
+  using Durability = store::BlobWriter::Durability;
+  manifest.config = store::putBlob(layout, dumpJson(document), plain.manifest.config.mediaType,
+                                   Durability::later);
+  store::Image image = plain;
+  image.manifest = std::move(manifest);
+  image.id = image.manifest.config.digest;
+  image.manifestDescriptor =
+      store::putBlob(layout, toJson(image.manifest), image.manifest.mediaType, Durability::later);
+  return image;
+}
+
 store::Image writeOne(const store::Layout& layout, const Request& request, const BuiltImage& image,
                       const ImageForm& form, Progress& progress) {
   const bool isDocker = form.isDocker.value_or(false);
@@ -81,7 +112,10 @@ store::Image writeOne(const store::Layout& layout, const Request& request, const
     descriptor.mediaType = layerType(descriptor.mediaType, isDocker);
     manifest.layers.push_back(std::move(descriptor));
   }
-  store::Image written = store::writeManifest(layout, config, std::move(manifest));
+  const std::string records = request.hasInlineCache ? inlineRecords(image, config) : "";
+  store::Image written = records.empty()
+                             ? store::writeManifest(layout, config, std::move(manifest))
+                             : writeWithRecords(layout, config, std::move(manifest), records);
   written.manifestDescriptor.annotations =
       annotationsOf(form, request.output.edits, Level::manifestDescriptor, image.platform);
   return written;

@@ -30,6 +30,7 @@ Task<std::string> runWorker(Events& events, std::function<std::string()> work) {
 }
 
 Task<> unpackMissing(Events& events, const store::Layout& layout, const Snapshot& snapshot) {
+  co_await fetchMissing(events, snapshot);
   if (!isUnpackingNeeded(layout, snapshot)) co_return;
   co_await runWorker(events, [&] {
     std::ignore = openFolders(layout, snapshot);

@@ -6,9 +6,11 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "builder/cache.h"
+#include "builder/cache_import.h"
 #include "builder/context.h"
 #include "builder/events.h"
 #include "builder/failed_step.h"
@@ -38,6 +40,8 @@ struct Workshop {
   RemoteAccess access;                     // to private sources of ADD
   network::NetworkPool& networks;          // of RUN
   WorkTrees& trees;                        // where nothing can be mounted
+  ImportedCaches& imports;                 // --cache-from
+  std::set<Digest> cacheMounts;            // identities of those that RUN steps name
 };
 
 struct LayerStep {
@@ -74,7 +78,7 @@ Snapshot snapshotOf(const store::Image& image);
 // Runs `work` in a worker process and waits for it through `events`; its result or error comes
 // back.
 Task<std::string> runWorker(Events& events, std::function<std::string()> work);
-// Unpacks what `snapshot` needs and the store has not unpacked yet, in a worker process.
+// Fetches and unpacks what `snapshot` needs and the store does not have yet, in worker processes.
 Task<> unpackMissing(Events& events, const store::Layout& layout, const Snapshot& snapshot);
 
 // The root that a worker fills: the union of `below` and the layer's folder, or the folder alone

@@ -33,6 +33,7 @@ struct Explanation {
   Miss miss;           // of a step that runs
   std::string madeBy;  // a hit: id of the build that executed the step; empty: not known
   std::string madeAt;  // RFC 3339
+  std::string from;    // a hit in an imported cache: its name
   double seconds = 0;  // the step took then; 0: not known
 };
 

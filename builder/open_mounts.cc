@@ -90,9 +90,22 @@ class Opener {
       MountSource* source = planned->source.get();
       std::function<void(int)> fill;
       if (source != nullptr) fill = [source](int folder) { source->copyInto(folder); };
+      if (const Digest id = mounts_.identityOf(*planned).digest(); shop_.imports.hasMount(id))
+        fill = [this, id, base = fill](int folder) { importInto(folder, id, base); };
       open_.caches.emplace(
           identity, co_await openCache(shop_.events, shop_.layout, mounts_.identityOf(*planned),
                                        planned->mount.sharing, std::move(fill)));
+    }
+  }
+
+  // In a worker. The first content of a cache is a convenience: without it the step works, too.
+  void importInto(int folder, const Digest& identity, const std::function<void(int)>& base) {
+    try {
+      shop_.imports.fillMount(identity, folder);
+    } catch (const Error& error) {
+      log::warn("the content of a cache mount was not imported: {}", error.cause());
+      for (const fs::Entry& entry : fs::list(folder)) fs::removeTree(folder, entry.name);
+      if (base) base(folder);
     }
   }
 

@@ -54,6 +54,8 @@ class Progress {
   virtual void suspend() {}
   virtual void resume() {}
   virtual void warning(const Error& warning) = 0;
+  // Something of the build that is no step: a cache is imported, an image pulled. One line.
+  virtual void notice(const std::string& /*text*/) {}
 
   // There is no timer thread: whoever waits calls tick() at least every tickMs() milliseconds, so
   // that a display can move on its own. tickMs() may differ from call to call; -1: no need.

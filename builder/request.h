@@ -10,10 +10,13 @@
 #include <vector>
 
 #include "base/digest.h"
+#include "builder/cache_place.h"
 #include "builder/output.h"
 #include "builder/progress.h"
 #include "builder/step_options.h"
 #include "builder/wasted.h"
+#include "distribution/access.h"
+#include "store/images.h"
 
 namespace img::builder {
 
@@ -62,11 +65,17 @@ struct Request {
     const bool isKept = output.layerTimes == OutputRequest::LayerTimes::keep;
     return isKept ? std::nullopt : sourceDateEpoch;
   }
+  distribution::AccessOptions registry;  // how registries are reached
+  std::vector<CachePlace> cacheFrom, cacheTo;
+  bool hasInlineCache = false;           // records of the result's steps go into its config
   Trace* trace = nullptr;                // where spans go; null: nowhere
   std::optional<std::int64_t> cacheTtl;  // seconds; older cache records do not count
   bool isDryRun = false;                 // finds out what would run, and makes nothing
   bool hasExplanations = false;          // Progress::stepExplained is wanted
   bool hasGitPermissions = false;        // --context-perms=git
+  // Where base images come from, the same for the same name and platform during a build; none:
+  // from the store. Throws code "image-not-found", whose reason tells what was tried.
+  std::function<store::Image(const std::string&, const std::optional<store::Platform>&)> findImage;
 };
 
 // One step of the plan after the build.

@@ -147,6 +147,14 @@ bool RunMounts::hasChangedSource() const {
   });
 }
 
+std::set<Digest> RunMounts::cacheIdentities() {
+  std::set<Digest> identities;
+  for (PlannedMount& planned : mounts_) {
+    if (planned.mount.type == Type::cache) identities.insert(identityOf(planned).digest());
+  }
+  return identities;
+}
+
 CacheIdentity RunMounts::identityOf(PlannedMount& planned) const {
   CacheIdentity identity;
   identity.nameSpace = cacheNamespace_;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,8 @@ class RunMounts {
   [[nodiscard]] bool isBelowAnother(const std::string& target) const;
   // Of a cache mount.
   [[nodiscard]] CacheIdentity identityOf(PlannedMount& planned) const;
+  // Of all of them, once addToKey() has looked at their sources.
+  [[nodiscard]] std::set<Digest> cacheIdentities();
 
  private:
   void add(const parser::Step& step, const std::string& text, const WordExpander& expand);

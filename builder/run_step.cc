@@ -477,6 +477,7 @@ LayerStep prepareRun(Workshop& shop, const PlannedStage& planned, const parser::
   const auto settings = std::make_shared<RunSettings>(settingsOf(shop, planned, step, stage));
   LayerStep job;
   job.key = keyOf(shop, *settings, RunMounts::KeyKind::definition);
+  shop.cacheMounts.merge(settings->mounts->cacheIdentities());
   if (settings->mounts->hasForeignSource())
     job.contentKey = [&shop, settings] { return keyByContent(shop, *settings); };
   job.createdBy = createdBy(*settings, stage);

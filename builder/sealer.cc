@@ -101,7 +101,8 @@ void Sealer::finish(Job& job) const try {
     const Json& secret = json.at("secret");
     reportLeak({secret.at("place"), secret.at("id")}, options_, progress_);
   }
-  for (const Digest& key : work.keys) cache_.remember(key, layer, work.state, work.step.text);
+  for (const Digest& key : work.keys)
+    cache_.remember(key, layer, work.state, work.step.text, {work.keys, work.own});
   if (work.inputs) InputStore{layout_}.write(work.keys, *work.inputs);
   progress_.layerSealed(work.step, *layer.diffId, layer.bytes);
 } catch (Error& error) {

@@ -31,6 +31,7 @@ class Sealer {
     LayerRef layer;
     std::vector<Digest> keys;  // once sealed, a cache record is written under each
     Digest state;              // the key of the state after the step
+    Digest own;                // the step without what lies below it
     StepLabel step;
     StepLock lock;  // freed when the records are there
     std::shared_ptr<const InputRecord> inputs;

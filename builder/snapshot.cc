@@ -11,6 +11,16 @@
 
 namespace img::builder {
 
+Task<> fetchMissing(Events& events, const Snapshot& snapshot) {
+  std::vector<LayerRef> missing;
+  for (const LayerRef& layer : snapshot.layers) {
+    if (layer->source) missing.push_back(layer);
+  }
+  if (missing.empty()) co_return;
+  const std::shared_ptr<LayerSource> source = missing.front()->source;  // one per build
+  co_await source->fetch(events, missing);
+}
+
 std::vector<int> openFolders(const store::Layout& layout, const Snapshot& snapshot) {
   const store::Layers views{layout};
   std::vector<Digest> missing;

@@ -43,7 +43,7 @@ Digest stateAfter(const LayerStep& job, const Digest& key, const Digest& below) 
 }
 
 // nullopt while a layer is not sealed.
-std::optional<Digest> contentKey(const Digest& own, const std::vector<LayerRef>& below) {
+std::optional<Digest> keyByContent(const Digest& own, const std::vector<LayerRef>& below) {
   Hasher hasher = startKey("content", own);
   for (const LayerRef& layer : below) {
     if (!layer->diffId) return std::nullopt;
@@ -128,6 +128,8 @@ StepRunner::StepRunner(const Parts& parts)
       provenance_(parts.provenance),
       sealer_(parts.sealer),
       stages_(parts.stages),
+      imports_(parts.imports),
+      shown_(parts.shown),
       locks_(parts.shop.layout) {
   maxJobs_ = request_.jobs > 0 ? request_.jobs
                                : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
@@ -151,8 +153,12 @@ Task<> StepRunner::run(const Call& call) {
   report.step.seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
 }
 
+void StepRunner::showCached(const StepLabel& label) {
+  if (shown_.insert(label.number).second) shop_.progress.stepCached(label);
+}
+
 void StepRunner::showBase(const StepLabel& label) {
-  shop_.progress.stepCached(label);
+  showCached(label);
   Report& report = reports_[label.number];
   report.step.label = label;
   report.step.isCached = true;
@@ -165,7 +171,7 @@ Task<> StepRunner::makeLayer(const Call& call) {
   if (!job) {  // WORKDIR /
     recordHistory(state, "WORKDIR /");
     report.step.isCached = true;
-    shop_.progress.stepCached(call.label);
+    showCached(call.label);
     co_return;
   }
   noteNeeds(call);
@@ -227,22 +233,51 @@ bool StepRunner::isCacheUsed(const PlannedStage& planned) const {
 LayerRef StepRunner::lookUp(const Call& call, const LayerStep& job, const Digest& key) {
   const StepLabel& label = call.label;
   Trace::Span span = Trace::beginStep(request_.trace, label.number, label.line, "cache", "look up");
-  const auto hit = cache_.find(key);
+  std::optional<ImportedCaches::Hit> hit;
+  if (auto found = cache_.find(key)) hit = ImportedCaches::Hit{std::move(*found), {}};
+  if (!hit) hit = imports_.find(key);
   span.arg("cached", hit.has_value());
   if (!hit) return nullptr;
+  const LayerRef layer = hit->found.layer;
+  const std::string from = hit->from;
+  const Digest state = hit->found.state;
+  noteHit(call, job, key, std::move(*hit));
   Snapshot& snapshot = call.state.snapshot;
-  const Digest definition = keyOver(job, job.key, snapshot.key);
-  if (key != definition) cache_.remember(definition, *hit->layer, hit->state, label.text);
-  snapshot.key = stateAfter(job, hit->state, snapshot.key);
+  snapshot.key = stateAfter(job, state, snapshot.key);
   call.state.init = nullptr;  // what the stored layer touched is not looked at
   StepReport& report = reports_.at(label.number).step;
   report.isCached = true;
   report.reason.clear();
   if (request_.hasExplanations || request_.isDryRun)
     report.explanation = provenance_.explainHit(key);
+  report.explanation.from = from;
   if (request_.hasExplanations) shop_.progress.stepExplained(label, report.explanation);
-  shop_.progress.stepCached(label);
-  return hit->layer;
+  showCached(label);
+  return layer;
+}
+
+// The result gets the key of the definition as well, so that the next look-up is the first one.
+void StepRunner::noteHit(const Call& call, const LayerStep& job, const Digest& key,
+                         ImportedCaches::Hit hit) {
+  const Digest definition = keyOver(job, job.key, call.state.snapshot.key);
+  StepCache::Hit& found = hit.found;
+  std::vector<Digest>& keys = found.known.keys;
+  const auto has = [&](const Digest& wanted) {
+    return std::find(keys.begin(), keys.end(), wanted) != keys.end();
+  };
+  // Found by content: the other keys are over another state below.
+  if (!has(key)) keys.clear();
+  if (!has(definition)) keys.insert(keys.begin(), definition);
+  if (!found.known.own && !job.contentKey) found.known.own = job.key;
+  const bool isImported = !hit.from.empty();
+  if (key != definition && !isImported)
+    cache_.remember(definition, *found.layer, found.state, call.label.text, found.known);
+  const bool isExported = !request_.cacheTo.empty() || request_.hasInlineCache;
+  if (!isImported && !isExported) return;
+  done_.insert_or_assign(
+      call.label.number,
+      Done{found.layer, call.state.snapshot.layers, std::move(found.known), found.state,
+           found.instruction, job.isIndependent, false, isImported});
 }
 
 // A dry run takes no lock and waits for nobody. What a stage would consist of that has to run first
@@ -282,14 +317,15 @@ Task<> StepRunner::lookUpOrLock(const Call& call, LayerStep& job, Attempt& attem
 // Only when nothing but the state below differs from an earlier execution: then it pays to wait
 // until the diff IDs below are known.
 Task<> StepRunner::lookUpContent(const Call& call, LayerStep& job, Attempt& attempt) {
-  const bool isWorthwhile = attempt.isLookedUp && !request_.isDryRun && !job.isIndependent &&
-                            attempt.why.miss.reason == "parent";
+  const bool isWorthwhile =
+      attempt.isLookedUp && !request_.isDryRun && !job.isIndependent &&
+      (attempt.why.miss.reason == "parent" || imports_.hasStep(attempt.own(job)));
   if (!isWorthwhile) co_return;
   const std::vector<LayerRef>& below = call.state.snapshot.layers;
   const Digest own = attempt.own(job);
   std::optional<Digest> key;
   co_await shop_.events.until([&] {
-    key = contentKey(own, below);
+    key = keyByContent(own, below);
     return key.has_value();
   });
   attempt.layer = lookUp(call, job, *key);
@@ -301,6 +337,11 @@ void StepRunner::explain(const Call& call, const LayerStep& job, Attempt& attemp
   std::vector<Digest> keys;
   if (attempt.isLookedUp) keys = attempt.keys(job, call.state.snapshot.key);
   attempt.why = provenance_.explain(*attempt.record, keys, call.state);
+  // What was here and is not any more has a better reason.
+  static const std::set<std::string_view> kLocal{"evicted", "damaged", "ttl"};
+  if (kLocal.count(attempt.why.miss.reason) == 0) {
+    if (auto miss = imports_.whyAbsent(keys)) attempt.why.miss = std::move(*miss);
+  }
   StepReport& report = reports_.at(call.label.number).step;
   report.reason = attempt.why.miss.text;
   report.explanation = attempt.why;
@@ -319,6 +360,7 @@ Task<> StepRunner::execute(const Call& call, LayerStep& job, Attempt& attempt) {
   co_await unpackMissing(shop_.events, shop_.layout, call.state.snapshot);
   unpacking.end();
   if (request_.hasExplanations) shop_.progress.stepExplained(label, attempt.why);
+  shown_.insert(label.number);
   shop_.progress.stepStarted(label, attempt.why.miss);
   const auto begin = Events::Clock::now();
   co_await fillLayer(call, job, attempt);
@@ -340,22 +382,48 @@ void StepRunner::seal(const Call& call, const LayerStep& job, Attempt& attempt) 
   // A command may make other files each time: what is made on top belongs to this execution, and is
   // found through its record only.
   if (job.command || !isRepeatable) key = Digest::of(fs::randomHex(64));
-  if (isRepeatable && !job.isIndependent)
-    made_.push_back({attempt.layer, below.layers, attempt.own(job), key, call.label.text});
+  const Digest own = attempt.own(job);
+  if (isRepeatable) {
+    done_.insert_or_assign(call.label.number, Done{attempt.layer,
+                                                   below.layers,
+                                                   {keys, own},
+                                                   key,
+                                                   call.label.text,
+                                                   job.isIndependent,
+                                                   true,
+                                                   false});
+  }
   sealer_.add(
-      {attempt.layer, std::move(keys), key, call.label, std::move(attempt.lock),
+      {attempt.layer, std::move(keys), key, own, call.label, std::move(attempt.lock),
        std::move(attempt.record), positionOf(*shop_.scope.file, call.step.syntax), call.place},
       below);
   below.key = stateAfter(job, key, below.key);
 }
 
+std::optional<Digest> StepRunner::Done::contentKey() const {
+  if (isIndependent || !known.own) return std::nullopt;
+  return keyByContent(*known.own, below);
+}
+
 void StepRunner::rememberContents() {
-  for (const Made& made : made_) {
-    if (!made.layer->diffId) continue;  // its seal failed
-    if (const auto key = contentKey(made.own, made.below))
-      cache_.remember(*key, *made.layer, made.state, made.text);
+  for (auto& [number, done] : done_) {
+    // Its seal failed, or nobody needed the files.
+    if (!done.layer->diffId || !done.layer->descriptor) continue;
+    if (done.isImported) {
+      for (const Digest& key : done.known.keys)
+        cache_.remember(key, *done.layer, done.state, done.text, done.known);
+    }
+    const auto key = done.contentKey();
+    if (key && (done.isMade || done.isImported))
+      cache_.remember(*key, *done.layer, done.state, done.text, done.known);
   }
-  made_.clear();
+}
+
+std::vector<ExportedStep> StepRunner::exported() const {
+  std::vector<ExportedStep> steps;
+  for (const auto& [number, done] : done_)
+    steps.push_back({done.layer, done.known, done.contentKey(), done.state, done.text});
+  return steps;
 }
 
 // With --debug a step may be tried more than once.

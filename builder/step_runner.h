@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "builder/cache_import.h"
+#include "builder/exported_step.h"
 #include "builder/failed_step.h"
 #include "builder/layer_step.h"
 #include "builder/provenance.h"
@@ -31,6 +33,8 @@ class StepRunner {
     Provenance& provenance;
     Sealer& sealer;
     const std::map<int, StageState>& stages;
+    ImportedCaches& imports;
+    std::set<int>& shown;  // steps that the progress knows already, from an attempt before
   };
   explicit StepRunner(const Parts& parts);
 
@@ -47,8 +51,11 @@ class StepRunner {
 
   // A base image counts as a step that was cached.
   void showBase(const StepLabel& label);
-  // After the last seal, also of a build that failed: makes the content keys of new layers known.
+  // After the last seal, also of a build that failed: makes the content keys of new layers known,
+  // and what was found in an imported cache and fetched.
   void rememberContents();
+  // The steps so far, in the order of the plan; every layer is sealed.
+  [[nodiscard]] std::vector<ExportedStep> exported() const;
   // Of a build that has failed with `error`: keeps the step for `img debug`.
   void keepFailure(const std::string& buildId, Error& error);
   // RUN steps that were executed (stepOrigin()).
@@ -69,7 +76,9 @@ class StepRunner {
   [[nodiscard]] bool areInputsKnown(const Call& call) const;
   [[nodiscard]] bool isCacheUsed(const PlannedStage& planned) const;
 
+  void showCached(const StepLabel& label);
   LayerRef lookUp(const Call& call, const LayerStep& job, const Digest& key);
+  void noteHit(const Call& call, const LayerStep& job, const Digest& key, ImportedCaches::Hit hit);
   Task<> lookUpOnly(const Call& call, LayerStep& job, Attempt& attempt);
   Task<> lookUpOrLock(const Call& call, LayerStep& job, Attempt& attempt);
   Task<> lookUpContent(const Call& call, LayerStep& job, Attempt& attempt);
@@ -89,6 +98,8 @@ class StepRunner {
   Provenance& provenance_;
   Sealer& sealer_;
   const std::map<int, StageState>& stages_;
+  ImportedCaches& imports_;
+  std::set<int>& shown_;
   StepLocks locks_;
   std::map<int, Report> reports_;
   struct Failure {
@@ -97,14 +108,19 @@ class StepRunner {
   };
   std::optional<Failure> failure_;  // the first one
   std::set<std::string> succeeded_;
-  // A layer of this build, for its content key.
-  struct Made {
+  // A step with a layer: for its content key, for the local cache and for exports.
+  struct Done {
     LayerRef layer;
     std::vector<LayerRef> below;
-    Digest own, state;
+    StepKeys known;
+    Digest state;
     std::string text;
+    bool isIndependent = false;  // has no content key
+    bool isMade = false;         // by this build
+    bool isImported = false;     // found in an imported cache
+    [[nodiscard]] std::optional<Digest> contentKey() const;
   };
-  std::vector<Made> made_;
+  std::map<int, Done> done_;  // by step number
   int maxJobs_ = 1, usedSlots_ = 0;
 };
 

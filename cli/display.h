@@ -38,6 +38,7 @@ class Display {
   virtual void sealed(const StepView&) {}
   virtual void failed(const StepView&) {}  // also cancelled ones; may not have been started
   virtual void warning(const Error& warning) { host_.warn(warning); }
+  virtual void notice(const std::string& /*text*/) {}  // one line
   // The end, one of these. `summary`: the last lines (cli.md 9.2).
   virtual void succeeded(const std::string& /*summary*/) {}
   // Calls `report` once, which prints the error.

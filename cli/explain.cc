@@ -86,12 +86,14 @@ std::string since(const std::string& build, const std::string& at, std::string_v
 
 // What compares nothing needs no list.
 bool hasList(const builder::Miss& miss) {
-  return miss.reason != "parent" && miss.reason != "evicted";
+  return miss.reason != "parent" && miss.reason != "evicted" && miss.reason != "not-exported";
 }
 
 std::vector<std::string> hitLines(const builder::Explanation& hit, long long now) {
   const std::string maker = since(hit.madeBy, hit.madeAt, "made by", now);
-  return {maker.empty() ? "   hit" : "   hit:" + maker};
+  std::string line = maker.empty() ? "   hit" : "   hit:" + maker;
+  if (!hit.from.empty()) line = "   hit: from cache " + printable(hit.from);
+  return {std::move(line)};
 }
 
 }  // namespace
@@ -136,6 +138,7 @@ std::string explainJson(const builder::StepLabel& step, const builder::Explanati
       {"result", explanation.isHit ? "hit" : "miss"},
       {"reason", miss.reason},
       {"compared_with", explanation.isHit ? explanation.madeBy : miss.comparedWith}};
+  if (!explanation.from.empty()) json["cache"] = explanation.from;
   json["changes"] = nlohmann::ordered_json::array();
   for (const builder::Change& change : miss.changes) {
     nlohmann::ordered_json item{{"kind", change.kind},

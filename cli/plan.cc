@@ -124,7 +124,9 @@ int printPlan(Context& context, const std::string& what, const builder::Request&
     return 0;
   }
   OrderedJson steps = OrderedJson::array();
-  for (const builder::StepReport& report : lookAhead(context, request).reports)
+  builder::Request local = request;
+  local.cacheFrom.clear();  // what this store has; nothing is asked over the network
+  for (const builder::StepReport& report : lookAhead(context, local).reports)
     steps.push_back(stepJson(report));
   context.print(dumped({{"stages", std::move(stages)}, {"steps", std::move(steps)}}));
   return 0;

@@ -233,6 +233,10 @@ void ProgressHub::warning(const Error& warning) {
   for (const auto& display : displays_) display->warning(warning);
 }
 
+void ProgressHub::notice(const std::string& text) {
+  for (const auto& display : displays_) display->notice(text);
+}
+
 void ProgressHub::tick() {
   for (const auto& display : displays_) display->tick();
   if (trace_ != nullptr) trace_->sample();

@@ -53,6 +53,7 @@ class ProgressHub final : public builder::Progress {
   void suspend() override;
   void resume() override;
   void warning(const Error& warning) override;
+  void notice(const std::string& text) override;
   void tick() override;
   [[nodiscard]] int tickMs() const override;
 

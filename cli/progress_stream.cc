@@ -173,6 +173,11 @@ void StreamDisplay::warning(const Error& warning) {
   host().warn(warning);
 }
 
+void StreamDisplay::notice(const std::string& text) {
+  show(text);
+  flush();
+}
+
 void StreamDisplay::tick() {
   if (holder_ && now() - lastShownMs_ >= kSilenceMs &&
       std::any_of(waiting_.begin(), waiting_.end(), [&](int number) { return hasNews(number); })) {

@@ -319,6 +319,12 @@ void TtyProgress::warning(const Error& warning) {
   tick();
 }
 
+void TtyProgress::notice(const std::string& text) {
+  if (const std::string up = erase(terminal_.size()); !up.empty()) host().write(up + "\x1b[J");
+  host().write(text + "\n");
+  tick();
+}
+
 void TtyProgress::succeeded(const std::string& summary) {
   phase_ = Phase::built;
   draw(summary);

@@ -34,6 +34,7 @@ class TtyProgress final : public Display {
   void sealed(const StepView& step) override;
   void failed(const StepView& step) override;
   void warning(const Error& warning) override;
+  void notice(const std::string& text) override;
   void succeeded(const std::string& summary) override;
   void broke(const Error& error, const std::function<void()>& report) override;
   void suspend() override;
