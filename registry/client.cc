@@ -20,6 +20,7 @@ HttpRequest httpRequest(const Endpoint& endpoint, const ApiRequest& request) {
   http.homeHeaders = request.homeHeaders;
   http.body = request.body;
   http.isFresh = request.isFresh;
+  http.isBulk = request.isBulk;
   return http;
 }
 

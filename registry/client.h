@@ -27,7 +27,7 @@ struct ApiRequest {
   std::optional<BodySource> body;
   std::string extraScope;     // besides the repository's own
   bool needsNoScope = false;  // the credentials alone are in question
-  bool isFresh = false;
+  bool isFresh = false, isBulk = false;
 };
 
 // An endpoint with what it takes to talk to it.

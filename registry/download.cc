@@ -60,6 +60,7 @@ ApiRequest Download::request() {
   ApiRequest request;
   request.action = "get blob " + digest_;
   request.path = "blobs/" + digest_;
+  request.isBulk = true;
   request.isFresh = isAgain_ || wrongLengths_ > 0;
   const bool isPart = receiver_.position() > 0 && !refusesParts_;
   receiver_.expect(isPart);

@@ -34,6 +34,7 @@ struct HttpRequest {
   std::string authorization;             // value of the header; likewise
   std::optional<BodySource> body;
   bool isFresh = false;  // on a connection of its own
+  bool isBulk = false;   // by HTTP/1.1, whose connections stall and break one by one
 };
 
 struct HttpAnswer {

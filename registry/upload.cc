@@ -67,6 +67,7 @@ ApiRequest Upload::at(const std::string& method, const Url& url) const {
   request.action = action_;
   request.method = method;
   request.url = url;
+  request.isBulk = true;
   return request;
 }
 
