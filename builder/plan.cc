@@ -292,7 +292,12 @@ class Planner {
     try {
       if (auto image = findImage_(name, platform)) return *image;
     } catch (const Error& error) {
-      if (error.code() != "platform-missing") throw;
+      if (error.code() == "image-not-found") failMissing(syntax, keyword, name, error.why());
+      if (error.code() == "interrupted") throw;
+      if (error.code() != "platform-missing") {
+        Error failed = error;
+        throw failed.at(positionOf(file_, syntax, name));
+      }
       Error missing = instructionError(scope_, syntax,
                                        fmt::format("{} has no image for {}", text::escape(name),
                                                    platform.value_or(parser::hostPlatform()).str()),
@@ -300,11 +305,16 @@ class Planner {
       missing.code("base-not-found").why(error.why());
       throw missing;
     }
+    failMissing(syntax, keyword, name, "the store has no " + text::escape(full));
+  }
+
+  // `tried`: where it was looked for, with the answers.
+  [[noreturn]] void failMissing(const parser::Instruction& syntax, std::string_view keyword,
+                                const std::string& name, const std::string& tried) const {
     Error error{Kind::notFound, fmt::format("{}: {}: not found", keyword, text::escape(name))};
     error.code("base-not-found");
     error.at(positionOf(file_, syntax, name));
-    error.why(fmt::format("the store has no {}, and this version pulls from no registry",
-                          text::escape(full)));
+    error.why(tried);
     std::vector<std::string> names{"scratch", "alpine", "busybox", "debian", "fedora",
                                    "golang",  "node",   "python",  "ubuntu"};
     for (const parser::Stage& stage : file_.stages) {

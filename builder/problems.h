@@ -21,6 +21,7 @@ class Problems {
       work();
       return true;
     } catch (Error& error) {
+      if (error.code() == "interrupted") throw;  // that ends it all
       add(std::move(error));
       return false;
     }

@@ -21,6 +21,8 @@
 #include "cli/commands.h"
 #include "cli/options.h"
 #include "cli/plan.h"
+#include "cli/pull.h"
+#include "cli/registry_options.h"
 #include "cli/rootless.h"
 #include "cli/values.h"
 #include "parser/print.h"
@@ -43,6 +45,8 @@ struct BuildOptions {
   bool noCache = false, split = false;
   BuildPlaces places;
   std::vector<std::string> contexts;
+  // How registries are reached.
+  distribution::AccessOptions access;
   std::unique_ptr<builder::RemoteTree> tree;  // the files of a context that is no folder
 };
 
@@ -85,8 +89,9 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
       .text("--format", build.call.format, "FORM",
             "Of the image: oci or docker; with --check and --call: text or json");
   options.optionalValue("--pull", "always", "WHEN",
-                        "missing or never (there is no registry client yet)",
+                        "When base images are pulled: missing, always, newer or never (missing)",
                         [&](const std::string& value) { build.pull = value; });
+  addRegistryOptions(options, build.access);
   for (const char* name :
        {"--rm", "--force-rm", "--layers", "--compress", "--disable-content-trust", "--load"}) {
     options.ignoredFlag(name);
@@ -198,6 +203,21 @@ std::vector<std::pair<std::string, std::string>> hostEntries(const std::vector<s
   return entries;
 }
 
+// Base images that are missing are pulled; where nothing is built, nothing is.
+void setBaseImages(Context& context, const BuildOptions& build, builder::Request& request) {
+  ImageWish wish;
+  if (!build.pull.empty()) wish.pull = parsePull(build.pull, "--pull");
+  if (build.plan.isDryRun || !build.print.empty() || isCall(build.call)) wish.pull = Pull::never;
+  wish.access = build.access;
+  wish.isQuiet = build.report.isQuiet;
+  wish.progress = build.report.progress;
+  const auto bases = std::make_shared<BaseImages>(context, std::move(wish));
+  request.findImage = [bases](const std::string& name,
+                              const std::optional<store::Platform>& platform) {
+    return bases->get(name, platform);
+  };
+}
+
 builder::Request makeRequest(Context& context, BuildOptions& build) {
   static constexpr std::array<std::string_view, 3> kNetworks{"default", "none", "host"};
   if (std::find(kNetworks.begin(), kNetworks.end(), build.network) == kNetworks.end()) {
@@ -229,6 +249,7 @@ builder::Request makeRequest(Context& context, BuildOptions& build) {
   build.failure.apply(request);
   request.network = build.network;
   request.runRoot = context.runRoot();
+  setBaseImages(context, build, request);
   build.plan.apply(request);
   build.step.apply(context, request);
   build.output.apply(context, isCall(build.call) ? "" : build.call.format, request);
@@ -251,9 +272,6 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
     throw Error::make(Kind::usage,
                       "--print={}: use ast, words, context, context+dirs, stages or plan",
                       text::escape(options.print));
-  }
-  if (options.pull == "always" || options.pull == "newer" || options.pull == "true") {
-    throw Error{Kind::unsupported, "--pull: this version has no registry client"}.exitCode(125);
   }
   const builder::Request request = makeRequest(context, options);
   if (isPlan) return printPlan(context, options.print, request);

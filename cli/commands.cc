@@ -26,6 +26,7 @@ void addAllCommands(CommandTable& table) {
   addImageListCommand(table);
   addImageNameCommands(table);
   addHistoryCommand(table);
+  addPullCommand(table);
   addArchiveCommands(table);
   addInspectCommands(table);
   addVolumeCommands(table);

@@ -10,6 +10,7 @@ void addDebugCommand(CommandTable& table);       // debug.cc
 void addImageListCommand(CommandTable& table);   // images.cc
 void addImageNameCommands(CommandTable& table);  // image_names.cc
 void addHistoryCommand(CommandTable& table);     // history.cc
+void addPullCommand(CommandTable& table);        // pull.cc
 void addArchiveCommands(CommandTable& table);    // archives.cc
 void addInspectCommands(CommandTable& table);    // inspect.cc
 void addVolumeCommands(CommandTable& table);     // volumes.cc

@@ -10,6 +10,8 @@
 #include "cli/namespace_options.h"
 #include "cli/network_options.h"
 #include "cli/port_options.h"
+#include "cli/pull.h"
+#include "cli/registry_options.h"
 #include "cli/values.h"
 #include "runtime/cgroups.h"
 
@@ -65,7 +67,7 @@ void addContainerOptions(Options& options, RunRequest& request) {
       .list("--log-opt", request.logOpt, "K=V", "max-size=64m, max-file=2")
       .duration("--timeout", request.timeout, "Stop it after this time; the exit code is 124")
       .text("--pidfile", request.pidFile, "FILE", "Write the process's pid to a file")
-      .text("--pull", request.pull, "missing|always|never", "When to pull the image")
+      .text("--pull", request.pull, "missing|always|newer|never", "When to pull the image")
       .text("--platform", request.platform, "OS/ARCH", "Platform of the image")
       .flag("-q,--quiet", request.quiet, "Print no progress of a pull");
 }
@@ -294,6 +296,7 @@ void addRunOptions(Options& options, RunRequest& request, bool forRun) {
             "Start it again when it ends");
   addHealthOptions(options, request);
   addSecurityOptions(options, request);
+  addRegistryOptions(options, request.access);
   addIgnored(options);
   options.stopAtPositional().positionals(1, kAnyNumber);
 }
@@ -326,9 +329,7 @@ void checkRunRequest(const RunRequest& request) {
   if (request.remove && !parseRestart(request.restart).policy.empty()) {
     throw Error{Kind::usage, "--rm and --restart exclude each other"};
   }
-  const bool badPull =
-      !request.pull.empty() && request.pull != "missing" && request.pull != "never";
-  if (badPull) throw unsupported("--pull " + text::escape(request.pull));
+  if (!request.pull.empty()) (void)parsePull(request.pull, "--pull");
   if (request.stopTimeout && *request.stopTimeout < -1) {
     throw Error{Kind::usage, "--stop-timeout: not a number of seconds"};
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/options.h"
+#include "distribution/access.h"
 #include "runtime/detach_keys.h"
 #include "store/containers.h"
 
@@ -38,6 +39,7 @@ struct RunRequest {
   bool forwardSignals = true;  // --sig-proxy
   std::string name, workdir, user, hostname, network, stopSignal, cidFile, pidFile;
   std::string pull, platform, logDriver;
+  distribution::AccessOptions access;  // to the registry of the image
   std::string detachKeys = runtime::kDefaultDetachKeys;
   std::vector<std::string> volumesFrom, annotations, unsetEnv;
   bool readOnlyTmpfs = false, hostEnv = false;

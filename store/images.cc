@@ -175,12 +175,28 @@ Image Images::load(const Descriptor& descriptor) const {
   return load(descriptor, 0);
 }
 
+// A pull brings one platform of an index. Where none is asked for and this machine's is not here,
+// it is the one that is.
+const Descriptor& Images::pickPresent(const Index& index, const Descriptor& self) const {
+  const auto present = [this](const Descriptor& entry) { return hasBlob(layout_, entry.digest); };
+  if (platform_) return pickPlatform(index, self, *platform_);
+  const auto any = std::find_if(index.manifests.begin(), index.manifests.end(), present);
+  const bool hasAny = any != index.manifests.end();
+  try {
+    const Descriptor& own = pickPlatform(index, self, Platform::host());
+    return hasAny && !present(own) ? *any : own;
+  } catch (const Error& error) {
+    if (!hasAny || error.code() != "platform-missing") throw;
+    return *any;
+  }
+}
+
 Image Images::load(const Descriptor& descriptor, int nesting) const try {
   const std::string bytes = readDocument(layout_, descriptor);
   if (isIndexType(descriptor.mediaType)) {
     if (nesting >= kMaxNesting) throw Error{Kind::corrupt, "the image index is nested too deeply"};
     const Index index = parseIndex(bytes, descriptor.digest.str());
-    return load(pickPlatform(index, descriptor, platform_.value_or(Platform::host())), nesting + 1);
+    return load(pickPresent(index, descriptor), nesting + 1);
   }
   Image image;
   image.manifestDescriptor = descriptor;
@@ -403,6 +419,35 @@ void Images::reset(const std::vector<Descriptor>& entries) const {
   Index index;
   index.manifests = entries;
   writeIndex(layout_, index);
+}
+
+std::set<Digest> Images::removeUnused(const std::set<Digest>& manifests, bool named) const {
+  if (manifests.empty()) return {};
+  const FileLock lock = FileLock::acquire(layout_.fd(), "locks/index", FileLock::Mode::exclusive);
+  Index index = readIndex(layout_);
+  const ContainerUse use = readContainerUse(layout_);
+  const std::set<Digest> used{use.imageIds.begin(), use.imageIds.end()};
+  const auto isUsed = [&](const Descriptor& entry) {
+    if (used.empty()) return false;
+    try {
+      return used.contains(load(entry, 0).id);
+    } catch (const Error& error) {
+      log::info("{}: {}", entry.digest.str(), error.cause());
+      return false;
+    }
+  };
+  std::set<Digest> going;
+  for (const Descriptor& entry : index.manifests) {
+    if (manifests.contains(entry.digest) && !isUsed(entry)) going.insert(entry.digest);
+  }
+  for (const Descriptor& entry : index.manifests) {
+    if (!named && imageNameOf(entry)) going.erase(entry.digest);  // it got a name meanwhile
+  }
+  if (going.empty()) return going;
+  std::erase_if(index.manifests,
+                [&](const Descriptor& entry) { return going.contains(entry.digest); });
+  writeIndex(layout_, index);
+  return going;
 }
 
 Images::Freed Images::collect() const {

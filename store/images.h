@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -74,6 +75,11 @@ class Images {
   // index.json, which cannot be read, becomes this.
   void reset(const std::vector<Descriptor>& entries) const;
 
+  // Removes all entries of these manifests (`named` false: those without a name), in one change.
+  // Images that a container uses, and images that are left with a name, stay. Returns what went.
+  // NOLINTNEXTLINE(modernize-use-nodiscard): an action
+  std::set<Digest> removeUnused(const std::set<Digest>& manifests, bool named) const;
+
   // Deletes blobs and layers that neither an index entry, a container record, a cache/steps record
   // nor the lease of a living process needs. See gc.h. With a damaged document, of which nobody
   // knows what it needs, nothing is deleted, and a warning says so.
@@ -85,6 +91,7 @@ class Images {
 
  private:
   [[nodiscard]] Image load(const Descriptor& descriptor, int nesting) const;
+  [[nodiscard]] const Descriptor& pickPresent(const Index& index, const Descriptor& self) const;
   [[nodiscard]] std::optional<Image> findOnce(std::string_view argument) const;
   [[nodiscard]] std::optional<Image> findByName(std::string_view argument) const;
   [[nodiscard]] std::optional<Image> findById(std::string_view argument) const;

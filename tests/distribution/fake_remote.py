@@ -6,7 +6,8 @@
 FOLDER/manifests/REFERENCE   documents; REFERENCE.type: their media type
 FOLDER/blobs/HEX             blobs
 FOLDER/faults/HEX            what goes wrong with a blob, one line for each request: "wrong" (other bytes), "short N" (N bytes, then
-                             the connection is lost), "gone" (404), "die" (the process ends in mid-blob); the last line stays
+                             the connection is lost), "gone" (404), "die" (the process ends in mid-blob); anything else: nothing; the last
+                             line stays
 FOLDER/faults/ping           "denied"
 FOLDER/log                   one line for each request
 FOLDER/config                the configuration of the last session
