@@ -411,7 +411,7 @@ Result buildAll(const Request& request, const parser::Dockerfile& file, const st
   }
   if (request.isDryRun) return result;
   Trace::Span exporting = Trace::begin(request.trace, "scheduler", "export", "result");
-  const Delivered delivered = deliver(layout, request, std::move(images), progress);
+  const Delivered delivered = deliver(layout, request, images, progress);
   if (!request.cacheTo.empty()) exportCaches(layout, request, images, *imports, progress);
   exporting.end();
   result.bytes = delivered.bytes;
