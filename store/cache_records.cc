@@ -33,6 +33,10 @@ void sweepCacheRecords(const Layout& layout, long long before) {
   };
   sweep(layout, "cache/inputs", isOrphan);
   sweep(layout, "cache/evicted", isOrphan);
+  sweep(layout, "cache/places", [&](int folder, const std::string& name) {
+    const auto st = sys::tryFstatat(folder, name);
+    return st && st->st_mtim.tv_sec < before && !isThere("blobs/sha256", name);
+  });
   sweep(layout, "cache/last", [&](int folder, const std::string& name) {
     const std::vector<std::string> keys =
         text::split(fs::tryReadFile(folder, name).value_or(""), '\n');

@@ -11,6 +11,7 @@
 #include "base/sys.h"
 #include "store/blobs.h"
 #include "store/cache_records.h"
+#include "store/compressed_forms.h"
 #include "store/failpoint.h"
 #include "store/lease.h"
 #include "store/usage.h"
@@ -113,6 +114,10 @@ void Collector::markAll() {
     if (ignoredSteps_.contains(key)) continue;
     if (step.blob) marks_.blobs.insert(*step.blob);
     if (step.diffId) marks_.layers.insert(*step.diffId);
+  }
+  // Another form of a layer lives as long as the layer.
+  for (const auto& [diffId, blob] : compressedForms(layout_)) {
+    if (marks_.layers.contains(diffId) || marks_.blobs.contains(diffId)) marks_.blobs.insert(blob);
   }
 }
 
@@ -250,6 +255,7 @@ Images::Freed Collector::collect() {
   survey();
   Images::Freed freed = bury();
   sweepCacheRecords(layout_, ::time(nullptr) - kRecordLifetime);
+  sweepCompressed(layout_);
   return freed;
 }
 
