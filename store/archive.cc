@@ -132,7 +132,8 @@ void warnOfOtherArchitecture(const Platform& platform, const std::string& origin
 
 class Loader {
  public:
-  Loader(const Layout& layout, Bundle& bundle) : layout_(layout), bundle_(bundle) {}
+  Loader(const Layout& layout, Bundle& bundle, const std::optional<Platform>& platform)
+      : layout_(layout), bundle_(bundle), platform_(platform) {}
 
   std::vector<LoadedImage> run() {
     if (bundle_.has("manifest.json")) {
@@ -157,6 +158,18 @@ class Loader {
     [[nodiscard]] Digest id() const { return hostId.isZero() ? anyId : hostId; }
   };
 
+  [[nodiscard]] bool isWanted(const Platform& platform) const {
+    return !platform_ ||
+           (platform.os == platform_->os && platform.architecture == platform_->architecture &&
+            (platform_->variant.empty() || platform.variant == platform_->variant));
+  }
+
+  [[noreturn]] void failPlatform() const {
+    throw Error::make(Kind::notFound, "{} holds no image for the platform {}/{}", bundle_.name(),
+                      text::escape(platform_->os), text::escape(platform_->architecture))
+        .code("platform-missing");
+  }
+
   std::string takeDocument(const Descriptor& descriptor) {
     plan_.blobs.emplace(descriptor.digest, bundle_.getBlob(descriptor));
     return bundle_.read(Bundle::blobMember(descriptor.digest));
@@ -176,6 +189,7 @@ class Loader {
     }
     const ImageConfig config =
         parseConfig(takeDocument(manifest.config), manifest.config.digest.str());
+    if (!isPartOfIndex && !isWanted(config.platform)) failPlatform();
     planLayers(manifest, config);
     checkPlatform(config.platform, origin);
     if (!isPartOfIndex) warnOfOtherArchitecture(config.platform, origin);
@@ -219,7 +233,8 @@ class Loader {
     for (const Descriptor& child :
          parseIndex(takeDocument(descriptor), descriptor.digest.str()).manifests) {
       // Other systems, and attestations, whose platform is "unknown".
-      const bool isForeign = child.platform && child.platform->os != "linux";
+      const bool isForeign =
+          child.platform && (child.platform->os != "linux" || !isWanted(*child.platform));
       if (!isForeign && bundle_.hasBlob(child.digest)) planNode(child, nesting + 1, found);
     }
   }
@@ -234,6 +249,8 @@ class Loader {
       Found found;
       planNode(entry, 0, found);
       if (!found.id().isZero()) ids.emplace(entry.digest, found.id());
+      const bool isImage = isIndexType(entry.mediaType) || isManifestType(entry.mediaType);
+      if (platform_ && isImage && !ids.contains(entry.digest)) failPlatform();
       if (!ids.contains(entry.digest)) continue;
       LoadedImage image;
       image.id = ids.at(entry.digest);
@@ -315,6 +332,7 @@ class Loader {
           manifest->mediaType, manifest->digest, manifest->size, {}, manifest->platform, {}};
     } else {
       const ImageConfig config = parseConfig(bundle_.read(configName), configName);
+      if (!isWanted(config.platform)) failPlatform();
       checkPlatform(config.platform, bundle_.name());
       warnOfOtherArchitecture(config.platform, bundle_.name());
       image.manifest = makeManifest(member, config, layers);
@@ -375,6 +393,7 @@ class Loader {
 
   const Layout& layout_;
   Bundle& bundle_;
+  const std::optional<Platform>& platform_;
   Plan plan_;
   std::set<Digest> visited_;
 };
@@ -408,21 +427,21 @@ void addImportHistory(ImageConfig& config, const std::string& name) {
 
 }  // namespace
 
-std::vector<LoadedImage> loadArchive(const Layout& layout, Source& archive,
-                                     const std::string& name) try {
+std::vector<LoadedImage> loadArchive(const Layout& layout, Source& archive, const std::string& name,
+                                     const std::optional<Platform>& platform) try {
   const StoreUse use{layout};
   const std::unique_ptr<Bundle> bundle = openArchiveBundle(layout, archive, name);
-  return Loader{layout, *bundle}.run();
+  return Loader{layout, *bundle, platform}.run();
 } catch (Error& error) {
   error.during("loading {}", name);
   throw;
 }
 
-std::vector<LoadedImage> loadDirectory(const Layout& layout, int directory,
-                                       const std::string& name) try {
+std::vector<LoadedImage> loadDirectory(const Layout& layout, int directory, const std::string& name,
+                                       const std::optional<Platform>& platform) try {
   const StoreUse use{layout};
   const std::unique_ptr<Bundle> bundle = openFolderBundle(layout, directory, name);
-  return Loader{layout, *bundle}.run();
+  return Loader{layout, *bundle, platform}.run();
 } catch (Error& error) {
   error.during("loading {}", name);
   throw;

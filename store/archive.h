@@ -23,10 +23,12 @@ struct LoadedImage {
 };
 
 // All or nothing: every blob verified before the first name is stored.
-std::vector<LoadedImage> loadArchive(const Layout& layout, Source& archive,
-                                     const std::string& name);
-std::vector<LoadedImage> loadDirectory(const Layout& layout, int directory,
-                                       const std::string& name);
+// `platform`: nothing of an index but what is for it; Kind::notFound, code "platform-missing", for
+// an image that has nothing.
+std::vector<LoadedImage> loadArchive(const Layout& layout, Source& archive, const std::string& name,
+                                     const std::optional<Platform>& platform = {});
+std::vector<LoadedImage> loadDirectory(const Layout& layout, int directory, const std::string& name,
+                                       const std::optional<Platform>& platform = {});
 
 enum class ArchiveFormat { dockerArchive, ociArchive };
 // dockerArchive is at the same time an OCI layout. Deterministic.
@@ -38,6 +40,7 @@ struct SaveItem {
   std::vector<Image> others = {};
   std::optional<Descriptor> index = {};
   std::map<std::string, std::string> annotations = {};  // of the entry in index.json
+  std::vector<Digest> documents = {};                   // indexes below the index
 };
 void saveArchive(const Layout& layout, const std::vector<SaveItem>& items, ArchiveFormat format,
                  Sink& sink);

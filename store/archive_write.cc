@@ -85,6 +85,7 @@ Members collectMembers(const std::vector<SaveItem>& items, ArchiveFormat format)
     addImage(members, item.image);
     for (const Image& other : item.others) addImage(members, other);
     if (item.index) addBlob(members, item.index->digest);
+    for (const Digest& document : item.documents) addBlob(members, document);
     if (item.index && format == ArchiveFormat::dockerArchive) {
       throw Error{Kind::unsupported, "a docker archive holds one platform only"}.hint(
           "write an OCI archive, or one docker archive for each platform");

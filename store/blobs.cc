@@ -95,20 +95,18 @@ void BlobWriter::write(std::span<const std::byte> bytes) try {
   hasher_.update(bytes);
   writeAll(fd_.get(), bytes, "a blob");
   size_ += bytes.size();
-  startWriteback();
+  startWriteback(fd_.get(), size_, writtenBack_);
 } catch (Error& error) {
   addSpaceHint(error, layout_);
   throw;
 }
 
-// The disk works while the rest is still being made, so that the fsync at the end is short.
-void BlobWriter::startWriteback() {
+void startWriteback(int fd, std::uint64_t size, std::uint64_t& writtenBack) {
   constexpr std::uint64_t kPiece = 8 << 20;
-  if (!isDurable() || size_ - writtenBack_ < kPiece) return;
-  // A hint: what it does not achieve, the fsync does, and errors surface there, too.
-  ::sync_file_range(fd_.get(), static_cast<off64_t>(writtenBack_),
-                    static_cast<off64_t>(size_ - writtenBack_), SYNC_FILE_RANGE_WRITE);
-  writtenBack_ = size_;
+  if (!isDurable() || size - writtenBack < kPiece) return;
+  ::sync_file_range(fd, static_cast<off64_t>(writtenBack), static_cast<off64_t>(size - writtenBack),
+                    SYNC_FILE_RANGE_WRITE);
+  writtenBack = size;
 }
 
 Descriptor BlobWriter::commit(const std::string& mediaType, const std::optional<Digest>& expected,

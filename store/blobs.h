@@ -37,8 +37,6 @@ class BlobWriter final : public Sink {
                     Durability durability = Durability::now);
 
  private:
-  void startWriteback();
-
   const Layout& layout_;
   std::string name_;
   Fd fd_;
@@ -58,6 +56,10 @@ void adoptBlob(const Layout& layout, const IngestDir& from, const std::string& f
 // The same for a file of a folder of the store's that is open as `dir`.
 void adoptBlob(const Layout& layout, int dir, const std::string& file, const Digest& digest,
                std::uint64_t size);
+// Starts the disk on what of a growing file of `size` bytes it has not been given, so that the sync
+// at the end is short. A hint: what it does not achieve, the sync does, and errors surface there,
+// too.
+void startWriteback(int fd, std::uint64_t size, std::uint64_t& writtenBack);
 // Makes the names of all blobs committed with Durability::later durable: one fsync of the folder.
 void syncBlobs(const Layout& layout);
 

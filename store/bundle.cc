@@ -7,6 +7,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/blobs.h"
+#include "store/block_pipe.h"
 #include "store/tar.h"
 
 namespace img::store {
@@ -17,7 +18,6 @@ constexpr std::uint64_t kCheckEvery = std::uint64_t{64} << 20;
 constexpr std::uint64_t kMinFree = std::uint64_t{256} << 20;
 constexpr size_t kMaxMembers = 100'000;
 constexpr size_t kMaxNames = size_t{32} << 20;  // bytes of all names together
-constexpr size_t kBuffer = 256 << 10;
 
 // Resolves "." and ".." by text alone; nullopt when the name is absolute or leaves the archive.
 std::optional<std::string> cleanName(std::string_view name) {
@@ -51,6 +51,15 @@ void checkFreeSpace(const Layout& layout) {
   throw error;
 }
 
+class HashingSink final : public Sink {
+ public:
+  void write(std::span<const std::byte> bytes) override { hasher_.update(bytes); }
+  Digest digest() { return hasher_.finish(); }
+
+ private:
+  Hasher hasher_;
+};
+
 // Data of the member that a TarReader stands at.
 class MemberSource final : public Source {
  public:
@@ -66,7 +75,7 @@ class ArchiveBundle final : public Bundle {
   ArchiveBundle(const Layout& layout, Source& archive, const std::string& name)
       : Bundle(layout, name) {
     const std::unique_ptr<Source> plain = decompress(archive, name);
-    TarReader reader{*plain, name};
+    TarReader reader{*plain, name, TarReader::Mode::readAhead};
     while (const TarEntry* entry = reader.next()) add(reader, *entry);
   }
 
@@ -166,35 +175,44 @@ void Bundle::failMember(const std::string& name, std::string_view problem) const
   throw Error::make(Kind::corrupt, "{}: the member {} {}", name_, text::quote(name), problem);
 }
 
+// Hashing takes longer than writing: it has a thread of its own.
 Member Bundle::stage(Source& source) try {
-  static const std::uint64_t limit =
-      limitFromEnvironment("IMG_LIMIT_IMAGE_BYTES", kDefaultImageLimit);
   Member member;
   member.file = fmt::format("m{}", count_++);
   Fd fd = sys::openat(staging_.fd(), member.file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-  Hasher hasher;
-  std::vector<std::byte> buffer(kBuffer);
-  while (const size_t count = source.read(buffer)) {
-    const std::span bytes{buffer.data(), count};
-    total_ += count;
-    if (total_ > limit) {
-      throw Error::make(img::Kind::corrupt, "{} unpacks to more than {} bytes", name_, limit)
-          .hint("IMG_LIMIT_IMAGE_BYTES sets the limit");
-    }
-    if (total_ - checked_ >= kCheckEvery) {
-      checkFreeSpace(layout_);
-      checked_ = total_;
-    }
-    hasher.update(bytes);
-    writeAll(fd.get(), bytes, name_);
+  HashingSink hash;
+  BlockPipe pipe{hash, BlockPipe::Mode::overlapped};
+  std::uint64_t writtenBack = 0;
+  for (;;) {
+    const std::span<std::byte> space = pipe.space();
+    const size_t count = source.read(space);
+    if (count == 0) break;
+    countStaged(count);
+    writeAll(fd.get(), space.first(count), name_);
+    pipe.advance(count);
     member.size += count;
+    startWriteback(fd.get(), member.size, writtenBack);
   }
+  pipe.finish();
   fd.close(name_);
-  member.digest = hasher.finish();
+  member.digest = hash.digest();
   return member;
 } catch (Error& error) {
   addSpaceHint(error, layout_);
   throw;
+}
+
+void Bundle::countStaged(size_t count) {
+  static const std::uint64_t limit =
+      limitFromEnvironment("IMG_LIMIT_IMAGE_BYTES", kDefaultImageLimit);
+  total_ += count;
+  if (total_ > limit) {
+    throw Error::make(img::Kind::corrupt, "{} unpacks to more than {} bytes", name_, limit)
+        .hint("IMG_LIMIT_IMAGE_BYTES sets the limit");
+  }
+  if (total_ - checked_ < kCheckEvery) return;
+  checkFreeSpace(layout_);
+  checked_ = total_;
 }
 
 Member Bundle::get(const std::string& name) {

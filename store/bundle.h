@@ -52,6 +52,8 @@ class Bundle {
   [[noreturn]] void failMember(const std::string& name, std::string_view problem) const;
 
  private:
+  void countStaged(size_t count);
+
   const Layout& layout_;
   std::string name_;
   IngestDir staging_;
