@@ -47,8 +47,8 @@ class Session:
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = subprocess.Popen(
-                ["sh", "-c", f"exec \"$0\" session 3<&{theirs.fileno()} {theirs.fileno()}<&-",
-                 harness.program("img-remote")],
+                # Not sh: dash takes descriptors of one digit only.
+                ["bash", "-c", f"exec \"$0\" session 3<&{theirs.fileno()}", harness.program("img-remote")],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[theirs.fileno()],
                 env={**os.environ, **(env or {})})
         self.process.stdin.write(json.dumps(configuration).encode())

@@ -1,0 +1,391 @@
+"""`img-remote session` against the real docker-registry, and against one that misbehaves: a clear error or a completed
+retry, credentials where they belong and nowhere else."""
+import json
+import os
+import pathlib
+import threading
+import time
+
+from lib import faulty_registry as faulty
+from lib import harness, registries
+from lib.registries import sha256
+from lib.remote_session import Refused, Session, endpoint
+
+REPOSITORY = "team/app"
+BLOB = bytes(range(256)) * 4096  # 1 MiB
+LAYER = {"digest": sha256(BLOB), "size": len(BLOB)}
+MANIFEST = json.dumps({
+    "schemaVersion": 2, "mediaType": registries.MANIFEST,
+    "config": {"mediaType": registries.CONFIG, "digest": sha256(b"{}"), "size": 2},
+    "layers": [{"mediaType": registries.LAYER, **LAYER}]}).encode()
+
+
+def fill(registry):
+    registry.put_blob(REPOSITORY, BLOB)
+    registry.put_blob(REPOSITORY, b"{}")
+    registry.put_manifest(REPOSITORY, "latest", MANIFEST)
+    return registry
+
+
+class SessionCase(harness.TestCase):
+    def session(self, where, action="pull", repository=REPOSITORY, **settings):
+        """`where`: a Registry, FaultyRegistry, or a list of endpoints."""
+        if isinstance(where, faulty.FaultyRegistry):
+            where = endpoint(where.host, repository, scheme=where.scheme)
+        elif isinstance(where, registries.Registry):
+            where = endpoint(where, repository)
+        session = Session(where, action, **settings)
+        self.addCleanup(session.close)
+        return session
+
+    def keep(self, server):
+        self.addCleanup(server.stop)
+        return server
+
+    def refused(self, call, *args, **kwargs):
+        with self.assertRaises(Refused) as caught:
+            call(*args, **kwargs)
+        return caught.exception.error
+
+    def get(self, session, **fields):
+        return session.blob(**{**LAYER, **fields})
+
+
+class RealRegistry(SessionCase):
+    def registries(self):
+        """Each way of asking for credentials: (registry, its endpoint)."""
+        plain = self.keep(registries.Registry())
+        yield plain, endpoint(plain, REPOSITORY)
+        yield plain, endpoint(plain, REPOSITORY, scheme="https-then-http", verify_tls=False)
+        basic = self.keep(registries.Registry(users={"me": "pass word"}, tls=True))
+        yield basic, endpoint(basic, REPOSITORY)
+        tokens = self.keep(registries.TokenServer(users={"me": "pass word"}, refresh=["refreshing"]))
+        registry = self.keep(registries.Registry(tokens=tokens))
+        yield registry, endpoint(registry, REPOSITORY, credentials={"username": "me", "password": "pass word"})
+        yield registry, endpoint(registry, REPOSITORY, credentials={"identity_token": "refreshing"})
+
+    def test_there_and_back_with_each_way_of_authentication(self):
+        for registry, where in self.registries():
+            with self.subTest(where=where):
+                data = os.urandom(3_000_000)
+                push = self.session([where], "push")
+                for blob, chunk_bytes in ((data, 0), (data[1:], 1 << 20), (b"{}", 0)):
+                    push.upload(blob, sha256(blob), chunk_bytes)
+                    self.assertTrue(registry.has_blob(REPOSITORY, sha256(blob)))
+                manifest = MANIFEST.replace(LAYER["digest"].encode(), sha256(data).encode())
+                self.assertEqual(push.put_manifest("v1", manifest, registries.MANIFEST)["digest"], sha256(manifest))
+                self.assertEqual(registry.tags(REPOSITORY), ["v1"])
+                pull = self.session([where])
+                self.assertEqual(pull.call("ping")["status"], 200)
+                head = pull.call("head", reference="v1")
+                self.assertEqual((head["found"], head["digest"], head["media_type"], head["size"]),
+                                 (True, sha256(manifest), registries.MANIFEST, len(manifest)))
+                answer, document = pull.manifest(sha256(manifest))
+                self.assertEqual((document, answer["host"]), (manifest, registry.host))
+                answer, got = pull.blob(sha256(data), len(data))
+                self.assertEqual((got == data, answer["requests"], answer["received"]), (True, 1, len(data)))
+                self.assertEqual(pull.tags(), ({"id": 5, "count": 1}, ["v1"]))
+                registry.delete(REPOSITORY, "manifests", sha256(manifest))  # for the next turn
+                for status, out, err in (push.close(), pull.close()):
+                    self.assertEqual((status, out, err), (0, b"", b""))
+
+    def test_what_is_not_there(self):
+        registry = self.keep(fill(registries.Registry()))
+        session = self.session(registry)
+        self.assertEqual(session.call("head", reference="none")["found"], False)
+        self.assertEqual(session.call("has", digest=sha256(b"none"))["found"], False)
+        self.assertEqual(session.call("has", digest=LAYER["digest"]), {"id": 3, "found": True, "size": len(BLOB)})
+        error = self.refused(session.manifest, "none")
+        self.assertEqual((error["code"], error["cause"]),
+                         ("manifest-unknown", f"{registry.host}/{REPOSITORY}: cannot get manifest none: 404 Not Found"))
+        self.assertIn("MANIFEST_UNKNOWN", error["why"])
+        self.assertEqual(self.refused(session.blob, sha256(b"none"), 4)["code"], "blob-unknown")
+        # Deleted between manifest and blob.
+        registry.delete(REPOSITORY, "blobs", LAYER["digest"])
+        self.assertEqual(self.refused(self.get, session)["code"], "blob-unknown")
+
+    def test_a_part_of_a_blob(self):
+        session = self.session(self.keep(fill(registries.Registry())))
+        for offset in (1, 1000, len(BLOB) - 1, len(BLOB)):
+            answer, got = self.get(session, offset=offset)
+            self.assertEqual(got, BLOB[offset:], offset)
+            self.assertLessEqual(answer["received"], len(BLOB))
+
+    def test_mount_from_another_repository(self):
+        tokens = self.keep(registries.TokenServer(users={"me": "secret"}))
+        registry = self.keep(registries.Registry(tokens=tokens))
+        theirs = registry.put_blob("other/base", b"shared")
+        where = endpoint(registry, REPOSITORY, credentials={"username": "me", "password": "secret"})
+        session = self.session([where], "push")
+        self.assertEqual(session.call("mount", digest=theirs["digest"], **{"from": "other/base"})["mounted"], True)
+        self.assertTrue(registry.has_blob(REPOSITORY, theirs["digest"]))
+        self.assertEqual(session.call("mount", digest=sha256(b"none"), **{"from": "other/base"})["mounted"], False)
+        self.assertEqual(set(tokens.given), {f"repository:{REPOSITORY}:pull,push", "repository:other/base:pull"})
+
+    def test_many_blobs_at_once_over_tls_with_constant_memory(self):
+        registry = self.keep(registries.Registry(tls=True))
+        data = os.urandom(16 << 20)
+        registry.put_blob(REPOSITORY, data)
+        session = self.session(registry)
+        # Nobody reads for a while: the pipes are full, the transfers wait, and other requests do not.
+        gate = threading.Event()
+        downloads = [session.start_blob(sha256(data), len(data), sink=lambda _: gate.wait(30)) for _ in range(12)]
+        self.assertEqual(session.call("has", digest=sha256(data))["size"], len(data))
+        gate.set()
+        for download in downloads:
+            self.assertEqual(download.finish()[0]["received"], len(data))
+        self.assertLess(session.memory_kib(), 48 << 10)
+
+    def test_cancel(self):
+        registry = self.keep(fill(registries.Registry()))
+        large = registry.put_blob(REPOSITORY, bytes(8 << 20))
+        session = self.session(registry)
+        read_end, write_end = os.pipe()
+        number = session.start("blob", write_end, offset=0, **large)
+        os.close(write_end)
+        os.read(read_end, 1)  # it is under way, and then the pipe is full
+        session.call("cancel", of=number)
+        self.assertEqual(self.refused(session.wait, number)["code"], "cancelled")
+        while os.read(read_end, 1 << 20):
+            pass
+        os.close(read_end)
+        self.assertEqual(self.get(session)[1], BLOB)
+
+    def test_a_reader_that_goes_away_fails_its_request_only(self):
+        session = self.session(self.keep(fill(registries.Registry())))
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        number = session.start("blob", write_end, offset=0, **LAYER)
+        os.close(write_end)
+        self.assertIn("EPIPE", self.refused(session.wait, number)["cause"])
+        self.assertEqual(self.get(session)[1], BLOB)
+
+    def test_requests_that_are_none(self):
+        session = self.session(self.keep(registries.Registry()))
+        for op, fields in (("nothing", {}), ("head", {"reference": "../x"}), ("head", {"reference": ""}),
+                           ("has", {"digest": "sha256:12"}), ("mount", {"digest": LAYER["digest"], "from": "a/../b"}),
+                           ("blob", LAYER), ("manifest", {"reference": "x"}), ("upload", LAYER),
+                           ("head", {"reference": 5}), ("blob", {"digest": LAYER["digest"], "size": -1})):
+            self.assertEqual(self.refused(session.call, op, **fields)["code"], "", op)
+        session.socket.send(b"no json")
+        status, out, _ = self.closed(session)
+        self.assertEqual(status, 1)
+        self.assertIn("request", json.loads(out)["error"]["cause"])
+
+    def closed(self, session):
+        session.process.wait(10)
+        return session.close()
+
+    def test_it_has_no_privileges_and_no_other_descriptors(self):
+        session = self.session(self.keep(fill(registries.Registry())))
+        self.get(session)
+        here = pathlib.Path(f"/proc/{session.process.pid}")
+        status = dict(line.split(":\t", 1) for line in (here / "status").read_text().splitlines() if ":\t" in line)
+        self.assertEqual(status["Uid"].split() + status["Gid"].split(), ["65534"] * 8)
+        self.assertEqual((status["NoNewPrivs"], int(status["CapEff"], 16) | int(status["CapPrm"], 16)), ("1", 0))
+        targets = [os.readlink(here / "fd" / name) for name in os.listdir(here / "fd")]
+        self.assertFalse([t for t in targets if t.startswith("/") and t != "/dev/null"], targets)
+        pipes = [t for t in targets if t.startswith("pipe:")]
+        self.assertLessEqual(len(pipes), 5, targets)  # its own three and libcurl's: the blob's is closed
+
+
+class Faults(SessionCase):
+    """Every row of the table in the reliability rules."""
+
+    def setUp(self):
+        super().setUp()
+        self.registry = self.keep(fill(registries.Registry()))
+        self.proxy = self.keep(faulty.FaultyRegistry(self.registry))
+
+    def test_nobody_listens(self):
+        for host, code in ((f"127.0.0.1:{registries.free_port()}", "unreachable"), ("nowhere.invalid", "unreachable")):
+            session = self.session([endpoint(host, REPOSITORY)], tries=3)
+            error = self.refused(session.manifest, "latest")
+            self.assertEqual(error["code"], code, error)
+            self.assertIn(f"{host}/{REPOSITORY}: cannot get manifest latest after 3 tries", error["cause"])
+
+    def test_statuses_that_pass(self):
+        for code in (408, 500, 502, 503, 504):
+            session = self.session(self.proxy)
+            self.proxy.seen.clear()
+            self.proxy.fault("/manifests/", faulty.status(code), times=2)
+            self.assertEqual(session.manifest("latest")[1], MANIFEST)
+            self.assertEqual(self.proxy.count("/manifests/"), 3)
+            self.proxy.fault("/blobs/", faulty.status(code), times=2)
+            self.assertEqual(self.get(session)[1], BLOB)
+
+    def test_statuses_that_stay(self):
+        self.proxy.fault("/manifests/", faulty.status(503, b'{"errors":[{"code":"UNAVAILABLE","message":"be\\u001b back"}]}',
+                                                      X_Request_Id="r-17"), times=None)
+        error = self.refused(self.session(self.proxy).manifest, "latest")
+        self.assertIn("503 Service Unavailable after 4 tries", error["cause"])
+        self.assertIn("UNAVAILABLE: be\\x1b back (x-request-id: r-17)", error["why"])
+        self.assertEqual(self.proxy.count("/manifests/"), 4)
+
+    def test_statuses_that_are_not_tried_again(self):
+        for code, name in ((401, "unauthorized"), (403, "forbidden"), (404, "manifest-unknown"), (400, "registry-error")):
+            self.proxy.seen.clear()
+            self.proxy.fault("/manifests/", faulty.status(code, b'{"errors":[{"code":"X","message":"because"}]}'))
+            error = self.refused(self.session(self.proxy).manifest, "latest")
+            self.assertEqual((error["code"], self.proxy.count("/manifests/")), (name, 1))
+            self.assertIn("X: because", error["why"])
+
+    def test_retry_after_in_seconds_and_as_a_date(self):
+        for fault in (faulty.busy(503, after="1"), faulty.busy(503, in_seconds=2), faulty.busy(429, after="1"),
+                      faulty.busy(429, in_seconds=2)):
+            began = time.monotonic()
+            self.proxy.fault("/manifests/", fault)
+            self.assertEqual(self.session(self.proxy).manifest("latest")[1], MANIFEST)
+            self.assertTrue(0.5 <= time.monotonic() - began <= 5, time.monotonic() - began)
+
+    def test_too_many_requests_is_told_once_and_ends_parallel_work(self):
+        session = self.session(self.proxy)
+        self.proxy.fault("/manifests/", faulty.busy(429, after="1"), times=2)
+        began = time.monotonic()
+        numbers = [session.start("head", reference="latest") for _ in range(2)]
+        self.assertEqual(session.manifest("latest")[1], MANIFEST)
+        self.assertGreater(time.monotonic() - began, 1.5)
+        for number in numbers:
+            session.wait(number)
+        self.assertEqual(len(session.notices), 1)
+        self.assertRegex(session.notices[0], r"too many requests; going on in \d s, one transfer at a time")
+        self.proxy.fault("/manifests/", faulty.busy(429, after="1000"))
+        error = self.refused(session.manifest, "latest")
+        self.assertEqual(error["code"], "too-many-requests")
+        self.assertIn("1000 seconds", error["hints"][0])
+
+    def test_a_blob_that_breaks_off_is_continued(self):
+        for fault in (faulty.reset(300_000), faulty.truncated(400_000), faulty.truncated(1)):
+            session = self.session(self.proxy)
+            self.proxy.seen.clear()
+            self.proxy.fault("/blobs/", fault, times=2)
+            answer, got = self.get(session)
+            self.assertEqual(got == BLOB, True)
+            self.assertEqual(answer["requests"], 3)
+            ranges = [h.get("range") for h in self.proxy.headers("/blobs/")]
+            self.assertIsNone(ranges[0])
+            self.assertRegex(ranges[1], r"bytes=[1-9][0-9]*-")
+            self.assertEqual(self.proxy.headers("/blobs/")[1]["if-range"], f'"{LAYER["digest"]}"')
+            self.assertLessEqual(answer["received"], len(BLOB) + 2)
+
+    def test_ten_interruptions_cost_nothing_twice(self):
+        self.proxy.fault("/blobs/", faulty.truncated(50_000), times=10)
+        answer, got = self.get(self.session(self.proxy))
+        self.assertEqual((got == BLOB, answer["requests"]), (True, 11))
+        self.assertLessEqual(self.proxy.bytes_sent, 1.1 * len(BLOB))
+
+    def test_no_progress_is_an_error_in_the_end(self):
+        self.proxy.fault("/blobs/", faulty.truncated(100_000))
+        self.proxy.fault("/blobs/", faulty.truncated(0), times=None)
+        error = self.refused(self.get, self.session(self.proxy, tries=20, retry_delay_ms=1))
+        self.assertIn("cannot get blob", error["cause"])
+        self.assertEqual(self.proxy.count("/blobs/"), 7)  # one with progress, one and five without
+
+    def test_answers_to_a_range_that_are_none(self):
+        # 200: what was delivered is left out.
+        self.proxy.fault("/blobs/", faulty.truncated(300_000))
+        self.proxy.fault("/blobs/", faulty.whole)
+        answer, got = self.get(self.session(self.proxy))
+        self.assertEqual((got == BLOB, answer["received"]), (True, len(BLOB) + 300_000))
+        # Another part: asked for as a whole.
+        self.proxy.fault("/blobs/", faulty.truncated(300_000))
+        self.proxy.fault("/blobs/", faulty.changed(Content_Range=f"bytes 5-{len(BLOB) - 1}/{len(BLOB)}"))
+        self.proxy.seen.clear()
+        self.assertEqual(self.get(self.session(self.proxy))[1] == BLOB, True)
+        self.assertIsNone(self.proxy.headers("/blobs/")[2].get("range"))
+        for wrong in ("bytes 300000-9/10", "junk", f"bytes 300000-{len(BLOB)}/{len(BLOB) + 1}"):
+            self.proxy.fault("/blobs/", faulty.truncated(300_000))
+            self.proxy.fault("/blobs/", faulty.changed(Content_Range=wrong))
+            self.assertEqual(self.get(self.session(self.proxy))[1] == BLOB, True)
+
+    def test_a_part_nobody_asked_for(self):
+        self.proxy.fault("/blobs/", faulty.changed(status=206, Content_Range=f"bytes 0-{len(BLOB) - 1}/{len(BLOB)}"), None)
+        with self.assertRaises(Refused) as caught:
+            self.get(self.session(self.proxy))
+        self.assertIn("206 was not asked for", caught.exception.error["cause"])
+        self.assertEqual(caught.exception.received, b"")
+        self.proxy.fault("/manifests/", faulty.changed(status=206))
+        self.assertIn("206", self.refused(self.session(self.proxy).manifest, "latest")["cause"])
+
+    def test_wrong_lengths(self):
+        longer, shorter = (lambda body: body + b"more"), (lambda body: body[:-5])
+        for fault, gets in ((faulty.other_body(longer), 0), (faulty.other_body(shorter), 0),
+                            (faulty.chunked(longer), len(BLOB)), (faulty.chunked(shorter), len(BLOB) - 5)):
+            self.proxy.faults.clear()
+            self.proxy.fault("/blobs/", fault, times=None)
+            with self.assertRaises(Refused) as caught:
+                self.get(self.session(self.proxy))
+            error = caught.exception.error
+            self.assertEqual(error["code"], "digest-mismatch", error)
+            self.assertIn(LAYER["digest"], error["cause"])
+            self.assertLessEqual(len(caught.exception.received), gets)
+        # Once is forgiven when nothing was delivered.
+        self.proxy.faults.clear()
+        self.proxy.fault("/blobs/", faulty.other_body(longer))
+        self.assertEqual(self.get(self.session(self.proxy))[1] == BLOB, True)
+
+    def test_never_more_than_the_blob_has(self):
+        self.proxy.fault("/blobs/", faulty.chunked(lambda body: body * 20), times=None)
+        with self.assertRaises(Refused) as caught:
+            self.get(self.session(self.proxy))
+        self.assertLessEqual(len(caught.exception.received), len(BLOB))
+
+    def test_again_means_another_connection_and_another_endpoint(self):
+        self.proxy.fault("/blobs/", faulty.other_body(lambda body: bytes(len(body))), times=None)
+        session = self.session([endpoint(self.proxy.host, REPOSITORY, is_mirror=True),
+                                endpoint(self.registry, REPOSITORY)])
+        self.assertNotEqual(self.get(session)[1], BLOB)
+        self.assertEqual(self.get(session, again=True)[1] == BLOB, True)
+        self.assertEqual(self.proxy.count("/blobs/"), 1)
+
+    def test_slow_and_silent_servers(self):
+        self.proxy.fault("/blobs/", faulty.drip(0.2, size=20))
+        answer, got = self.get(self.session(self.proxy, stall_seconds=1))
+        self.assertEqual((got == BLOB, answer["requests"]), (True, 2))
+        self.proxy.fault("/manifests/", faulty.silence(3))
+        self.assertEqual(self.session(self.proxy, first_byte_seconds=1).manifest("latest")[1], MANIFEST)
+        self.proxy.fault("/manifests/", faulty.silence(3))
+        error = self.refused(self.session(self.proxy, first_byte_seconds=1, tries=1).manifest, "latest")
+        self.assertEqual(error["why"], "no answer for 1 seconds")
+
+    def test_nonsense_in_answers(self):
+        big = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + b"X-A: " + b"a" * 70_000 + b"\r\n\r\n{}"
+        many = b"HTTP/1.1 200 OK\r\n" + b"X-A: aaaaaaaaaaaa\r\n" * 5000 + b"\r\n"
+        for text in (big, many, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nxx",
+                     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n3\r\nxxx\r\n0\r\n\r\n",
+                     b"SSH-2.0-x\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", b"\0" * 1000):
+            self.proxy.faults.clear()
+            self.proxy.fault("", faulty.raw(text), times=None)
+            session = self.session(self.proxy, tries=2)
+            for call in (lambda: session.manifest("latest"), lambda: self.get(session)):
+                self.assertIn("cannot get", self.refused(call)["cause"], text[:60])
+            self.proxy.faults.clear()
+            self.assertEqual(self.get(session)[1] == BLOB, True)
+
+    def test_hostile_documents(self):
+        huge = self.session(self.proxy, document_limit=1000)
+        self.proxy.fault("/manifests/", faulty.other_body(lambda _: b"{" * 5000))
+        self.assertIn("more than 1000 bytes", self.refused(huge.manifest, "latest")["cause"])
+        text = "\x1b]0;x\x07 \u202e\n" + "error: fake" + "x" * 100_000
+        page = json.dumps({"errors": [{"code": text, "message": text}]}).encode()
+        self.proxy.fault("/manifests/", faulty.status(400, page))
+        error = self.refused(self.session(self.proxy).manifest, "latest")
+        self.assertLess(len(error["why"]), 1000)
+        self.assertNotRegex(error["why"], "[\x00-\x1f\u202e]")
+        for media_type in ("text/html\x1b", "a" * 5000):
+            self.proxy.fault("/manifests/", faulty.changed(Content_Type=media_type))
+            self.session(self.proxy).manifest("latest")
+
+    def test_tags_in_pages_of_the_same_host_only(self):
+        for number in range(5):
+            self.registry.put_manifest(REPOSITORY, f"v{number}", MANIFEST)
+        session = self.session(self.proxy)
+        self.assertEqual(sorted(session.tags()[1]), ["latest"] + [f"v{n}" for n in range(5)])
+        page = faulty.status(200, b'{"tags":["a","b"]}', Link=f'</v2/{REPOSITORY}/tags/list?last=b&n=2>; rel="next"')
+        self.proxy.fault("tags/list", page, times=2)
+        self.proxy.fault("tags/list", faulty.status(200, b'{"tags":null}'))
+        self.assertEqual(session.tags()[1], ["a", "b", "a", "b"])
+        other = self.keep(faulty.FaultyRegistry(self.registry))
+        self.proxy.fault("tags/list", faulty.status(200, b'{"tags":["a"]}', Link=f'<{other.url}/v2/x/tags/list>; rel="next"'))
+        self.assertIn("not followed", self.refused(session.tags)["cause"])
+        self.assertEqual(other.seen, [])
