@@ -162,6 +162,7 @@ Task<> Download::drain() {
 }
 
 Task<Json> Download::run() {
+  if (receiver_.isComplete()) co_return Json{{"requests", 0}, {"received", 0}};
   const Slots::Slot slot = co_await client_.transfers.enter();
   const auto served = servers_.find(digest_);
   const Address* const behind = isAgain_ && served != servers_.end() ? served->second : nullptr;

@@ -226,7 +226,7 @@ size_t Exchange::header(std::string_view line) {
   headerBytes_ += line.size();
   if (headerBytes_ > kMaxHeaderBytes) return 0;
   if (line.starts_with("HTTP/")) answer_.headers.clear();  // after a 100 or a proxy's answer
-  hasHead_ = true;
+  if (!std::exchange(hasHead_, true)) openWindow();
   const size_t colon = line.find(':');
   if (colon == std::string_view::npos) return line.size();
   const std::string name = text::lower(line.substr(0, colon));
