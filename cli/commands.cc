@@ -31,6 +31,8 @@ void addAllCommands(CommandTable& table) {
   addInspectCommands(table);
   addVolumeCommands(table);
   addSystemCommands(table);
+  addPruneCommands(table);
+  addDiskCommands(table);
 }
 
 }  // namespace img::cli

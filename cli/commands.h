@@ -15,6 +15,8 @@ void addArchiveCommands(CommandTable& table);    // archives.cc
 void addInspectCommands(CommandTable& table);    // inspect.cc
 void addVolumeCommands(CommandTable& table);     // volumes.cc
 void addSystemCommands(CommandTable& table);     // system.cc
+void addPruneCommands(CommandTable& table);      // prune.cc
+void addDiskCommands(CommandTable& table);       // df.cc, why.cc
 void addDoctorCommand(CommandTable& table);      // doctor.cc
 
 void addAllCommands(CommandTable& table);

@@ -12,7 +12,9 @@
 #include "cli/container_network.h"
 #include "cli/keeper.h"
 #include "cli/options.h"
+#include "cli/prune.h"
 #include "store/containers.h"
+#include "store/usage.h"
 
 namespace img::cli {
 namespace {
@@ -193,21 +195,29 @@ int pruneContainers(Context& context, const std::vector<std::string>& args) {
       .flag("--dry-run", dryRun, "Only show what would go")
       .positionals(0, 0);
   if (!options.parse(args)) return 0;
-  if (!force && !dryRun) {
-    throw Error{Kind::failed, "refusing to prune without confirmation"}.hint("pass --force");
-  }
-  recoverEverything(context.store());
-  const store::Containers containers{context.store()};
-  const ContainerFilter filter = readContainerFilter(containers, filters);
-  for (const store::ContainerRecord& record : containers.list()) {
-    if (record.state.isAlive() || !filter.passes(record)) continue;
-    if (!dryRun) removeContainer(context.store(), record, {false, true});
-    context.print(record.config.id + "\n");
-  }
+  if (!force && !dryRun) confirmPrune(context, "This will remove all stopped containers.");
+  for (const std::string& id : pruneStoppedContainers(context, filters, dryRun).lines)
+    context.print(id + "\n");
   return 0;
 }
 
 }  // namespace
+
+Pruned pruneStoppedContainers(Context& context, const std::vector<std::string>& filters,
+                              bool isDryRun) {
+  recoverEverything(context.store());
+  const store::Layout& layout = context.store();
+  const store::Containers containers{layout};
+  const ContainerFilter filter = readContainerFilter(containers, filters);
+  Pruned pruned;
+  for (const store::ContainerRecord& record : containers.list()) {
+    if (record.state.isAlive() || !filter.passes(record)) continue;
+    pruned.bytes += store::diskUsage(layout.fd(), "containers/" + record.config.id).bytes;
+    if (!isDryRun) removeContainer(layout, record, {false, true});
+    pruned.lines.push_back(record.config.id);
+  }
+  return pruned;
+}
 
 void addLifecycleCommands(CommandTable& table) {
   const Group group = Group::containers;

@@ -9,8 +9,10 @@
 #include "cli/inspect.h"
 #include "cli/lists.h"
 #include "cli/options.h"
+#include "cli/prune.h"
 #include "cli/values.h"
 #include "store/containers.h"
+#include "store/usage.h"
 
 namespace img::cli {
 namespace {
@@ -219,21 +221,32 @@ int runPrune(Context& context, const std::vector<std::string>& args) {
       .positionals(0, 0);
   if (!options.parse(args)) return 0;
   if (!force && !dryRun) {
-    throw Error{Kind::failed, "refusing to prune without confirmation"}.hint("pass --force");
+    confirmPrune(context, all ? "This will remove all volumes that no container uses."
+                              : "This will remove anonymous volumes that no container uses.");
   }
-  const Filters filters = readFilters(filterTexts);
-  const std::vector<store::ContainerRecord> containers = store::Containers{context.store()}.list();
-  for (const store::Volume& volume : store::Volumes{context.store()}.list()) {
-    const bool isCandidate = all || volume.anonymous;
-    if (!isCandidate || !passes(volume, filters, containers)) continue;
-    if (!usersOf(containers, volume.name).empty()) continue;
-    if (!dryRun) store::Volumes{context.store()}.remove(volume.name);
-    context.print(volume.name + "\n");
-  }
+  for (const std::string& name : pruneUnusedVolumes(context, filterTexts, all, dryRun).lines)
+    context.print(name + "\n");
   return 0;
 }
 
 }  // namespace
+
+Pruned pruneUnusedVolumes(Context& context, const std::vector<std::string>& filterTexts, bool all,
+                          bool isDryRun) {
+  const store::Layout& layout = context.store();
+  const Filters filters = readFilters(filterTexts);
+  const std::vector<store::ContainerRecord> containers = store::Containers{layout}.list();
+  Pruned pruned;
+  for (const store::Volume& volume : store::Volumes{layout}.list()) {
+    const bool isCandidate = all || volume.anonymous;
+    if (!isCandidate || !passes(volume, filters, containers)) continue;
+    if (!usersOf(containers, volume.name).empty()) continue;
+    pruned.bytes += store::diskUsage(layout.fd(), "volumes/" + volume.name).bytes;
+    if (!isDryRun) store::Volumes{layout}.remove(volume.name);
+    pruned.lines.push_back(volume.name);
+  }
+  return pruned;
+}
 
 std::optional<Json> inspectVolume(Context& context, const std::string& name, bool /*withSize*/) {
   const auto volume = store::Volumes{context.store()}.find(name);
