@@ -29,6 +29,7 @@
 #include "runtime/chroot_run.h"
 #include "runtime/mounts.h"
 #include "runtime/user_namespace.h"
+#include "store/layer_view.h"
 #include "store/overlay.h"
 
 namespace img::cli {
@@ -120,6 +121,15 @@ std::string probeOverlay(const std::string& storeRoot) {
   const Fd root = store::mountOverlay(spec);
   sys::mkdirat(root.get(), "made", 0755);
   return "on " + place.string();
+}
+
+std::string probeLayerView(const std::string& storeRoot) {
+  std::filesystem::path place{storeRoot};
+  while (!std::filesystem::exists(place) && place.has_relative_path()) place = place.parent_path();
+  const fs::TempDir scratch{place.string()};
+  const auto missing = store::whyNoErofsViews(scratch.fd());
+  if (missing) return degraded("unpacks layers into folders; for EROFS: " + *missing);
+  return "EROFS, straight from tars";
 }
 
 std::string probeNamespaces() {
@@ -252,6 +262,7 @@ std::vector<Finding> examineMachine(const std::string& storeRoot) {
     findings.push_back(probe("user ids", false, probeIds));
     findings.push_back(probe("mounts", true, probeMountApi));
     findings.push_back(probe("overlay", true, [&] { return probeOverlay(storeRoot); }));
+    findings.push_back(probe("layer view", false, [&] { return probeLayerView(storeRoot); }));
     findings.push_back(probe("namespaces", true, probeNamespaces));
     findings.push_back(probe("proc", true, probeProc));
   }

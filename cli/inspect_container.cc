@@ -10,6 +10,7 @@
 #include "cli/inspect_host_config.h"
 #include "cli/network_options.h"
 #include "store/containers.h"
+#include "store/layers.h"
 
 namespace img::cli {
 namespace {
@@ -86,7 +87,7 @@ Json driverFacts(const store::Layout& layout, const store::ContainerConfig& conf
   const std::string folder = layout.root() + "/containers/" + config.id;
   std::string lower = layout.root() + "/" + initPath(layout, config);
   for (auto diffId = config.diffIds.rbegin(); diffId != config.diffIds.rend(); ++diffId) {
-    lower += ":" + layout.root() + "/" + layout.layerPath(*diffId) + "/fs";
+    lower += ":" + layout.root() + "/" + store::Layers{layout}.pathOf(*diffId);
   }
   // The union is mounted in the container's own namespace only: there is no merged folder on the
   // host.

@@ -45,7 +45,7 @@ Json layerFolders(const store::Layout& layout, const store::Image& image) {
   for (auto diffId = image.config.diffIds.rbegin(); diffId != image.config.diffIds.rend();
        ++diffId) {
     if (!layers.has(*diffId)) return nullptr;
-    folders.push_back(layout.root() + "/" + layout.layerPath(*diffId) + "/fs");
+    folders.push_back(layout.root() + "/" + layers.pathOf(*diffId));
   }
   if (folders.empty()) return nullptr;
   Json data = {{"UpperDir", folders.front()}};

@@ -20,6 +20,7 @@
 #include "cli/template.h"
 #include "store/containers.h"
 #include "store/images.h"
+#include "store/layer_view.h"
 
 namespace img::cli {
 namespace {
@@ -112,8 +113,10 @@ Facts storeFacts(const store::Layout& layout) {
   const std::vector<store::ContainerRecord> containers = store::Containers{layout}.list();
   const auto running = std::count_if(containers.begin(), containers.end(),
                                      [](const auto& record) { return record.state.isAlive(); });
+  const store::LayerViewChoice view = store::chooseLayerView(layout);
   return {{"Store", layout.root()},
           {"File System", fileSystemName(layout.fd())},
+          {"Layer View", fmt::format("{} ({})", store::layerViewName(view.view), view.why)},
           {"Images", store::Images{layout}.list().size()},
           {"Containers", containers.size()},
           {"Containers Running", running}};

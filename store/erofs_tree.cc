@@ -43,7 +43,7 @@ bool isWhiteout(const ErofsNode& node) {
 }
 
 [[noreturn]] void failLongName(const std::string& path) {
-  throw Error::fromErrno(ENAMETOOLONG, "open " + text::quote(path));
+  throw Error::fromErrno(ENAMETOOLONG, "open " + path);
 }
 
 }  // namespace
@@ -294,7 +294,8 @@ void ErofsTree::putLink(const std::string& path, const std::string& target) {
     clear(folder, place.name);
   }
   // What was cleared may have held the last name of the target.
-  if (nodes_.node(*file).links == 0) throw Error::fromErrno(ENOENT, "link " + text::quote(path));
+  if (nodes_.node(*file).links == 0)
+    throw Error::fromErrno(ENOENT, "create hard link " + place.name);
   nodes_.link(folder, place.name, *file);
 }
 

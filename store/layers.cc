@@ -11,12 +11,13 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/blobs.h"
-#include "store/failpoint.h"
 #include "store/block_reader.h"
 #include "store/erofs_image.h"
 #include "store/erofs_mount.h"
+#include "store/failpoint.h"
 #include "store/free_space.h"
 #include "store/json_reader.h"
+#include "store/layer_view.h"
 #include "store/lease.h"
 #include "store/owner_shift.h"
 #include "store/owners.h"
@@ -43,7 +44,12 @@ struct Meta {
   // The id maps of the user namespace it was made in: with others its files have other owners, or
   // recorded ones. Empty outside of one.
   std::string idMaps = presentIdMaps();
+  // Where the tar lies that the index is over, "blob" or "tar"; empty: the view is a folder.
+  std::string archive = {};
 };
+
+constexpr char kFolder[] = "fs", kIndex[] = "index", kTar[] = "tar";
+constexpr char kInBlob[] = "blob";
 
 std::optional<Meta> readMeta(const Layout& layout, const Digest& diffId) {
   const std::string path = diffId.hex() + "/meta";
@@ -54,7 +60,8 @@ std::optional<Meta> readMeta(const Layout& layout, const Digest& diffId) {
     const JsonReader json{document, path};
     if (json.get("version").integer() != kMetaVersion) return std::nullopt;
     Meta meta{json.get("diff_id").digest(), json.get("entries").size(),   json.get("bytes").size(),
-              json.get("boot_id").string(), json.booleanOr("user_marks"), json.stringOr("id_maps")};
+              json.get("boot_id").string(), json.booleanOr("user_marks"), json.stringOr("id_maps"),
+              json.stringOr("archive")};
     if (meta.diffId != diffId) return std::nullopt;
     return meta;
   } catch (const Error& error) {
@@ -72,6 +79,7 @@ void writeMeta(int folder, const Meta& meta) {
                {"version", kMetaVersion}};
   if (meta.hasUserMarks) json["user_marks"] = true;
   if (!meta.idMaps.empty()) json["id_maps"] = meta.idMaps;
+  if (!meta.archive.empty()) json["archive"] = meta.archive;
   Fd fd = sys::openat(folder, "meta", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
   writeAll(fd.get(), dumpJson(json), "meta");
   fd.close("meta");
@@ -106,21 +114,21 @@ void discardView(const Layout& layout, const Digest& diffId) {
 
 // The caller holds the object's lock and has seen that no trusted view is there.
 void publishView(const Layout& layout, IngestDir& folder, const Meta& meta) {
+  failpoint("layers.beforeMeta");
   writeMeta(folder.fd(), meta);
   discardView(layout, meta.diffId);
+  failpoint("layers.beforeRename");
   sys::renameat(layout.ingest(), folder.name(), layout.layers(), meta.diffId.hex());
   folder.release();
+  failpoint("layers.afterRename");
 }
 
 constexpr size_t kMagicSize = 8;
 
-  failpoint("layers.beforeMeta");
 // Owns the chain of sources of one layer.
 class LayerStream final : public Source {
-  failpoint("layers.beforeRename");
  public:
   LayerStream(const Descriptor& blob, Source& raw) : peeked_(raw, kMagicSize) {
-  failpoint("layers.afterRename");
     checkLayerCompression(blob, peeked_.head());
     if (detectCompression(peeked_.head()) != Compression::none)
       plain_ = decompress(peeked_, blob.digest.str());
@@ -138,6 +146,109 @@ void drain(Source& source) {
   std::vector<std::byte> buffer(64 << 10);
   while (source.read(buffer) > 0) {
   }
+}
+
+// A second thread reads (and so decompresses) while the caller works.
+class ReadAhead final : public Source {
+ public:
+  explicit ReadAhead(Source& inner) : blocks_(inner, BlockReader::Mode::overlapped) {}
+  size_t read(std::span<std::byte> into) override {
+    if (unread_.empty()) unread_ = blocks_.next();
+    const auto piece = unread_.first(std::min(into.size(), unread_.size()));
+    std::copy(piece.begin(), piece.end(), into.begin());
+    unread_ = unread_.subspan(piece.size());
+    return piece.size();
+  }
+
+ private:
+  BlockReader blocks_;
+  std::span<const std::byte> unread_;
+};
+
+// Passes everything through and keeps it in a file; without one, only passes.
+class Keep final : public Source {
+ public:
+  Keep(Source& inner, std::optional<Fd> file)
+      : inner_(inner), file_(std::move(file)), space_(file_ ? file_->get() : -1, "keep a layer") {}
+  size_t read(std::span<std::byte> into) override {
+    const size_t count = inner_.read(into);
+    if (!file_ || count == 0) return count;
+    space_.use(count);
+    writeAll(file_->get(), into.first(count), "the tar of a layer");
+    return count;
+  }
+
+ private:
+  Source& inner_;
+  std::optional<Fd> file_;
+  FreeSpace space_;
+};
+
+void checkDigest(HashingSource& hashed, const Digest& diffId) {
+  drain(hashed);
+  const Digest actual = hashed.digest();
+  if (actual == diffId) return;
+  throw Error::make(Kind::corrupt, "the layer does not have the diff ID {}", diffId.str())
+      .why(fmt::format("its {} uncompressed bytes have the digest {}", hashed.size(), actual.str()))
+      .code("digest-mismatch");
+}
+
+UnpackStats unpackInto(const IngestDir& folder, const Digest& diffId, Source& plain) {
+  sys::mkdirat(folder.fd(), kFolder, 0755);
+  const Fd target = sys::openDirectory(folder.fd(), kFolder);
+  sys::fchmod(target.get(), 0755);  // whatever the umask is: this may become the "/" of a container
+  sys::futimens(target.get(), {}, {});  // nor does the clock show, unless the layer has a root
+  HashingSource hashed{plain};
+  const UnpackStats stats = unpackLayer(hashed, target.get(), diffId.str());
+  checkDigest(hashed, diffId);
+  return stats;
+}
+
+UnpackStats indexInto(const IngestDir& folder, const Digest& diffId, Source& plain, bool keepTar) {
+  constexpr int kNew = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
+  const Fd index = sys::openat(folder.fd(), kIndex, kNew, 0644);
+  std::optional<Fd> tar;
+  if (keepTar) tar = sys::openat(folder.fd(), kTar, kNew, 0644);
+  ReadAhead ahead{plain};
+  Keep kept{ahead, std::move(tar)};
+  HashingSource hashed{kept};
+  const UnpackStats stats = indexLayer(hashed, index.get(), diffId.str());
+  checkDigest(hashed, diffId);
+  return stats;
+}
+
+// Relative to layout.fd().
+std::string archivePath(const Layout& layout, const Meta& meta) {
+  if (meta.archive == kInBlob) return layout.blobPath(meta.diffId);
+  return layout.layerPath(meta.diffId) + '/' + kTar;
+}
+
+// The meta of a view that can be used by this process.
+std::optional<Meta> findView(const Layout& layout, const Digest& diffId) {
+  auto meta = readMeta(layout, diffId);
+  if (!meta || meta->bootId != bootId() || meta->hasUserMarks != usesUserMarks())
+    return std::nullopt;
+  if (meta->idMaps != presentIdMaps()) return std::nullopt;
+  const std::string folder = layout.layerPath(diffId) + '/';
+  if (meta->archive.empty()) {
+    if (!sys::tryFstatat(layout.fd(), folder + kFolder)) return std::nullopt;
+    return meta;
+  }
+  // The blob may have gone with an image, while another one has the layer in a compressed blob.
+  if (!usesErofsViews() || !sys::tryFstatat(layout.fd(), folder + kIndex) ||
+      !sys::tryFstatat(layout.fd(), archivePath(layout, *meta)))
+    return std::nullopt;
+  return meta;
+}
+
+std::optional<Fd> tryMountIndex(const Layout& layout, const Meta& meta) try {
+  const auto index = sys::tryOpenat(layout.layers(), meta.diffId.hex() + '/' + kIndex, O_RDONLY);
+  const auto archive = sys::tryOpenat(layout.fd(), archivePath(layout, meta), O_RDONLY);
+  if (!index || !archive) return std::nullopt;
+  return mountErofs(index->get(), archive->get());
+} catch (Error& error) {
+  error.during("mounting layer {}", meta.diffId.str());
+  throw error.hint("IMG_LAYER_VIEW=directory unpacks layers instead");
 }
 
 }  // namespace
@@ -158,42 +269,36 @@ std::unique_ptr<Source> openLayerStream(const Descriptor& blob, Source& raw) {
 }
 
 bool Layers::has(const Digest& diffId) const {
-  pin(layout_, diffId);
-  const auto meta = readMeta(layout_, diffId);
-  if (!meta || meta->bootId != bootId() || meta->hasUserMarks != usesUserMarks()) return false;
-  if (meta->idMaps != presentIdMaps()) return false;
-  return sys::tryFstatat(layout_.layers(), diffId.hex() + "/fs").has_value();
+  return findView(layout_, diffId).has_value();
 }
 
 Fd Layers::open(const Digest& diffId) const {
-  if (has(diffId)) {
-    if (auto fd = sys::tryOpenat(layout_.layers(), diffId.hex() + "/fs",
-                                 O_PATH | O_DIRECTORY | O_NOFOLLOW)) {
-      return std::move(*fd);
-    }
+  if (const auto meta = findView(layout_, diffId)) {
+    auto fd = meta->archive.empty() ? sys::tryOpenat(layout_.layers(), diffId.hex() + '/' + kFolder,
+                                                     O_PATH | O_DIRECTORY | O_NOFOLLOW)
+                                    : tryMountIndex(layout_, *meta);
+    if (fd) return std::move(*fd);
   }
   throw Error::make(Kind::notFound, "layer {} is not unpacked", diffId.str());
 }
 
-bool Layers::makeFrom(const Digest& diffId, Source& plain) const {
+std::string Layers::pathOf(const Digest& diffId) const {
+  const auto meta = readMeta(layout_, diffId);
+  const bool isFolder = !meta || meta->archive.empty();
+  return layout_.layerPath(diffId) + '/' + (isFolder ? kFolder : kIndex);
+}
+
+bool Layers::makeFrom(const Digest& diffId, Source& plain, Archive archive) const {
   if (has(diffId)) return false;
   const FileLock lock = lockObject(layout_, diffId);
   if (has(diffId)) return false;  // somebody else did it meanwhile
+  const bool isIndex = chooseLayerView(layout_).view == LayerView::erofs;
   IngestDir folder{layout_};
-  sys::mkdirat(folder.fd(), "fs", 0755);
-  const Fd target = sys::openDirectory(folder.fd(), "fs");
-  sys::fchmod(target.get(), 0755);  // whatever the umask is: this may become the "/" of a container
-  HashingSource hashed{plain};
-  const UnpackStats stats = unpackLayer(hashed, target.get(), diffId.str());
-  drain(hashed);
-  const Digest actual = hashed.digest();
-  if (actual != diffId) {
-    throw Error::make(Kind::corrupt, "the layer does not have the diff ID {}", diffId.str())
-        .why(fmt::format("its {} uncompressed bytes have the digest {}", hashed.size(),
-                         actual.str()))
-        .code("digest-mismatch");
-  }
-  publishView(layout_, folder, {diffId, stats.entries, stats.bytes, bootId()});
+  const UnpackStats stats = isIndex ? indexInto(folder, diffId, plain, archive == Archive::view)
+                                    : unpackInto(folder, diffId, plain);
+  Meta meta{diffId, stats.entries, stats.bytes, bootId()};
+  if (isIndex) meta.archive = archive == Archive::blob ? kInBlob : kTar;
+  publishView(layout_, folder, meta);
   return true;
 }
 
@@ -201,7 +306,7 @@ void Layers::ensure(const Digest& diffId, const Descriptor& blob) const try {
   if (has(diffId)) return;
   FdSource raw{openBlob(layout_, blob.digest), blob.digest.str()};
   const std::unique_ptr<Source> plain = openLayerStream(blob, raw);
-  makeFrom(diffId, *plain);
+  makeFrom(diffId, *plain, blob.digest == diffId ? Archive::blob : Archive::view);
 } catch (Error& error) {
   // Whatever unpacking has stumbled over: when the blob is not what its name says, that is why.
   const bool isAboutBytes = error.kind() == Kind::corrupt || error.kind() == Kind::failed;

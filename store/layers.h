@@ -1,11 +1,13 @@
-// Views of a layer by diff ID: "a folder that can be an overlay lowerdir". Today the unpacked
-// directory layers/<hex>/fs beside layers/<hex>/meta; the EROFS view comes behind the same face.
+// Views of a layer by diff ID: "a folder that can be an overlay lowerdir". Beside layers/<hex>/meta
+// there is either the unpacked directory fs, or index, an EROFS image over the layer's tar: the
+// blob itself where that is not compressed, else layers/<hex>/tar (layer_view.h says which).
 // Derived from the blob, rebuilt at any time; a folder without a complete meta is garbage
 // (reliability.md S-2). Layer folders are never fsynced: meta carries the boot id, and a folder of
 // another boot is not trusted, as a power cut may have emptied files in it. has() then says no, and
 // the next ensure() rebuilds it from its blob, which was fsynced.
-// meta is {boot_id, bytes, diff_id, entries, version}, and in a user namespace user_marks and
-// id_maps: with other ids than it was made with, a view is made again.
+// meta is {boot_id, bytes, diff_id, entries, version}, for an index also archive ("blob" or "tar"),
+// and in a user namespace user_marks and id_maps: with other ids than it was made with, a view is
+// made again.
 #pragma once
 
 #include <functional>
@@ -27,7 +29,8 @@ class Layers {
   explicit Layers(const Layout& layout) : layout_(layout) {}
 
   [[nodiscard]] bool has(const Digest& diffId) const;
-  // O_PATH descriptor of the lowerdir. Throws Kind::notFound.
+  // O_PATH descriptor of the lowerdir; of a mount that goes with it where the view is an index.
+  // Throws Kind::notFound.
   Fd open(const Digest& diffId) const;
   // Makes sure the layer is unpacked: blob -> decompress -> check diff ID -> layers/<hex>. Two
   // processes that want the same layer do it once (locks/obj). Throws Kind::corrupt, code
@@ -35,8 +38,11 @@ class Layers {
   void ensure(const Digest& diffId, const Descriptor& blob) const;
   // The same from uncompressed tar bytes that come from anywhere, to their end (a download, an
   // archive): the view of diffId, if they are what it says. False: the view was there already, and
-  // `plain` was not read.
-  bool makeFrom(const Digest& diffId, Source& plain) const;  // NOLINT(modernize-use-nodiscard)
+  // `plain` was not read. `blob`: the same bytes are, or are about to be, the blob with this
+  // digest, so that an index needs no copy of them; until the blob is there, has() says no.
+  enum class Archive { view, blob };
+  bool makeFrom(const Digest& diffId, Source& plain,  // NOLINT(modernize-use-nodiscard)
+                Archive archive = Archive::view) const;
   // Several layers of one image, in parallel by forked children: for single-threaded processes
   // only.
   void ensureAll(const std::vector<Digest>& diffIds, const std::vector<Descriptor>& blobs) const;
@@ -45,6 +51,8 @@ class Layers {
   // folder is left to the caller.
   void adopt(const std::string& folder, const Digest& diffId, std::uint64_t entries,
              std::uint64_t bytes) const;
+  // Where the view lies, relative to layout.fd(): the folder, or the index.
+  [[nodiscard]] std::string pathOf(const Digest& diffId) const;
   // Logical bytes recorded in meta.
   [[nodiscard]] std::uint64_t sizeOf(const Digest& diffId) const;
 

@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 #include <sys/statfs.h>
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <memory>
@@ -25,8 +26,7 @@ namespace img::store {
 namespace {
 
 // The same upper has to mean the same without the layers below (architecture.md 4): no redirects
-// and no data left in a lower. index=off: an upper may be moved and stacked on other lowers. xino
-// keeps its default: it matters only when the layers lie on several file systems.
+// and no data left in a lower. index=off: an upper may be moved and stacked on other lowers.
 constexpr std::array<std::pair<const char*, const char*>, 3> kOptions = {
     {{"redirect_dir", "off"}, {"metacopy", "off"}, {"index", "off"}}};
 
@@ -128,6 +128,31 @@ std::unique_ptr<MountingAsRootOf> mounterOf(const OverlaySpec& spec,
   return std::make_unique<MountingAsRootOf>(clones.front().get());
 }
 
+// A layer that is mounted from an index (erofs_mount.h).
+bool isErofs(int lower) {
+  return static_cast<std::uint32_t>(sys::fstatfs(lower, "a layer").f_type) == EROFS_SUPER_MAGIC_V1;
+}
+
+bool hasErofs(const OverlaySpec& spec) {
+  return std::any_of(spec.lowers.begin(), spec.lowers.end(), isErofs);
+}
+
+// Each index is a file system of its own, and st_dev would tell which one a file is of, so that a
+// change of its mode gave it another: xino puts the layer into high bits of the inode number, which
+// EROFS does not use (overlayfs.rst, "Inode properties"). "auto" trusts only file systems with
+// 32-bit numbers.
+void unifyInodes(int context, const OverlaySpec& spec) {
+  if (hasErofs(spec)) sys::fsconfigString(context, "xino", "on");
+}
+
+// A root that nobody else has, and that is empty.
+Fd mountEmpty() {
+  const Fd context = sys::fsopen("tmpfs");
+  sys::fsconfigString(context.get(), "size", "4k");
+  sys::fsconfigCreate(context.get(), "tmpfs");
+  return sys::fsmount(context.get(), MOUNT_ATTR_RDONLY);
+}
+
 // nullopt: this kernel does not know "lowerdir+".
 std::optional<Fd> mountByNewApi(OverlaySpec spec) {
   const std::vector<Fd> clones = mapLayers(spec, [](int) {});
@@ -139,6 +164,7 @@ std::optional<Fd> mountByNewApi(OverlaySpec spec) {
     throw Error{Kind::failed, "the kernel refuses a layer as part of the union"};
   }
   for (const auto& [key, value] : optionsOf(spec)) sys::fsconfigString(fs.get(), key, value);
+  unifyInodes(fs.get(), spec);
   if (spec.userXattr) sys::fsconfigFlag(fs.get(), "userxattr");
   if (spec.upper >= 0) {
     sys::fsconfigString(fs.get(), "upperdir", fdPath(spec.upper));
@@ -259,8 +285,15 @@ Fd mountOverlay(OverlaySpec spec, OverlayMethod method) {
   try {
     dropRepeatedLowers(spec);
     dropHiddenLowers(spec);
-    // One lower and no upper: see mountInPrivateNamespace.
-    const bool isSingle = spec.lowers.size() == 1 && spec.upper < 0;
+    // One lower and no upper: see mountInPrivateNamespace. Where EROFS works, a detached empty
+    // folder is as good as an attached one.
+    bool isSingle = spec.lowers.size() == 1 && spec.upper < 0;
+    Fd empty;
+    if (isSingle && hasErofs(spec)) {
+      empty = mountEmpty();
+      spec.lowers.push_back(empty.get());
+      isSingle = false;
+    }
     if (method != OverlayMethod::mountCall && !isSingle) {
       if (auto mount = tryNewApi(spec, method)) return std::move(*mount);
       if (method == OverlayMethod::newApi) {

@@ -1,6 +1,5 @@
 #include "store/tree_writer.h"
 
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,7 +19,6 @@ namespace {
 
 constexpr char kDefaultAcl[] = "system.posix_acl_default";
 constexpr size_t kMaxDeferred = size_t{16} << 20;
-constexpr std::uint64_t kSpaceCheckBytes = std::uint64_t{64} << 20;
 constexpr int kMaxLinks = 40;  // as the kernel, path_resolution(7)
 
 constexpr timespec kKeepTime{0, UTIME_OMIT};
@@ -32,6 +30,7 @@ TreeWriter::TreeWriter(int root, std::string base, Style style, std::string name
       base_(std::move(base)),
       style_(style),
       name_(std::move(name)),
+      space_(root, "unpack " + name_),
       ownUid_(::geteuid()),
       ownGid_(::getegid()) {}
 
@@ -240,7 +239,7 @@ void TreeWriter::putFile(const std::string& path, const Meta& meta, const TarEnt
 }
 
 void TreeWriter::writeData(int file, const TarEntry& entry, TarReader& data) {
-  checkSpace(entry.size);
+  space_.use(entry.size);
   if (!entry.sparse) {
     for (auto piece = data.readPiece(); !piece.empty(); piece = data.readPiece())
       writeAll(file, piece, entry.path);
@@ -259,20 +258,6 @@ void TreeWriter::writeData(int file, const TarEntry& entry, TarReader& data) {
       left -= count;
     }
   }
-}
-
-// L1: stops before the store's file system is full, so that what runs on it goes on running.
-void TreeWriter::checkSpace(std::uint64_t written) {
-  unchecked_ += written;
-  if (unchecked_ < kSpaceCheckBytes) return;
-  unchecked_ = 0;
-  struct statvfs st {};
-  sys::check([&] { return ::fstatvfs(root_, &st); }, "look at the free space of {}", name_);
-  const std::uint64_t least = std::min<std::uint64_t>(
-      std::uint64_t{st.f_blocks} * st.f_frsize / 100, std::uint64_t{256} << 20);
-  if (std::uint64_t{st.f_bavail} * st.f_frsize >= least) return;
-  throw Error::fromErrno(ENOSPC, "unpack " + name_)
-      .hint("free some space where the store lies, or use `img prune`");
 }
 
 void TreeWriter::putSymlink(const std::string& path, const Meta& meta, const std::string& target) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "store/free_space.h"
 #include "store/layer_tree.h"
 #include "store/tar.h"
 #include "store/xattrs.h"
@@ -66,12 +67,12 @@ class TreeWriter final : public LayerTree {
               const Meta& meta) const;  // "": the descriptor itself
   void setMeta(int fd, const Meta& meta);
   void noteXattrs(bool complete);
-  void checkSpace(std::uint64_t written);
 
   int root_;
   std::string base_;
   Style style_;
   std::string name_;
+  FreeSpace space_;
   uid_t ownUid_;
   gid_t ownGid_;
 
@@ -83,7 +84,6 @@ class TreeWriter final : public LayerTree {
   // Default ACLs would be inherited by what is put into the folder afterwards.
   std::vector<std::pair<std::string, std::string>> defaultAcls_;
   size_t defaultAclBytes_ = 0;
-  std::uint64_t unchecked_ = 0;  // bytes written since the last look at the free space
   bool warnedXattrs_ = false, warnedDevices_ = false;
 };
 

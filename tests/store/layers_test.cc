@@ -2,7 +2,13 @@
 
 #include <zlib.h>
 
+#include <set>
+
 #include "base/process.h"
+#include "store/layer_view.h"
+#include "store/overlay.h"
+#include "store/union_copy.h"
+#include "tests/store/erofs_helpers.h"
 #include "tests/store/store_fixture.h"
 
 namespace img::store {
@@ -25,14 +31,18 @@ std::string gzip(std::string_view text) {
   return out;
 }
 
-class LayersTest : public test::StoreTest {
+// For both views.
+class LayersTest : public test::StoreTest, public testing::WithParamInterface<LayerView> {
  protected:
   void SetUp() override {
     if (!test::isRoot()) GTEST_SKIP() << "unpacking with owners needs root";
+    if (isErofs() && !testing_erofs::canMount())
+      GTEST_SKIP() << "this kernel mounts no EROFS from files";
+    ::setenv("IMG_LAYER_VIEW", layerViewName(GetParam()), 1);
   }
-  std::string contentOf(const Digest& id) {
-    return fs::readFile(layout.fd(), layout.layerPath(id) + "/fs/file");
-  }
+  void TearDown() override { ::unsetenv("IMG_LAYER_VIEW"); }
+  static bool isErofs() { return GetParam() == LayerView::erofs; }
+  std::string contentOf(const Digest& id) { return fs::readFile(layers.open(id).get(), "file"); }
   void rewriteMeta(const Digest& id, std::string_view text) {
     fs::replaceFile(layout.fd(), layout.layerPath(id) + "/meta", text, 0644, fs::Sync::none);
   }
@@ -41,7 +51,7 @@ class LayersTest : public test::StoreTest {
   const Layers layers{layout};
 };
 
-TEST_F(LayersTest, AreUnpackedFromTheirBlob) {
+TEST_P(LayersTest, AreUnpackedFromTheirBlob) {
   EXPECT_FALSE(layers.has(diffId));
   EXPECT_EQ(errorOf([&] { std::ignore = layers.open(diffId); }).kind(), Kind::notFound);
   layers.ensure(diffId, putBlob(layout, tar, media::kLayer));
@@ -52,12 +62,12 @@ TEST_F(LayersTest, AreUnpackedFromTheirBlob) {
   EXPECT_EQ(countIn("ingest"), 0U);
 }
 
-TEST_F(LayersTest, MayBeCompressed) {
+TEST_P(LayersTest, MayBeCompressed) {
   layers.ensure(diffId, putBlob(layout, gzip(tar), media::kLayerGzip));
   EXPECT_EQ(contentOf(diffId), "content");
 }
 
-TEST_F(LayersTest, OfAnotherDiffIdAreCorrupt) {
+TEST_P(LayersTest, OfAnotherDiffIdAreCorrupt) {
   const Digest wrong = Digest::of("wrong");
   const Error error = errorOf([&] { layers.ensure(wrong, putBlob(layout, tar, media::kLayer)); });
   EXPECT_EQ(error.code(), "digest-mismatch");
@@ -66,7 +76,7 @@ TEST_F(LayersTest, OfAnotherDiffIdAreCorrupt) {
   EXPECT_EQ(countIn("ingest"), 0U);
 }
 
-TEST_F(LayersTest, NameTheBlobThatIsDamaged) {
+TEST_P(LayersTest, NameTheBlobThatIsDamaged) {
   const Descriptor blob = putBlob(layout, tar, media::kLayer);
   std::string broken = tar;
   // In a header, where unpacking fails, and in a file's content, where only the digest tells.
@@ -87,7 +97,7 @@ TEST_F(LayersTest, NameTheBlobThatIsDamaged) {
   EXPECT_EQ(contentOf(diffId), "content");
 }
 
-TEST_F(LayersTest, MustBeCompressedAsTheirMediaTypeSays) {
+TEST_P(LayersTest, MustBeCompressedAsTheirMediaTypeSays) {
   const Error plain =
       errorOf([&] { layers.ensure(diffId, putBlob(layout, tar, media::kLayerGzip)); });
   EXPECT_EQ(plain.kind(), Kind::corrupt);
@@ -96,10 +106,11 @@ TEST_F(LayersTest, MustBeCompressedAsTheirMediaTypeSays) {
   EXPECT_EQ(zipped.kind(), Kind::corrupt);
 }
 
-TEST_F(LayersTest, OfAnotherBootAreRebuiltFromTheirBlob) {
+TEST_P(LayersTest, OfAnotherBootAreRebuiltFromTheirBlob) {
   const Descriptor blob = putBlob(layout, tar, media::kLayer);
   layers.ensure(diffId, blob);
-  fs::replaceFile(layout.fd(), layout.layerPath(diffId) + "/fs/file", "", 0644, fs::Sync::none);
+  const std::string emptied = layers.pathOf(diffId) + (isErofs() ? "" : "/file");
+  fs::replaceFile(layout.fd(), emptied, "", 0644, fs::Sync::none);
   rewriteMeta(diffId, R"({"boot_id":"another","bytes":7,"diff_id":")" + diffId.str() +
                           R"(","entries":2,"version":1})");
   EXPECT_FALSE(layers.has(diffId));
@@ -109,7 +120,7 @@ TEST_F(LayersTest, OfAnotherBootAreRebuiltFromTheirBlob) {
   EXPECT_EQ(countIn("trash"), 0U);
 }
 
-TEST_F(LayersTest, WithoutACompleteMetaAreGarbage) {
+TEST_P(LayersTest, WithoutACompleteMetaAreGarbage) {
   const Descriptor blob = putBlob(layout, tar, media::kLayer);
   for (const char* meta : {"", "{", "{}", R"({"version":2})", R"({"version":1,"boot_id":7})"}) {
     layers.ensure(diffId, blob);
@@ -119,15 +130,15 @@ TEST_F(LayersTest, WithoutACompleteMetaAreGarbage) {
   }
 }
 
-TEST_F(LayersTest, WithoutTheirFolderAreRebuilt) {
+TEST_P(LayersTest, WithoutTheirFolderAreRebuilt) {
   const Descriptor blob = putBlob(layout, tar, media::kLayer);
   layers.ensure(diffId, blob);
-  fs::removeTree(layout.layers(), diffId.hex() + "/fs");
+  fs::removeTree(layout.fd(), layers.pathOf(diffId));
   layers.ensure(diffId, blob);
   EXPECT_EQ(contentOf(diffId), "content");
 }
 
-TEST_F(LayersTest, AdoptMovesAFinishedFolder) {
+TEST_P(LayersTest, AdoptMovesAFinishedFolder) {
   fs::makeDirs(layout.fd(), "ingest/x/fs").reset();
   fs::replaceFile(layout.fd(), "ingest/x/fs/file", "made", 0644, fs::Sync::none);
   layers.adopt("ingest/x/fs", diffId, 1, 4);
@@ -136,7 +147,7 @@ TEST_F(LayersTest, AdoptMovesAFinishedFolder) {
   EXPECT_FALSE(sys::tryFstatat(layout.fd(), "ingest/x/fs"));
 }
 
-TEST_F(LayersTest, AdoptLeavesTheFolderWhenTheLayerIsThere) {
+TEST_P(LayersTest, AdoptLeavesTheFolderWhenTheLayerIsThere) {
   layers.ensure(diffId, putBlob(layout, tar, media::kLayer));
   fs::makeDirs(layout.fd(), "ingest/x/fs").reset();
   layers.adopt("ingest/x/fs", diffId, 1, 4);
@@ -144,7 +155,7 @@ TEST_F(LayersTest, AdoptLeavesTheFolderWhenTheLayerIsThere) {
   EXPECT_EQ(contentOf(diffId), "content");
 }
 
-TEST_F(LayersTest, OfAnImageAreUnpackedTogether) {
+TEST_P(LayersTest, OfAnImageAreUnpackedTogether) {
   std::vector<Digest> diffIds;
   std::vector<Descriptor> blobs;
   for (int i = 0; i < 7; ++i) {
@@ -158,7 +169,7 @@ TEST_F(LayersTest, OfAnImageAreUnpackedTogether) {
   for (size_t i = 0; i < 7; ++i) EXPECT_EQ(contentOf(diffIds[i]), std::to_string(i));
 }
 
-TEST_F(LayersTest, OneBrokenLayerFailsAllAndLeavesNoLitter) {
+TEST_P(LayersTest, OneBrokenLayerFailsAllAndLeavesNoLitter) {
   const std::string bad = "this is no tar" + std::string(2000, 'x');
   const std::vector<Digest> diffIds = {diffId, Digest::of(bad)};
   const std::vector<Descriptor> blobs = {putBlob(layout, tar, media::kLayer),
@@ -168,7 +179,7 @@ TEST_F(LayersTest, OneBrokenLayerFailsAllAndLeavesNoLitter) {
   EXPECT_EQ(countIn("ingest"), 0U);
 }
 
-TEST_F(LayersTest, ManyProcessesThatWantTheSameLayerAllFindIt) {
+TEST_P(LayersTest, ManyProcessesThatWantTheSameLayerAllFindIt) {
   const Descriptor blob = putBlob(layout, tar, media::kLayer);
   std::vector<Child> children;
   for (int i = 0; i < 10; ++i) {
@@ -179,6 +190,145 @@ TEST_F(LayersTest, ManyProcessesThatWantTheSameLayerAllFindIt) {
   }
   for (Child& child : children) EXPECT_EQ(child.finish(), "content");
   EXPECT_EQ(countIn("layers"), 1U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Views, LayersTest, testing::Values(LayerView::directory, LayerView::erofs),
+                         [](const auto& test) { return layerViewName(test.param); });
+
+// --- What only an index has ---
+
+class ErofsLayers : public test::StoreTest {
+ protected:
+  void SetUp() override {
+    if (!test::isRoot() || !testing_erofs::canMount())
+      GTEST_SKIP() << "this kernel mounts no EROFS from files for this user";
+    ::unsetenv("IMG_LAYER_VIEW");
+  }
+  void TearDown() override { ::unsetenv("IMG_LAYER_VIEW"); }
+  bool hasFile(const std::string& name) const {
+    return sys::tryFstatat(layout.fd(), layout.layerPath(diffId) + "/" + name).has_value();
+  }
+  Fd unionOf(const std::vector<int>& lowers) {
+    OverlaySpec spec;
+    spec.lowers = lowers;
+    return mountOverlay(spec);
+  }
+  static std::string mounts() { return fs::readFile(AT_FDCWD, "/proc/self/mountinfo"); }
+
+  const std::string tar = makeTar({{"file", "content"}, {"dir/a", "1"}});
+  const Digest diffId = Digest::of(tar);
+  const Layers layers{layout};
+};
+
+TEST_F(ErofsLayers, AreTheDefaultWhereTheKernelHasThem) {
+  layers.ensure(diffId, putBlob(layout, tar, media::kLayer));
+  EXPECT_EQ(layers.pathOf(diffId), layout.layerPath(diffId) + "/index");
+  EXPECT_EQ(chooseLayerView(layout).view, LayerView::erofs);
+}
+
+TEST_F(ErofsLayers, ReadTheBlobItselfWhenItIsNotCompressed) {
+  const Descriptor blob = putBlob(layout, tar, media::kLayer);
+  layers.ensure(diffId, blob);
+  EXPECT_TRUE(hasFile("index"));
+  EXPECT_FALSE(hasFile("tar"));
+  sys::unlinkat(layout.fd(), layout.blobPath(blob.digest), 0);
+  EXPECT_FALSE(layers.has(diffId));
+  EXPECT_EQ(errorOf([&] { std::ignore = layers.open(diffId); }).kind(), Kind::notFound);
+}
+
+TEST_F(ErofsLayers, KeepTheTarOfACompressedBlob) {
+  const Descriptor blob = putBlob(layout, gzip(tar), media::kLayerGzip);
+  layers.ensure(diffId, blob);
+  EXPECT_EQ(fs::readFile(layout.fd(), layout.layerPath(diffId) + "/tar"), tar);
+  sys::unlinkat(layout.fd(), layout.blobPath(blob.digest), 0);
+  EXPECT_EQ(fs::readFile(layers.open(diffId).get(), "file"), "content");
+}
+
+TEST_F(ErofsLayers, AreNotThereBeforeTheirBlobIs) {
+  StringSource source{tar};
+  EXPECT_TRUE(layers.makeFrom(diffId, source, Layers::Archive::blob));
+  EXPECT_FALSE(layers.has(diffId));
+  putBlob(layout, tar, media::kLayer);
+  EXPECT_EQ(fs::readFile(layers.open(diffId).get(), "file"), "content");
+}
+
+TEST_F(ErofsLayers, AreMadeAgainForWhoeverWantsFolders) {
+  const Descriptor blob = putBlob(layout, tar, media::kLayer);
+  layers.ensure(diffId, blob);
+  ::setenv("IMG_LAYER_VIEW", "directory", 1);
+  EXPECT_FALSE(layers.has(diffId));
+  layers.ensure(diffId, blob);
+  EXPECT_TRUE(hasFile("fs/file"));
+  EXPECT_FALSE(hasFile("index"));
+  // A folder serves everybody.
+  ::unsetenv("IMG_LAYER_VIEW");
+  EXPECT_TRUE(layers.has(diffId));
+}
+
+TEST_F(ErofsLayers, LeaveNothingMounted) {
+  layers.ensure(diffId, putBlob(layout, tar, media::kLayer));
+  const std::string before = mounts();
+  {
+    const Fd root = layers.open(diffId);
+    EXPECT_EQ(fs::readFile(root.get(), "dir/a"), "1");
+    EXPECT_EQ(mounts(), before);
+  }
+  EXPECT_EQ(mounts(), before);
+}
+
+TEST_F(ErofsLayers, StackWithFoldersAndWithThemselves) {
+  layers.ensure(diffId, putBlob(layout, tar, media::kLayer));
+  fs::makeDirs(layout.fd(), "ingest/x/fs/dir").reset();
+  fs::replaceFile(layout.fd(), "ingest/x/fs/dir/b", "2", 0644, fs::Sync::none);
+  const Digest made = Digest::of("made");
+  layers.adopt("ingest/x/fs", made, 1, 1);
+  const Fd bottom = layers.open(diffId);
+  const Fd again = layers.open(diffId);
+  const Fd middle = layers.open(made);
+  const Fd root = unionOf({again.get(), middle.get(), bottom.get()});
+  EXPECT_EQ(fs::readFile(root.get(), "dir/a") + fs::readFile(root.get(), "dir/b"), "12");
+  EXPECT_EQ(fs::readFile(unionOf({bottom.get()}).get(), "file"), "content");  // one alone
+  // One device, and no number twice: programs tell files apart by both.
+  std::set<std::pair<dev_t, ino_t>> seen;
+  for (const char* path : {".", "dir", "file", "dir/a", "dir/b"}) {
+    const struct stat st = sys::fstatat(root.get(), path);
+    EXPECT_EQ(st.st_dev, sys::fstat(root.get()).st_dev) << path;
+    EXPECT_TRUE(seen.emplace(st.st_dev, st.st_ino).second) << path;
+  }
+}
+
+TEST_F(ErofsLayers, TheKernelIsAskedOncePerBoot) {
+  EXPECT_EQ(chooseLayerView(layout).view, LayerView::erofs);
+  const std::string remembered = R"({"boot_id":")" + bootId() + R"(","missing":"no such luck"})";
+  fs::replaceFile(layout.fd(), "cache/layer-view", remembered, 0644, fs::Sync::none);
+  EXPECT_EQ(chooseLayerView(layout).view, LayerView::directory);
+  EXPECT_EQ(chooseLayerView(layout).why, "no such luck");
+  ::setenv("IMG_LAYER_VIEW", "erofs", 1);
+  const Error error = errorOf([&] { std::ignore = chooseLayerView(layout); });
+  EXPECT_EQ(error.code(), "layer-view");
+  EXPECT_EQ(error.why(), "no such luck");
+  ::unsetenv("IMG_LAYER_VIEW");
+  for (const char* text : {"", "{", R"({"boot_id":"another","missing":"x"})", R"({"boot_id":7})"}) {
+    fs::replaceFile(layout.fd(), "cache/layer-view", text, 0644, fs::Sync::none);
+    EXPECT_EQ(chooseLayerView(layout).view, LayerView::erofs) << text;
+  }
+}
+
+TEST_F(ErofsLayers, AViewThatDoesNotExistIsAMistake) {
+  ::setenv("IMG_LAYER_VIEW", "squashfs", 1);
+  EXPECT_EQ(errorOf([&] { std::ignore = chooseLayerView(layout); }).kind(), Kind::usage);
+}
+
+TEST_F(ErofsLayers, AreNotForProcessesThatMountNothing) {
+  const Descriptor blob = putBlob(layout, tar, media::kLayer);
+  layers.ensure(diffId, blob);
+  Child child = Child::fork([&] {
+    copyUnions(true);
+    const bool had = layers.has(diffId);
+    layers.ensure(diffId, blob);
+    return std::string{had ? "index" : "none"} + " " + layers.pathOf(diffId).substr(72);
+  });
+  EXPECT_EQ(child.finish(), "none fs");
 }
 
 }  // namespace
