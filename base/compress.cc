@@ -27,6 +27,8 @@ class ZstdSink final : public CompressingSink {
     set(ZSTD_c_checksumFlag, 1);
     // zstd.h, ZSTD_c_nbWorkers: with workers the input is cut into jobs, and how many workers there
     // are does not change the result. None would, so there is always one.
+    // A library without threads (Debian 12's static one) knows neither parameter.
+    if (::ZSTD_cParam_getBounds(ZSTD_c_nbWorkers).upperBound < 1) return;
     set(ZSTD_c_nbWorkers, static_cast<int>(threads));
     set(ZSTD_c_jobSize, kZstdJobBytes);
   }
