@@ -8,35 +8,65 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/config_step.h"
+#include "builder/remote_url.h"
+#include "cli/byte_progress.h"
 #include "cli/commands.h"
 #include "cli/image_facts.h"
+#include "cli/input_file.h"
 #include "cli/options.h"
 #include "cli/output_file.h"
 #include "cli/values.h"
 #include "store/archive.h"
+#include "store/saved_item.h"
 
 namespace img::cli {
 namespace {
 
-// Images in the order of their first mention; each keeps the names it was mentioned by.
-std::vector<store::SaveItem> itemsToSave(const store::Layout& layout,
-                                         const std::vector<std::string>& arguments) {
+// What an argument means: an entry of index.json by name, else an image by id.
+struct Meant {
+  store::Image image;
+  std::optional<store::ImageRow> row;
+};
+
+Meant resolve(const store::Layout& layout, const std::string& argument) {
   const store::Images images{layout};
+  Meant meant{images.get(argument), {}};
+  const std::vector<store::ImageRow> rows = images.list();
+  for (const std::string& name : namesMeantBy(argument)) {
+    const auto row = std::find_if(rows.begin(), rows.end(),
+                                  [&](const store::ImageRow& one) { return one.name == name; });
+    if (row == rows.end()) continue;
+    if (resolvesTo(images, *row, meant.image)) meant.row = *row;
+    break;
+  }
+  return meant;
+}
+
+// Images in the order of their first mention; each keeps the names it was mentioned by. A docker
+// archive has no place for an index: it gets the image for this machine.
+std::vector<store::SaveItem> itemsToSave(const store::Layout& layout,
+                                         const std::vector<std::string>& arguments,
+                                         bool keepsIndexes) {
   std::vector<store::SaveItem> items;
   for (const std::string& argument : arguments) {
-    store::Image image = images.get(argument);
-    auto item = std::find_if(items.begin(), items.end(), [&](const store::SaveItem& known) {
-      return known.image.manifestDescriptor.digest == image.manifestDescriptor.digest;
-    });
-    const std::vector<std::string> known = namesOf(layout, image);
-    if (item == items.end()) item = items.insert(items.end(), {std::move(image), {}});
-    for (const std::string& name : namesMeantBy(argument)) {
-      if (std::find(known.begin(), known.end(), name) == known.end()) continue;
-      if (std::find(item->names.begin(), item->names.end(), name) == item->names.end()) {
-        item->names.push_back(name);
-      }
-      break;
+    Meant meant = resolve(layout, argument);
+    store::SaveItem item;
+    if (keepsIndexes && meant.row && store::isIndexType(meant.row->descriptor.mediaType)) {
+      store::addIndex(layout, meant.row->descriptor, item);
+    } else {
+      item.image = std::move(meant.image);
     }
+    auto known = std::find_if(items.begin(), items.end(), [&](const store::SaveItem& one) {
+      const bool isSameIndex = one.index && item.index && one.index->digest == item.index->digest;
+      return isSameIndex ||
+             (!one.index && !item.index &&
+              one.image.manifestDescriptor.digest == item.image.manifestDescriptor.digest);
+    });
+    if (known == items.end()) known = items.insert(items.end(), std::move(item));
+    if (!meant.row || !meant.row->name) continue;
+    const std::string& name = *meant.row->name;
+    if (std::find(known->names.begin(), known->names.end(), name) == known->names.end())
+      known->names.push_back(name);
   }
   return items;
 }
@@ -44,12 +74,12 @@ std::vector<store::SaveItem> itemsToSave(const store::Layout& layout,
 int runSave(Context& context, const std::vector<std::string>& args) {
   std::string file;
   std::string format = "docker-archive";
-  bool quiet = false;
+  bool isCompressed = false, quiet = false;
   Options options{context, "NAME...", "Write images to an archive"};
   options.text("-o,--output", file, "FILE", "Write to FILE instead of stdout")
       .text("--format", format, "FORMAT", "docker-archive, oci-archive or oci-dir (docker-archive)")
-      .flag("-q,--quiet", quiet, "No progress (there is none)")
-      .ignoredFlag("--compress")
+      .flag("--compress", isCompressed, "Compress layers that are not compressed (gzip)")
+      .flag("-q,--quiet", quiet, "Show no progress")
       .ignoredFlag("--multi-image-archive,-m")
       .positionals(1, kAnyNumber);
   if (!options.parse(args)) return 0;
@@ -64,14 +94,21 @@ int runSave(Context& context, const std::vector<std::string>& args) {
   }
   const store::Layout& layout = context.store();
   const store::StoreUse use{layout};
-  const std::vector<store::SaveItem> items = itemsToSave(layout, options.words());
+  std::vector<store::SaveItem> items =
+      itemsToSave(layout, options.words(), format != "docker-archive");
+  if (isCompressed) {
+    for (store::SaveItem& item : items) store::compressItem(layout, item);
+  }
   const auto archive = format == "oci-archive" ? store::ArchiveFormat::ociArchive
                                                : store::ArchiveFormat::dockerArchive;
   if (isDirectory) {
     store::saveDirectory(layout, items, file);
   } else {
-    writeOutput(context, file,
-                [&](Sink& sink) { store::saveArchive(layout, items, archive, sink); });
+    writeOutput(context, file, [&](Sink& sink) {
+      ByteProgress progress{context, quiet, "saving"};
+      CountedSink counted{sink, progress};
+      store::saveArchive(layout, items, archive, counted);
+    });
   }
   return 0;
 }
@@ -89,19 +126,29 @@ bool isDirectoryPath(const std::string& path) {
   return ::stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-Fd openStdin(std::string_view what) {
-  if (isatty(0) == 1) {
-    throw Error::make(Kind::failed, "refusing to read {} from a terminal", what);
+std::vector<store::LoadedImage> loadFrom(Context& context, const std::string& file, bool isQuiet,
+                                         const std::optional<store::Platform>& platform) {
+  const store::Layout& layout = context.store();
+  const bool isStdin = file.empty() || file == "-";
+  if (!isStdin && isDirectoryPath(file)) {
+    const Fd directory = sys::openDirectory(AT_FDCWD, file);
+    return store::loadDirectory(layout, directory.get(), file, platform);
   }
-  return Fd{sys::check([] { return fcntl(0, F_DUPFD_CLOEXEC, 3); }, "duplicate stdin")};
+  InputFile input = isStdin ? openStdin("an archive") : openInput(file);
+  ByteProgress progress{context, isQuiet, "loading " + input.name, input.bytes};
+  FdSource source{std::move(input.fd), input.name};
+  CountedSource counted{source, progress};
+  return store::loadArchive(layout, counted, input.name, platform);
 }
 
 int runLoad(Context& context, const std::vector<std::string>& args) {
   std::string file;
+  std::optional<std::string> platform;
   bool quiet = false;
   Options options{context, "", "Read images from an archive or an OCI directory"};
   options.text("-i,--input", file, "FILE", "Read FILE instead of stdin")
-      .flag("-q,--quiet", quiet, "No progress (there is none)")
+      .text("--platform", platform, "OS/ARCH[/VARIANT]", "Of several platforms, only this one")
+      .flag("-q,--quiet", quiet, "Show no progress")
       .positionals(0, 1);
   if (!options.parse(args)) return 0;
   if (!options.words().empty() && options.words().front() != "-") {
@@ -109,18 +156,10 @@ int runLoad(Context& context, const std::vector<std::string>& args) {
         .hint("name the archive with -i FILE");
   }
 
-  const store::Layout& layout = context.store();
-  const store::StoreUse use{layout};
-  std::vector<store::LoadedImage> loaded;
-  if (!file.empty() && file != "-" && isDirectoryPath(file)) {
-    const Fd directory = sys::openDirectory(AT_FDCWD, file);
-    loaded = store::loadDirectory(layout, directory.get(), file);
-  } else {
-    const bool isStdin = file.empty() || file == "-";
-    FdSource source{isStdin ? openStdin("an archive") : sys::openat(AT_FDCWD, file, O_RDONLY),
-                    isStdin ? "stdin" : file};
-    loaded = store::loadArchive(layout, source, isStdin ? "stdin" : file);
-  }
+  std::optional<store::Platform> wanted;
+  if (platform) wanted = parsePlatform(*platform);
+  const store::StoreUse use{context.store()};
+  const std::vector<store::LoadedImage> loaded = loadFrom(context, file, quiet, wanted);
   std::string out;
   for (const store::LoadedImage& image : loaded) {
     noticeMoved(context, image);
@@ -146,39 +185,39 @@ int runImport(Context& context, const std::vector<std::string>& args) {
   std::string message;
   std::optional<std::string> platform;
   bool quiet = false;
-  Options options{context, "FILE|- [NAME[:TAG]]",
+  Options options{context, "FILE|URL|- [NAME[:TAG]]",
                   "Make a one-layer image from a root file system tar"};
   options
       .list("-c,--change", changes, "INSTRUCTION", "Apply a Dockerfile instruction to the config")
       .text("-m,--message", message, "TEXT", "Comment in the history")
       .text("--platform", platform, "OS/ARCH[/VARIANT]", "Platform of the image (this machine's)")
-      .flag("-q,--quiet", quiet, "No progress (there is none)")
+      .flag("-q,--quiet", quiet, "Show no progress")
       .positionals(1, 2);
   if (!options.parse(args)) return 0;
 
   const std::string& file = options.words()[0];
-  if (file.starts_with("http://") || file.starts_with("https://")) {
-    throw Error{Kind::unsupported, "this version of img does not fetch URLs"}.hint(
-        "fetch it with another program and pipe it in: curl -fL URL | img import -");
-  }
   std::vector<std::string> names;
   if (options.words().size() == 2) {
     names.push_back(store::Reference::parse(options.words()[1]).full());
   }
-  const bool isStdin = file == "-";
   store::ImageConfig config;
   config.created = creationTime();
   config.platform = platform ? parsePlatform(*platform) : store::Platform::host();
   for (const std::string& change : changes) builder::applyChange(config, change);
-  if (message.empty()) message = "Imported from " + file;
+  if (message.empty())
+    message = "Imported from " + (isUrl(file) ? builder::withoutCredentials(file) : file);
   config.history = {{config.created, "", "", message, false}};
 
   const store::Layout& layout = context.store();
   const store::StoreUse use{layout};
-  FdSource source{isStdin ? openStdin("a tar") : sys::openat(AT_FDCWD, file, O_RDONLY),
-                  isStdin ? "stdin" : file};
-  const store::Image image =
-      store::importTar(layout, source, isStdin ? "stdin" : file, std::move(config));
+  InputFile input = file == "-"   ? openStdin("a tar")
+                    : isUrl(file) ? fetchInput(layout, file)
+                                  : openInput(file);
+  ByteProgress progress{context, quiet, "importing " + input.name, input.bytes};
+  FdSource source{std::move(input.fd), input.name};
+  CountedSource counted{source, progress};
+  const store::Image image = store::importTar(layout, counted, input.name, std::move(config));
+  progress.finish();
   store::Images{layout}.publish(image.manifestDescriptor, names);
   context.print(image.id.str() + "\n");
   return 0;

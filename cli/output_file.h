@@ -10,7 +10,7 @@
 
 namespace img::cli {
 
-// Empty `path`: standard output. What is no regular file (a pipe, /dev/stdout) is written to
+// `path` empty or "-": standard output. What is no regular file (a pipe, /dev/stdout) is written to
 // directly.
 void writeOutput(Context& context, const std::string& path,
                  const std::function<void(Sink&)>& write);
