@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "base/json.h"
 
@@ -156,6 +157,8 @@ Error currentError() {
     return error;
   } catch (const std::bad_alloc&) {
     return Error{Kind::failed, "out of memory"};
+  } catch (const std::system_error& error) {  // of std::thread, when the system gives no more
+    return Error::fromErrno(error.code().value(), "start a thread");
   } catch (const std::exception& error) {
     return Error{Kind::internal, error.what()};
   } catch (...) {

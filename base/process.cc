@@ -19,6 +19,7 @@ namespace {
 
 constexpr char kSuccess = '=';
 constexpr char kFailure = '!';
+constexpr int kUntold = 2;  // exit status: neither could be written
 
 ExitStatus decode(const siginfo_t& info) {
   if (info.si_code == CLD_EXITED) return {info.si_status, 0};
@@ -41,7 +42,7 @@ ExitStatus decode(const siginfo_t& info) {
   try {
     writeAll(result, answer, "result");
   } catch (...) {
-    status = 2;
+    status = kUntold;
   }
   ::_exit(status);
 }
@@ -95,6 +96,11 @@ std::string Child::finish() {
   std::string answer = readAll(result_.get(), "result of a child process");
   result_.reset();
   if (!answer.empty() && answer[0] == kSuccess && status.code == 0) return answer.substr(1);
+  if (status.signal == 0 && status.code == kUntold) {
+    throw Error{Kind::failed, "a worker process could not tell its result"}.why(
+        "what it wrote into memory was refused: memory, or the size of files (ulimit -f), is too "
+        "small");
+  }
   if (!answer.empty() && answer[0] == kFailure)
     throw Error::fromJson(std::string_view{answer}.substr(1));
   if (status.signal != 0) {

@@ -223,6 +223,8 @@ Containers::Held Containers::createHeld(ContainerConfig config) const try {
     sys::renameat(root, part, root, recordPath(config.id));
     failpoint("containers.afterRename");
   } catch (...) {
+    if (readName(root, config.name) == config.id)
+      sys::tryUnlinkat(root, under(kNames, config.name), 0);
     fs::removeTree(root, part);
     throw;
   }
