@@ -47,7 +47,7 @@ store::Image pullNow(Context& context, const store::Reference& reference, const 
 // layer) are told as they are.
 bool isAbsence(const Error& error) {
   static constexpr std::array<std::string_view, 6> kCodes{
-      "manifest-unknown", "name-unknown", "blob-unknown", "unreachable", "blocked", "no-remote"};
+      "manifest-unknown", "name-unknown", "blob-unknown", "unreachable", "registry-blocked", "no-remote"};
   return std::find(kCodes.begin(), kCodes.end(), error.code()) != kCodes.end();
 }
 

@@ -96,12 +96,12 @@ const Case kCases[] = {
      125,
      "",
      "error: unknown command \"image lx\"\n   = hint: did you mean ls?\nSee 'img image --help'\n"},
-    {{"img", "pull", "x"},
+    {{"img", "events", "x"},
      125,
      "",
-     "error: unknown command \"pull\"\n   = hint: this version of img has no pull command\nSee "
+     "error: unknown command \"events\"\n   = hint: this version of img has no events command\nSee "
      "'img --help'\n"},
-    {{"imgpush", "x"}, 125, "", "error: unknown command \"push\"\n   = hint: this version"},
+    {{"imgevents", "x"}, 125, "", "error: unknown command \"events\"\n   = hint: this version"},
     {{"img", "\x1b[2J"}, 125, "", "error: unknown command \"\\x1b[2J\"\n"},
     {{"img", "ls", "--nope"}, 125, "", "error: unknown flag: --nope\n"},
     {{"img", "--nope", "ls"}, 125, "", "error: unknown flag: --nope\n"},

@@ -171,10 +171,10 @@ error: FROM: tolls: not found
  2 | FROM tolls
    |      ^^^^^
    |
-   = why: the store has no docker.io/library/tolls:latest, and this version pulls from no registry
+   = why: the store has no docker.io/library/tolls:latest, and it could not be pulled: registry docker.io is blocked: REGISTRIES says blocked = true
    = hint: did you mean "tools"?
    = hint: `img images` lists what is there; `img load -i FILE` or `img import FILE NAME` brings an image in
-""", "base-not-found")
+""".replace("REGISTRIES", harness.no_registry() + ":1"), "base-not-found")
 
     # --- secret-missing, secret-leak, oom ---
 
