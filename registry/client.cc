@@ -17,7 +17,6 @@ HttpRequest httpRequest(const Endpoint& endpoint, const ApiRequest& request) {
       request.url ? *request.url : endpoint.url(endpoint.repository + "/" + request.path),
       request.method};
   http.headers = request.headers;
-  http.homeHeaders = request.homeHeaders;
   http.body = request.body;
   http.isFresh = request.isFresh;
   http.isBulk = request.isBulk;

@@ -23,7 +23,7 @@ struct ApiRequest {
   std::string method = "GET";
   std::string path;        // below /v2/REPOSITORY/; ignored with `url`
   std::optional<Url> url;  // an upload's location, or /v2/ itself
-  std::vector<std::string> headers, homeHeaders;
+  std::vector<std::string> headers;
   std::optional<BodySource> body;
   std::string extraScope;     // besides the repository's own
   bool needsNoScope = false;  // the credentials alone are in question

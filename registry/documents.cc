@@ -32,7 +32,7 @@ ApiRequest manifestRequest(const std::string& method, const std::string& referen
   request.method = method;
   request.action = (method == "PUT" ? "put manifest " : "get manifest ") + reference;
   request.path = "manifests/" + reference;
-  request.homeHeaders = {kManifestTypes};
+  request.headers = {kManifestTypes};
   return request;
 }
 
@@ -106,7 +106,7 @@ Task<Json> putManifest(Client& client, const Json& request, Fd file) {
   if (type.empty() || type.find_first_of("\r\n") != std::string::npos) {
     throw Error{Kind::usage, "put_manifest without a media type"};
   }
-  wanted.homeHeaders = {"Content-Type: " + type};
+  wanted.headers = {"Content-Type: " + type};
   BodySource body;
   body.file = file.get();
   body.size = static_cast<std::uint64_t>(sys::fstat(file.get()).st_size);

@@ -60,7 +60,6 @@ class Exchange {
   static size_t onHeader(char* data, size_t size, size_t count, void* self);
   static size_t onBody(char* data, size_t size, size_t count, void* self);
   static size_t onRead(char* into, size_t size, size_t count, void* self);
-  static int onSeek(void* self, curl_off_t offset, int origin);
 
   Loop& loop_;
   const HttpRequest& request_;
@@ -129,7 +128,6 @@ void Exchange::configure() {
     curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request_.method.c_str());
   }
   for (const std::string& line : request_.headers) addHeader(line);
-  for (const std::string& line : request_.homeHeaders) addHeader(line);
   if (!request_.authorization.empty()) addHeader("Authorization: " + request_.authorization);
   addHeader("Expect:");  // a 401 comes before the body matters; waiting costs a second
   curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers_.get());
@@ -164,8 +162,8 @@ void Exchange::configureBody() {
   }
   curl_easy_setopt(curl, CURLOPT_READFUNCTION, onRead);
   curl_easy_setopt(curl, CURLOPT_READDATA, this);
-  curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, onSeek);
-  curl_easy_setopt(curl, CURLOPT_SEEKDATA, this);
+  // No CURLOPT_SEEKFUNCTION: libcurl must not send a body twice by itself when the connection that
+  // it kept dies under it (CURLE_SEND_FAIL_REWIND). Whether that is right depends on the request.
 }
 
 void Exchange::addHeader(const std::string& line) {
@@ -325,21 +323,14 @@ size_t Exchange::onRead(char* into, size_t size, size_t count, void* self) {
   }
 }
 
-// libcurl sends a body again when a connection that it kept turns out to be closed.
-int Exchange::onSeek(void* self, curl_off_t offset, int origin) {
-  if (origin != SEEK_SET) return CURL_SEEKFUNC_FAIL;
-  static_cast<Exchange*>(self)->sent_ = static_cast<std::uint64_t>(offset);
-  return CURL_SEEKFUNC_OK;
-}
-
 // --- The end.
 
 bool mayPass(CURLcode code) {
-  static constexpr std::array kCodes{CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_CONNECT,
-                                     CURLE_OPERATION_TIMEDOUT,   CURLE_GOT_NOTHING,
-                                     CURLE_SEND_ERROR,           CURLE_RECV_ERROR,
-                                     CURLE_PARTIAL_FILE,         CURLE_HTTP2,
-                                     CURLE_HTTP2_STREAM,         CURLE_SSL_CONNECT_ERROR};
+  static constexpr std::array kCodes{
+      CURLE_COULDNT_RESOLVE_HOST, CURLE_COULDNT_CONNECT, CURLE_OPERATION_TIMEDOUT,
+      CURLE_GOT_NOTHING,          CURLE_SEND_ERROR,      CURLE_RECV_ERROR,
+      CURLE_PARTIAL_FILE,         CURLE_HTTP2,           CURLE_HTTP2_STREAM,
+      CURLE_SSL_CONNECT_ERROR,    CURLE_SEND_FAIL_REWIND};
   return std::find(kCodes.begin(), kCodes.end(), code) != kCodes.end();
 }
 

@@ -36,7 +36,6 @@ Task<Outcome> follow(Loop& loop, const HttpRequest& request, const Route& route,
     const bool isHome = next.url.origin() == home;
     const Transport& transport = isHome ? route.transport : abroad;
     next.authorization = isHome ? request.authorization : "";
-    next.homeHeaders = isHome ? request.homeHeaders : std::vector<std::string>{};
     Outcome outcome = co_await exchange(loop, next, transport, route.patience, receiver);
     const std::string location = outcome.answer.header("location");
     const bool hasEnded = outcome.failure || location.empty() ||

@@ -1,7 +1,7 @@
 // An exchange with its redirects. They are followed here and not by libcurl, because what may be
-// sent to the next host is our decision (security.md C4): credentials and what is meant for the
-// registry go to the scheme, host and port of the first URL only, a redirect never leads from https
-// to http, and after five of them it is enough.
+// sent to the next host is our decision (security.md C4): credentials go to the scheme, host and
+// port of the first URL only, a redirect never leads from https to http, and after five of them it
+// is enough.
 #pragma once
 
 #include "registry/exchange.h"

@@ -29,9 +29,8 @@ struct HttpRequest {
       : url(std::move(address)), method(std::move(verb)) {}
   Url url;
   std::string method;
-  std::vector<std::string> headers;      // "Name: value", for every host
-  std::vector<std::string> homeHeaders;  // for the scheme, host and port of `url` only
-  std::string authorization;             // value of the header; likewise
+  std::vector<std::string> headers;  // "Name: value", for every host
+  std::string authorization;         // value of the header, for the origin of `url` only
   std::optional<BodySource> body;
   bool isFresh = false;  // on a connection of its own
   bool isBulk = false;   // by HTTP/1.1, whose connections stall and break one by one

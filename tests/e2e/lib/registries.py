@@ -13,6 +13,7 @@ import http.server
 import json
 import os
 import pathlib
+import re
 import socket
 import ssl
 import subprocess
@@ -173,9 +174,10 @@ class _TokenHandler(http.server.BaseHTTPRequestHandler):
 
 class Registry:
     """A docker-registry. `users`: basic auth; `tokens`: a TokenServer; `tls`: True or an Authority;
-    `client_authority`: clients must show a certificate of it; `mirror_of`: a URL it is a pull-through cache of."""
+    `client_authority`: clients must show a certificate of it; `mirror_of`: a URL it is a pull-through cache of;
+    `access_log`: for requests()."""
 
-    def __init__(self, users=None, tls=None, tokens=None, client_authority=None, mirror_of=None):
+    def __init__(self, users=None, tls=None, tokens=None, client_authority=None, mirror_of=None, access_log=False):
         harness.require("docker-registry")
         self.dir = pathlib.Path(harness.temp_dir("registry"))
         self.authority = Authority() if tls is True else tls
@@ -185,6 +187,7 @@ class Registry:
         self.user = next(iter(users.items())) if users else None
         self.files = self.dir / "data"
         self._configuration = self._configure(users, client_authority, mirror_of)
+        self._configuration["log"]["accesslog"]["disabled"] = not access_log
         self.process = self.log = None
         self.port = None
         for _ in range(5):  # a free port may be taken by another before the registry has it
@@ -256,6 +259,12 @@ class Registry:
     @property
     def url(self):
         return f"{self.scheme}://{self.host}"
+
+    def requests(self, since=0):
+        """[(method, path, status)] of what was asked so far, oldest first; with access_log only. The registry writes
+        a line after its answer, so a caller that counts waits for the last one it knows of."""
+        lines = re.findall(r'"(\w+) (\S+) HTTP/[\d.]+" (\d+)', (self.dir / "log").read_text())
+        return [(method, path, int(status)) for method, path, status in lines][since:]
 
     # --- The API, spoken by the test itself: what lies there does not depend on the program under test.
     def request(self, method, path, body=None, headers=None):

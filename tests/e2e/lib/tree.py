@@ -23,6 +23,22 @@ def _digest(path):
     return state.hexdigest()
 
 
+def _data(path, size):
+    """Bytes that are no hole. Not st_blocks: what that counts is up to the file system."""
+    if size < 1 << 20:
+        return size
+    total = end = 0
+    with open(path, "rb") as file:
+        while end < size:
+            try:
+                start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            except OSError:  # ENXIO: only holes are left
+                break
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            total += end - start
+    return total
+
+
 def _xattrs(path):
     try:
         names = os.listxattr(path, follow_symlinks=False)
@@ -46,7 +62,7 @@ def _entry(path):
         "device": f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}" if kind in ("char", "block") else None,
         "xattrs": _xattrs(path),
         "mtime": int(info.st_mtime),
-        "blocks": info.st_blocks,
+        "data": _data(path, info.st_size) if kind == "file" else None,
         "inode": (info.st_dev, info.st_ino) if kind != "directory" and info.st_nlink > 1 else None,
     }
 

@@ -389,3 +389,387 @@ class Faults(SessionCase):
         self.proxy.fault("tags/list", faulty.status(200, b'{"tags":["a"]}', Link=f'<{other.url}/v2/x/tags/list>; rel="next"'))
         self.assertIn("not followed", self.refused(session.tags)["cause"])
         self.assertEqual(other.seen, [])
+
+
+class Uploads(SessionCase):
+    def setUp(self):
+        super().setUp()
+        self.registry = self.keep(registries.Registry())
+        self.proxy = self.keep(faulty.FaultyRegistry(self.registry))
+
+    def push(self, **kwargs):
+        session = self.session(self.proxy, "push")
+        session.upload(BLOB, LAYER["digest"], **kwargs)
+        self.assertTrue(self.registry.has_blob(REPOSITORY, LAYER["digest"]))
+
+    def test_failures_that_pass(self):
+        for method, fault in (("POST", faulty.status(503)), ("PUT", faulty.status(500)), ("PUT", faulty.status(416)),
+                              ("PUT", faulty.status(404)), ("PUT", faulty.raw(b"")), ("PATCH", faulty.status(502)),
+                              ("PATCH", faulty.status(416)), ("PATCH", faulty.raw(b"")), ("PUT", faulty.busy(429, after="0"))):
+            with self.subTest(method=method, fault=fault):
+                self.proxy.fault("/blobs/uploads/", fault, method=method)
+                self.push(chunk_bytes=300_000 if method == "PATCH" else 0)
+                self.assertFalse([f for f in self.proxy.faults if f[3]], "the fault was not met")
+                self.registry.delete(REPOSITORY, "blobs", LAYER["digest"])
+
+    def test_an_answer_that_is_lost_is_no_reason_to_upload_again(self):
+        self.proxy.fault("/blobs/uploads/", lambda handler, answer: handler.hang_up(hard=True), method="PUT")
+        self.push()
+        self.assertEqual((self.proxy.count("/blobs/uploads/", "PUT"), self.proxy.count("/blobs/sha256", "HEAD")), (1, 1))
+
+    def test_chunks_are_continued_where_the_registry_is(self):
+        # The first answer to a chunk is lost, the second is never given, the last PUT fails: a registry that tells how
+        # far it is, as docker-registry does not, gets every byte once.
+        registry = self.keep(faulty.FaultyRegistry())
+        has, lost = bytearray(), [True, False]
+
+        def patch(handler, _):
+            first = int(handler.headers["Content-Range"].split("-")[0])
+            self.assertEqual(first, len(has))
+            has.extend(handler.request_body)
+            if lost and lost.pop():
+                return handler.hang_up(hard=True)
+            return accepted(handler, _)
+
+        def accepted(handler, _):
+            code = 204 if handler.command == "GET" else 202
+            handler.send(faulty.Answer(code, [], b"").set(Location="/v2/session/1", Range=f"0-{max(0, len(has) - 1)}",
+                                                          Content_Length=0 if code == 202 else None))
+        registry.fault("/blobs/uploads/", accepted, method="POST", times=None)
+        registry.fault("/session/1", accepted, times=None)
+        registry.fault("/session/1", patch, method="PATCH", times=None)
+        registry.fault("/session/1", faulty.status(503), method="PUT")
+        registry.fault("/session/1", faulty.status(201), method="PUT")
+        self.session(registry, "push").upload(BLOB, LAYER["digest"], 300_000)
+        self.assertEqual(bytes(has) == BLOB, True)
+        self.assertEqual(registry.count("/blobs/uploads/", "POST"), 1)
+
+    def test_a_registry_that_wants_chunks(self):
+        for code in (405, 413, 501):
+            self.proxy.fault("/blobs/uploads/", faulty.status(code), method="PUT")
+            self.push()
+            self.assertGreaterEqual(self.proxy.count("/blobs/uploads/", "PATCH"), 1)
+            self.registry.delete(REPOSITORY, "blobs", LAYER["digest"])
+
+    def test_relative_locations(self):
+        def relative(handler, answer):
+            location = answer.header("Location")
+            handler.send(answer.set(Location=location.split(handler.owner.host, 1)[1]))
+        self.proxy.fault("/blobs/uploads/", relative, times=None, method="POST")
+        self.proxy.fault("/blobs/uploads/", relative, times=None, method="PATCH")
+        self.push(chunk_bytes=500_000)
+
+    def test_a_location_elsewhere_gets_no_credentials(self):
+        other = self.keep(faulty.FaultyRegistry(self.registry))
+        basic = faulty.status(401, WWW_Authenticate='Basic realm="x"')
+        self.proxy.fault("/blobs/uploads/", basic, method="POST")
+        self.proxy.fault("/blobs/uploads/", lambda handler, answer: handler.send(answer.set(
+            Location=answer.header("Location").replace(self.proxy.host, other.host))), method="POST")
+        session = self.session([endpoint(self.proxy.host, REPOSITORY, credentials={"username": "me", "password": "s3cret"})],
+                               "push")
+        session.upload(BLOB, LAYER["digest"])
+        self.assertIn("authorization", self.proxy.headers("/blobs/uploads/", "POST")[1])
+        self.assertEqual([h.get("authorization") for h in other.headers("/blobs/uploads/", "PUT")], [None])
+
+    def test_refusals_are_final_and_told(self):
+        for code, name in ((403, "forbidden"), (400, "registry-error"), (507, "registry-error")):
+            self.proxy.seen.clear()
+            page = b'{"errors":[{"code":"DENIED","message":"quota is used up"}]}'
+            self.proxy.fault("/blobs/uploads/", faulty.status(code, page), method="POST", times=None)
+            error = self.refused(self.session(self.proxy, "push").upload, BLOB, LAYER["digest"])
+            self.assertEqual((error["code"], self.proxy.count("/blobs/uploads/", "POST")), (name, 1))
+            self.assertIn("DENIED: quota is used up", error["why"])
+            self.proxy.faults.clear()
+        error = self.refused(self.session(self.proxy, "push").upload, b"other bytes", LAYER["digest"])
+        self.assertIn("DIGEST_INVALID", error["why"])
+        self.assertFalse(self.registry.has_blob(REPOSITORY, LAYER["digest"]))
+
+
+class Authentication(SessionCase):
+    def setUp(self):
+        super().setUp()
+        self.tokens = self.keep(registries.TokenServer(users={"me": "s3cret"}, refresh=["refr3sh"]))
+        self.registry = self.keep(fill(registries.Registry(tokens=self.tokens)))
+        self.proxy = self.keep(faulty.FaultyRegistry(self.registry))
+        self.mine = {"username": "me", "password": "s3cret"}
+
+    def login(self, credentials=None, server=None, **settings):
+        server = server or self.proxy
+        return self.session([endpoint(server.host, REPOSITORY, credentials=self.mine if credentials is None else credentials)],
+                            **settings)
+
+    def test_nothing_is_sent_before_it_is_asked_for(self):
+        session = self.login()
+        session.manifest("latest")
+        self.get(session)
+        sent = [h.get("authorization", "")[:6] for h in self.proxy.headers("/v2/")]
+        self.assertEqual(sent, ["", "Bearer", "Bearer"])
+        self.assertEqual(len(self.tokens.seen), 1)  # one token serves both
+        _, path, headers, form = self.tokens.seen[0]
+        self.assertEqual(form["scope"], [f"repository:{REPOSITORY}:pull"])
+        self.assertEqual(form["service"], ["test registry"])
+        self.assertTrue(headers["Authorization"].startswith("Basic "))
+
+    def test_many_at_once_share_one_token(self):
+        session = self.login()
+        for number in [session.start("head", reference="latest") for _ in range(20)]:
+            session.wait(number)
+        self.assertEqual(len(self.tokens.seen), 1)
+
+    def test_refresh_tokens_are_posted(self):
+        session = self.login({"identity_token": "refr3sh"})
+        session.manifest("latest")
+        method, path, headers, form = self.tokens.seen[0]
+        self.assertEqual((method, path, form["grant_type"], form["refresh_token"]),
+                         ("POST", "/token", ["refresh_token"], ["refr3sh"]))
+        self.assertNotIn("Authorization", headers)
+        error = self.refused(self.login({"identity_token": "wrong-one"}).manifest, "latest")
+        self.assertEqual(error["code"], "unauthorized")
+        self.assertNotIn("wrong-one", json.dumps(error))
+
+    def test_access_token_is_as_good_as_token(self):
+        self.tokens.key = "access_token"
+        self.assertEqual(self.login().manifest("latest")[1], MANIFEST)
+
+    def test_registry_tokens_are_sent_as_they_are(self):
+        token = self.tokens.sign("me", [{"type": "repository", "name": REPOSITORY, "actions": ["pull"]}])
+        self.assertEqual(self.login({"registry_token": token}).manifest("latest")[1], MANIFEST)
+        self.assertEqual(self.tokens.seen, [])
+
+    def test_a_401_in_the_middle_renews_the_token_once(self):
+        session = self.login()
+        session.manifest("latest")
+        challenge = f'Bearer realm="{self.tokens.realm}",service="test registry",error="invalid_token"'
+        self.proxy.fault("/blobs/", faulty.status(401, WWW_Authenticate=challenge))
+        self.assertEqual(self.get(session)[1] == BLOB, True)
+        self.assertEqual(len(self.tokens.seen), 2)
+        self.proxy.fault("/blobs/", faulty.status(401, WWW_Authenticate=challenge), times=2)
+        self.assertEqual(self.refused(self.get, session)["code"], "unauthorized")
+        self.assertEqual(len(self.tokens.seen), 3)
+
+    def test_a_token_that_lasts_no_time_is_fetched_for_each_request(self):
+        self.tokens.lifetime = 1
+        session = self.login()
+        session.manifest("latest")
+        session.manifest("latest")
+        self.assertGreaterEqual(len(self.tokens.seen), 2)
+
+    def test_wrong_credentials(self):
+        for credentials, server in (({"username": "me", "password": "wr0ng-word"}, self.proxy),
+                                    ({"registry_token": "wr0ng-word"}, self.proxy)):
+            error = self.refused(self.login(credentials, server).manifest, "latest")
+            self.assertEqual(error["code"], "unauthorized")
+            self.assertNotIn("wr0ng-word", json.dumps(error))
+        basic = self.keep(registries.Registry(users={"me": "s3cret"}))
+        for credentials in ({}, {"username": "me", "password": "wr0ng-word"}):
+            error = self.refused(self.login(credentials, basic).call, "ping")
+            self.assertEqual((error["code"], error["kind"]), ("unauthorized", 6))
+        self.assertEqual(self.login(server=basic).call("ping")["status"], 200)
+
+    def test_challenges_that_are_none(self):
+        for header in ('Bearer realm="', "Bearer realm", 'Bearer realm="a",realm="b"', "Bearer",
+                       'Bearer realm="/relative"', 'Bearer realm="ftp://x/"', 'Bearer realm="http://me:pw@127.0.0.1/t"',
+                       "Digest x=y", 'Bearer realm="file:///etc/passwd"', "\x01"):
+            self.proxy.seen.clear()
+            self.proxy.fault("/manifests/", faulty.status(401, WWW_Authenticate=header), times=None)
+            error = self.refused(self.login().manifest, "latest")
+            self.assertIn("cannot get manifest latest", error["cause"], header)
+            self.assertEqual(self.proxy.count("/manifests/"), 1)
+            self.proxy.faults.clear()
+        self.assertEqual(self.tokens.seen, [])
+
+    def test_a_registry_over_https_cannot_send_us_to_http(self):
+        authority = registries.Authority()
+        secure = self.keep(faulty.FaultyRegistry(self.registry, tls=authority.server_context()))
+        where = endpoint(secure.host, REPOSITORY, scheme="https", authorities=authority.certificate.read_text(),
+                         credentials=self.mine)
+        error = self.refused(self.session([where]).manifest, "latest")
+        self.assertIn("not sent over http", error["why"])
+        self.assertEqual(self.tokens.seen, [])
+        # With a realm of https, at another port, it works.
+        tokens = self.keep(registries.TokenServer(users={"me": "s3cret"}, tls=authority.server_context("tokens")))
+        secure.fault("/manifests/", faulty.status(401, WWW_Authenticate=f'Basic realm="x", Bearer realm="{tokens.realm}"'))
+        secure.fault("/manifests/", faulty.status(200, MANIFEST, Content_Type=registries.MANIFEST))
+        self.assertEqual(self.session([where]).manifest("latest")[1], MANIFEST)
+        self.assertEqual(len(tokens.seen), 1)
+
+    def test_token_servers_that_misbehave(self):
+        def say(status, document):
+            def answer(handler):
+                self.tokens.say = None
+                handler.answer(status, document)
+                return True
+            return answer
+        self.tokens.say = say(503, {})
+        self.assertEqual(self.login().manifest("latest")[1], MANIFEST)
+        for document in (b"{}", b"[]", b"no json", b'{"token":5}', b'{"token":"a\\nb: c"}', b'{"token":""}',
+                         b'{"token":"' + b"x" * (1 << 20) + b'"}', b'{"token":"x","token":"y"}'):
+            self.tokens.say = say(200, document)
+            self.assertIn("cannot get manifest", self.refused(self.login().manifest, "latest")["cause"], document[:30])
+        self.tokens.say = say(403, {"details": "no entry\x1b[1m for s3cret"})
+        error = self.refused(self.login().manifest, "latest")
+        self.assertEqual(error["code"], "unauthorized")
+        self.assertIn("no entry\\x1b[1m for ***", error["why"])
+
+    def test_client_certificates(self):
+        authority = registries.Authority()
+        registry = self.keep(registries.Registry(tls=authority, client_authority=authority))
+        certificate, key = authority.issue("client")
+        pair = {"client_certificate": certificate.read_text(), "client_key": key.read_text()}
+        self.assertEqual(self.session([endpoint(registry, REPOSITORY, **pair)]).call("ping")["status"], 200)
+        self.refused(self.session([endpoint(registry, REPOSITORY)], tries=1).call, "ping")
+
+    def test_certificates_are_verified(self):
+        registry = self.keep(registries.Registry(tls=True))
+        for fields in ({"authorities": ""}, {"authorities": registries.Authority().certificate.read_text()}):
+            error = self.refused(self.session([endpoint(registry, REPOSITORY, **fields)]).call, "ping")
+            self.assertEqual(error["code"], "tls", error)
+        relaxed = endpoint(registry, REPOSITORY, authorities="", verify_tls=False)
+        self.assertEqual(self.session([relaxed]).call("ping")["status"], 200)
+
+    def test_plain_http_only_where_it_is_allowed(self):
+        plain = self.keep(registries.Registry())
+        error = self.refused(self.session([endpoint(plain, REPOSITORY, scheme="https")]).call, "ping")
+        self.assertEqual(error["code"], "plain-http")
+        self.assertIn("--tls-verify=false", error["hints"][0])
+        # "Then http" holds for loopback addresses alone.
+        plain_elsewhere = endpoint(f"registry.invalid:{plain.port}", REPOSITORY, scheme="https-then-http")
+        self.assertEqual(self.refused(self.session([plain_elsewhere]).call, "ping")["code"], "unreachable")
+        local = endpoint(f"localhost:{plain.port}", REPOSITORY, scheme="https-then-http")
+        self.assertEqual(self.session([local]).call("ping")["status"], 200)
+
+
+class Redirects(SessionCase):
+    def setUp(self):
+        super().setUp()
+        self.registry = self.keep(fill(registries.Registry()))
+        self.proxy = self.keep(faulty.FaultyRegistry(self.registry))
+        self.other = self.keep(faulty.FaultyRegistry(self.registry))
+        basic = faulty.status(401, WWW_Authenticate='Basic realm="x"')
+        self.proxy.fault("/v2/", basic)
+        self.where = [endpoint(self.proxy.host, REPOSITORY, credentials={"username": "me", "password": "s3cret"})]
+        self.proxy.fault("/blobs/", faulty.redirect(
+            lambda handler: f"{self.other.url}{handler.path}?X-Amz-Signature=s1gned&token=t0ken"), times=None)
+
+    def test_another_host_gets_the_range_and_nothing_else(self):
+        self.other.fault("/blobs/", faulty.truncated(400_000))
+        answer, got = self.get(self.session(self.where))
+        self.assertEqual((got == BLOB, answer["requests"]), (True, 2))
+        self.assertIn("authorization", self.proxy.headers("/blobs/")[-1])
+        for headers in self.other.headers("/blobs/"):
+            self.assertFalse({"authorization", "cookie"} & set(headers), headers)
+        self.assertRegex(self.other.headers("/blobs/")[1]["range"], "bytes=[1-9][0-9]*-")
+
+    def test_a_manifest_elsewhere(self):
+        self.proxy.faults.clear()
+        self.proxy.fault("/manifests/", faulty.redirect(lambda handler: self.other.url + handler.path))
+        self.proxy.fault("", faulty.status(401, WWW_Authenticate='Basic realm="x"'))
+        session = self.session(self.where)
+        self.assertEqual(session.manifest("latest")[1], MANIFEST)
+        self.assertNotIn("authorization", self.other.headers("/manifests/")[0])
+
+    def test_a_401_from_elsewhere_is_not_answered(self):
+        self.other.fault("/blobs/", faulty.status(401, WWW_Authenticate='Basic realm="x"'), times=None)
+        error = self.refused(self.get, self.session(self.where))
+        self.assertEqual(error["code"], "unauthorized")
+        self.assertIn(f"401 Unauthorized from {self.other.url}", error["cause"])
+        self.assertEqual([h.get("authorization") for h in self.other.headers("/blobs/")], [None])
+
+    def test_a_signed_address_that_has_expired_is_asked_for_once_more(self):
+        self.other.fault("/blobs/", faulty.status(403, b"<Error>expired</Error>"))
+        self.assertEqual(self.get(self.session(self.where))[1] == BLOB, True)
+        self.other.fault("/blobs/", faulty.status(403), times=None)
+        self.other.seen.clear()
+        error = self.refused(self.get, self.session(self.where))
+        self.assertEqual((error["code"], self.other.count("/blobs/")), ("forbidden", 2))
+        for secret in ("s1gned", "t0ken", "s3cret", "Signature"):
+            self.assertNotIn(secret, json.dumps(error))
+
+    def test_where_redirects_may_not_lead(self):
+        authority = registries.Authority()
+        secure = self.keep(faulty.FaultyRegistry(self.registry, tls=authority.server_context()))
+        where = [endpoint(secure.host, REPOSITORY, scheme="https", authorities=authority.certificate.read_text())]
+        for target, words in ((self.other.url + "/x?token=t0ken", "from https to http"), ("file:///etc/passwd", "http"),
+                              ("gopher://x/", "http"), ("https://:99999999/", "no URL"), (f"{secure.url}/v2/loop", "more than 5")):
+            secure.faults.clear()
+            secure.seen.clear()
+            secure.fault("", faulty.redirect(target), times=None)
+            for call in (lambda: self.get(self.session(where)), lambda: self.session(where).manifest("latest")):
+                error = self.refused(call)
+                self.assertIn(words, error["cause"] + error["why"], target)
+                self.assertNotIn("t0ken", json.dumps(error))
+            self.assertLessEqual(len(secure.seen), 12)
+        self.assertEqual(self.other.seen, [])
+
+
+class Mirrors(SessionCase):
+    def setUp(self):
+        super().setUp()
+        self.registry = self.keep(fill(registries.Registry()))
+        self.mirror = self.keep(faulty.FaultyRegistry(self.registry))
+
+    def both(self, **settings):
+        return self.session([endpoint(self.mirror.host, REPOSITORY, is_mirror=True, **settings),
+                             endpoint(self.registry, REPOSITORY)], retry_delay_ms=500)
+
+    def test_the_mirror_is_asked_first(self):
+        session = self.both()
+        self.assertEqual(session.manifest("latest")[0]["host"], self.mirror.host)
+        self.get(session)
+        self.assertEqual(self.mirror.count("/blobs/"), 1)
+
+    def test_what_it_does_not_serve_it_is_not_asked(self):
+        session = self.both(serves_tags=False)
+        self.assertEqual(session.manifest("latest")[0]["host"], self.registry.host)
+        self.assertEqual(session.manifest(sha256(MANIFEST))[0]["host"], self.mirror.host)
+        session = self.both(serves_digests=False)
+        self.assertEqual(session.manifest(sha256(MANIFEST))[0]["host"], self.registry.host)
+
+    def test_failures_move_on_at_once(self):
+        for fault in (faulty.status(404), faulty.status(503), faulty.status(401), faulty.status(403), faulty.raw(b""),
+                      faulty.truncated(10)):
+            self.mirror.fault("/manifests/", fault)
+            self.assertEqual(self.both().manifest("latest")[1], MANIFEST)
+            self.mirror.fault("/blobs/", fault)
+            self.assertEqual(self.get(self.both())[1] == BLOB, True)
+
+    def test_a_mirror_that_is_away_is_asked_once(self):
+        session = self.session([endpoint(f"127.0.0.1:{registries.free_port()}", REPOSITORY, is_mirror=True),
+                                endpoint(self.registry, REPOSITORY)])
+        self.assertEqual(session.manifest("latest")[1], MANIFEST)
+        self.assertEqual(self.get(session)[1] == BLOB, True)
+
+    def test_errors_name_everybody_who_was_asked(self):
+        error = self.refused(self.both().manifest, "none")
+        self.assertIn(f"{self.registry.host}/{REPOSITORY}: cannot get manifest none: 404", error["cause"])
+        self.assertIn(f"{self.mirror.host}/{REPOSITORY}: cannot get manifest none: 404", error["steps"][0])
+
+    def test_pushes_go_to_the_registry_itself(self):
+        session = self.session([endpoint(self.mirror.host, REPOSITORY, is_mirror=True),
+                                endpoint(self.registry, REPOSITORY)], "push")
+        session.upload(b"new", sha256(b"new"))
+        self.assertEqual((self.mirror.seen, self.registry.has_blob(REPOSITORY, sha256(b"new"))), ([], True))
+
+
+class Proxies(SessionCase):
+    def test_a_proxy_gets_its_own_credentials_only(self):
+        registry = self.keep(fill(registries.Registry()))
+        proxy = self.keep(faulty.FaultyRegistry(registry))
+        proxy.fault("/v2/", faulty.status(401, WWW_Authenticate='Basic realm="x"'))
+        environment = {"http_proxy": proxy.url.replace("//", "//us3r:pr0xy@"), "no_proxy": ""}
+        far = endpoint("registry.invalid", REPOSITORY, credentials={"username": "me", "password": "s3cret"})
+        session = self.session([far], env=environment)
+        self.assertEqual(session.manifest("latest")[1], MANIFEST)
+        self.assertTrue(proxy.seen[-1][1].startswith("http://registry.invalid/v2/"))
+        self.assertTrue(all("proxy-authorization" in h for h in proxy.headers("/v2/")))
+        self.assertEqual(["authorization" in h for h in proxy.headers("/v2/")], [False, True])
+        # https: a tunnel, and nothing but the proxy's own credentials with it.
+        proxy.seen.clear()
+        tunnel = self.session([{**far, "scheme": "https"}], tries=1, env={
+            "https_proxy": proxy.url.replace("//", "//us3r:pr0xy@"), "no_proxy": ""})
+        error = self.refused(tunnel.manifest, "latest")
+        self.assertNotIn("pr0xy", json.dumps(error))
+        # Loopback is never reached through a proxy.
+        proxy.seen.clear()
+        near = self.session([endpoint(registry, REPOSITORY)], env=environment)
+        self.assertEqual((near.manifest("latest")[1], proxy.seen), (MANIFEST, []))
