@@ -2,7 +2,8 @@
 // level, same result, whatever the machine and however many threads work: no date, no file name,
 // and where the input is cut depends on its length alone.
 // gzip is written as several members, one per MiB of input (RFC 1952, 2.2: "a gzip file consists of
-// a series of members"), so that they can be compressed side by side. zstd is one frame.
+// a series of members"), zstd as frames of 4 MiB (RFC 8878, 3), so that they can be compressed side
+// by side. Every reader of either has to go on after the first; those of layers do.
 #pragma once
 
 #include <memory>
@@ -26,8 +27,8 @@ class CompressingSink : public Sink {
 unsigned compressionThreads(size_t jobs);
 
 // gzip or zstd; `inner` outlives the result, and only the caller's thread writes to it. Threads
-// start with the first MiB and end with the sink: as long as it lives, its process must not fork.
-// `threads` 0: compressionThreads(1). Throws Kind::unsupported for other formats.
+// start with the first whole block and end with the sink: as long as it lives, its process must not
+// fork. `threads` 0: compressionThreads(1). Throws Kind::unsupported for other formats.
 std::unique_ptr<CompressingSink> compressTo(Sink& inner, Compression compression,
                                             std::optional<int> level = {}, unsigned threads = 0);
 

@@ -1,6 +1,4 @@
-#include "base/gzip_blocks.h"
-
-#include <libdeflate.h>
+#include "base/block_compression.h"
 
 #include <algorithm>
 #include <condition_variable>
@@ -15,32 +13,6 @@
 namespace img {
 namespace {
 
-// Each block begins without what went before it: 1 MiB costs about half a percent of size (a window
-// is 32 KiB), and a thread holds two of them.
-constexpr size_t kBlockBytes = size_t{1} << 20;
-
-class Compressor {
- public:
-  explicit Compressor(int level) : raw_(::libdeflate_alloc_compressor(level)) {
-    if (!raw_) throw Error{Kind::failed, "gzip: no memory"};
-  }
-
-  // libdeflate.h, libdeflate_gzip_compress: one member, with no time and no name in its header.
-  void compress(std::span<const std::byte> in, std::vector<std::byte>& out) {
-    out.resize(::libdeflate_gzip_compress_bound(raw_.get(), in.size()));
-    const size_t size =
-        ::libdeflate_gzip_compress(raw_.get(), in.data(), in.size(), out.data(), out.size());
-    if (size == 0) throw Error{Kind::internal, "gzip: a block did not fit its bound"};
-    out.resize(size);
-  }
-
- private:
-  struct Deleter {
-    void operator()(libdeflate_compressor* raw) const { ::libdeflate_free_compressor(raw); }
-  };
-  std::unique_ptr<libdeflate_compressor, Deleter> raw_;
-};
-
 struct Block {
   std::vector<std::byte> in, out;
   std::exception_ptr error;
@@ -50,9 +22,9 @@ struct Block {
 // Threads that take blocks from a queue. Its owner keeps the blocks, in the order of the stream.
 class Workers {
  public:
-  Workers(int level, unsigned count) {
+  Workers(const BlockFormat& format, unsigned count) : format_(format) {
     threads_.reserve(count);
-    for (unsigned i = 0; i < count; ++i) threads_.emplace_back([this, level] { run(level); });
+    for (unsigned i = 0; i < count; ++i) threads_.emplace_back([this] { run(); });
   }
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
@@ -86,11 +58,11 @@ class Workers {
     return block;
   }
 
-  void run(int level) {
-    std::unique_ptr<Compressor> compressor;
+  void run() {
+    std::unique_ptr<BlockCompressor> compressor;
     while (Block* block = next()) {
       try {
-        if (!compressor) compressor = std::make_unique<Compressor>(level);
+        if (!compressor) compressor = format_.make();
         compressor->compress(block->in, block->out);
       } catch (...) {
         block->error = std::current_exception();
@@ -103,6 +75,7 @@ class Workers {
     }
   }
 
+  const BlockFormat& format_;
   std::mutex mutex_;
   std::condition_variable work_, done_;
   std::deque<Block*> queue_;           // guarded by mutex_
@@ -110,24 +83,25 @@ class Workers {
   std::vector<std::jthread> threads_;  // last: joined before what they use goes
 };
 
-class GzipSink final : public CompressingSink {
+class BlockSink final : public CompressingSink {
  public:
-  GzipSink(Sink& inner, int level, unsigned threads)
-      : inner_(inner), level_(level), threads_(threads) {}
+  BlockSink(Sink& inner, BlockFormat format, unsigned threads)
+      : inner_(inner), format_(std::move(format)), threads_(threads) {}
 
   void write(std::span<const std::byte> bytes) override {
     while (!bytes.empty()) {
       if (!current_) current_ = takeBlock();
-      const auto part = bytes.first(std::min(bytes.size(), kBlockBytes - current_->in.size()));
+      const auto part =
+          bytes.first(std::min(bytes.size(), format_.blockBytes - current_->in.size()));
       current_->in.insert(current_->in.end(), part.begin(), part.end());
       bytes = bytes.subspan(part.size());
-      if (current_->in.size() == kBlockBytes) submit();
+      if (current_->in.size() == format_.blockBytes) submit();
     }
   }
 
   void finish() override {
-    const bool isEmpty = !current_ && !hasMember_;
-    if (isEmpty) current_ = takeBlock();  // no input at all is one empty member
+    const bool isEmpty = !current_ && !hasBlock_;
+    if (isEmpty) current_ = takeBlock();  // no input at all is one empty block
     if (current_ && !workers_) {
       compressHere();
     } else if (current_) {
@@ -138,11 +112,11 @@ class GzipSink final : public CompressingSink {
 
  private:
   std::unique_ptr<Block> takeBlock() {
-    // One block per thread, one that is ready for each, and the one that is being filled.
-    if (pending_.size() >= size_t{2} * threads_) writeOldest();
+    // One block per thread, one that is ready for the first that ends, and the one being filled.
+    if (pending_.size() > threads_) writeOldest();
     if (spare_.empty()) {
       auto block = std::make_unique<Block>();
-      block->in.reserve(kBlockBytes);
+      block->in.reserve(format_.blockBytes);
       return block;
     }
     auto block = std::move(spare_.back());
@@ -152,16 +126,16 @@ class GzipSink final : public CompressingSink {
 
   void submit() {
     if (threads_ == 1) return compressHere();
-    if (!workers_) workers_ = std::make_unique<Workers>(level_, threads_);
-    hasMember_ = true;
+    if (!workers_) workers_ = std::make_unique<Workers>(format_, threads_);
+    hasBlock_ = true;
     pending_.push_back(std::move(current_));
     workers_->start(*pending_.back());
   }
 
   void compressHere() {
-    if (!own_) own_ = std::make_unique<Compressor>(level_);
+    if (!own_) own_ = format_.make();
     own_->compress(current_->in, current_->out);
-    hasMember_ = true;
+    hasBlock_ = true;
     give(std::move(current_));
   }
 
@@ -181,20 +155,20 @@ class GzipSink final : public CompressingSink {
   }
 
   Sink& inner_;
-  const int level_;
+  const BlockFormat format_;
   const unsigned threads_;
-  bool hasMember_ = false;
+  bool hasBlock_ = false;
   std::unique_ptr<Block> current_;              // being filled
   std::deque<std::unique_ptr<Block>> pending_;  // being compressed, oldest first
   std::vector<std::unique_ptr<Block>> spare_;
-  std::unique_ptr<Compressor> own_;
+  std::unique_ptr<BlockCompressor> own_;
   std::unique_ptr<Workers> workers_;  // last: ends before the blocks it works on
 };
 
 }  // namespace
 
-std::unique_ptr<CompressingSink> gzipTo(Sink& inner, int level, unsigned threads) {
-  return std::make_unique<GzipSink>(inner, level, threads);
+std::unique_ptr<CompressingSink> compressBlocks(Sink& inner, BlockFormat format, unsigned threads) {
+  return std::make_unique<BlockSink>(inner, std::move(format), threads);
 }
 
 }  // namespace img
