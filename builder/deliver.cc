@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "builder/image_form.h"
 #include "builder/output_file.h"
+#include "builder/push_output.h"
 #include "builder/trace.h"
 #include "builder/tree_export.h"
 #include "store/archive.h"
@@ -118,9 +119,24 @@ void exportArchive(const Delivery& delivery, const Output& output, Delivered& re
   file.commit();
 }
 
+std::string placeOf(const Output& output) {
+  if (output.dest.empty()) return "to a registry";
+  return output.dest == "-" ? "to stdout" : "to " + output.dest;
+}
+
+void pushTo(const Delivery& delivery, const Output& output, Delivered& result) {
+  const WrittenImage written =
+      writeImages(delivery.layout, delivery.request, delivery.images,
+                  writtenForm(delivery.request, output), delivery.progress);
+  if (!result.imageId) result.imageId = written.main().id;
+  // Its digest is what others find the result by.
+  result.descriptor = pushOutput(delivery.layout, delivery.request, output, written.descriptor(),
+                                 delivery.progress);
+}
+
 void exportTo(const Delivery& delivery, const Output& output, Delivered& result) try {
-  const Trace::Span span = Trace::begin(delivery.request.trace, "scheduler", "export",
-                                        output.dest == "-" ? "to stdout" : "to " + output.dest);
+  const Trace::Span span =
+      Trace::begin(delivery.request.trace, "scheduler", "export", placeOf(output));
   switch (output.type) {
     case Type::local: return exportLocal(delivery, output);
     case Type::oci:
@@ -130,11 +146,13 @@ void exportTo(const Delivery& delivery, const Output& output, Delivered& result)
       exportTar(delivery, output, file.sink());
       return file.commit();
     }
-    case Type::image:
+    case Type::registry: return pushTo(delivery, output, result);
+    case Type::image: return output.isPushed ? pushTo(delivery, output, result) : void();
     case Type::cacheOnly: return;
   }
 } catch (Error& error) {
-  error.during("writing the output {}", output.dest == "-" ? "to stdout" : output.dest);
+  if (!output.dest.empty())
+    error.during("writing the output {}", output.dest == "-" ? "to stdout" : output.dest);
   throw;
 }
 
@@ -271,6 +289,9 @@ void checkOutput(const Request& request, const store::Layout& layout, const Outp
   const bool isFile = output.type == Type::tar || output.type == Type::oci ||
                       output.type == Type::docker || output.type == Type::local;
   if (isFile && output.dest != "-") checkPlace(output, layout);
+  const bool isPushed = output.isPushed || output.type == Type::registry;
+  if (isPushed && output.names.empty() && request.names.empty())
+    refuse("a result that is pushed needs a name", "-t HOST/NAME:TAG, or name=HOST/NAME:TAG");
   if (output.type == Type::docker && wantsIndex(request)) {
     refuse("a docker archive holds one platform only",
            "write an OCI archive, or one docker archive for each platform");
@@ -308,7 +329,8 @@ bool OutputRequest::isStored(bool isNamed) const {
 bool OutputRequest::hasImage(bool isNamed) const {
   bool has = isStored(isNamed);
   for (const Output& output : outputs)
-    has = has || output.type == Type::oci || output.type == Type::docker;
+    has = has || output.type == Type::oci || output.type == Type::docker ||
+          output.type == Type::registry;
   return has;
 }
 

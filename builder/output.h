@@ -40,11 +40,13 @@ struct ImageForm {
 };
 
 struct Output {
-  enum class Type { image, local, tar, oci, docker, cacheOnly };
+  // registry: pushed and not stored, but for the names of the request.
+  enum class Type { image, local, tar, oci, docker, cacheOnly, registry };
   Type type = Type::image;
   std::string dest;                // "-": stdout
   std::vector<std::string> names;  // full form; empty: those of the request
   ImageForm form;
+  bool isPushed = false;        // image: to a registry as well
   bool isFolder = false;        // oci: a folder instead of an archive
   bool deletesOthers = false;   // local: what the result does not have is removed
   bool isPlatformSplit = true;  // local, tar: a folder per platform when there are several

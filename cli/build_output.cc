@@ -160,10 +160,10 @@ class OutputParser {
 
   void finish() {
     static const std::map<std::string, Output::Type> kTypes = {
-        {"image", Output::Type::image},   {"local", Output::Type::local},
-        {"tar", Output::Type::tar},       {"oci", Output::Type::oci},
-        {"docker", Output::Type::docker}, {"cacheonly", Output::Type::cacheOnly},
-        {"registry", Output::Type::image}};
+        {"image", Output::Type::image},      {"local", Output::Type::local},
+        {"tar", Output::Type::tar},          {"oci", Output::Type::oci},
+        {"docker", Output::Type::docker},    {"cacheonly", Output::Type::cacheOnly},
+        {"registry", Output::Type::registry}};
     if (type_.empty()) fail(what_, "it has no type");
     const auto found = kTypes.find(type_);
     if (found == kTypes.end()) {
@@ -171,13 +171,10 @@ class OutputParser {
                               "cacheonly or registry",
                               text::quote(type_)));
     }
-    if (type_ == "registry" || isPushed_) {
-      throw Error::make(Kind::unsupported, "{}: this version has no registry client",
-                        text::escape(what_))
-          .exitCode(125)
-          .hint("write an archive with type=oci,dest=FILE and push that with another tool");
-    }
     output_.type = found->second;
+    output_.isPushed = isPushed_ && output_.type != Output::Type::registry;
+    if (output_.isPushed && output_.type != Output::Type::image)
+      fail(what_, "push=true is for type=image");
     settle();
   }
 
@@ -256,6 +253,18 @@ void setForm(const OutputOptions& options, const std::string& format, builder::I
   }
 }
 
+// An image that is stored anyway is pushed in its form; else what was built is (buildx: --push is
+// short for --output=type=registry).
+void addPush(builder::OutputRequest& request) {
+  bool isThere = false;
+  for (Output& output : request.outputs) {
+    if (output.type == Output::Type::image) output.isPushed = true;
+    isThere = isThere || output.isPushed || output.type == Output::Type::registry;
+  }
+  if (isThere) return;
+  request.outputs.emplace_back().type = Output::Type::registry;
+}
+
 }  // namespace
 
 builder::LayerCompression parseCompression(std::string_view text, std::string_view what) {
@@ -304,8 +313,9 @@ builder::Output parseOutput(std::string_view text) {
 
 void OutputOptions::addTo(Options& options) {
   options.group("The result")
-      .list("-o,--output", outputs, "SPEC",
-            "Where it goes: DIR, - or type=image|local|tar|oci|docker|cacheonly[,dest=...]")
+      .list(
+          "-o,--output", outputs, "SPEC",
+          "Where it goes: DIR, - or type=image|local|tar|oci|docker|registry|cacheonly[,dest=...]")
       .list("--platform", platforms, "OS/ARCH[/VARIANT][,...]",
             "Platforms of the result ($DOCKER_DEFAULT_PLATFORM, this machine's)")
       .flag("--squash", squash, "All layers of this build become one on top of the base")
@@ -320,7 +330,7 @@ void OutputOptions::addTo(Options& options) {
       .list("--unsetenv", unsetEnv, "K", "Remove a variable from it")
       .list("--unsetlabel", unsetLabels, "K", "Remove a label from it")
       .list("--unsetannotation", unsetAnnotations, "K", "Remove an annotation")
-      .flag("--push", push, "Push the result (there is no registry client yet)");
+      .flag("--push", push, "Push the result to its names; -o type=registry");
   options.optionalValue("--rewrite-timestamp", "true", "BOOL",
                         "false: file times stay, whatever the time of the image is",
                         [this](const std::string& value) { rewritesTimes = value; });
@@ -328,13 +338,9 @@ void OutputOptions::addTo(Options& options) {
 
 void OutputOptions::apply(Context& context, const std::string& format,
                           builder::Request& request) const {
-  if (push) {
-    throw Error{Kind::unsupported, "--push: this version has no registry client"}
-        .exitCode(125)
-        .hint("write an archive with -o type=oci,dest=FILE and push that with another tool");
-  }
   builder::OutputRequest& output = request.output;
   for (const std::string& text : outputs) output.outputs.push_back(parseOutput(text));
+  if (push) addPush(output);
   output.stdoutFd = context.out();
   if (output.usesStdout() && context.outIsTerminal()) {
     throw Error{Kind::failed, "refusing to write an archive to a terminal"}.hint(

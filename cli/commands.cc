@@ -27,13 +27,16 @@ void addAllCommands(CommandTable& table) {
   addImageNameCommands(table);
   addHistoryCommand(table);
   addPullCommand(table);
+  addPushCommand(table);
+  addLoginCommands(table);
+  addPullCommand(table);
   addArchiveCommands(table);
   addInspectCommands(table);
   addVolumeCommands(table);
   addSystemCommands(table);
   addPruneCommands(table);
   addDiskCommands(table);
+  addVerifyCommand(table);
 }
 
 }  // namespace img::cli
-  addVerifyCommand(table);

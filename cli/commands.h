@@ -11,6 +11,9 @@ void addImageListCommand(CommandTable& table);   // images.cc
 void addImageNameCommands(CommandTable& table);  // image_names.cc
 void addHistoryCommand(CommandTable& table);     // history.cc
 void addPullCommand(CommandTable& table);        // pull.cc
+void addPushCommand(CommandTable& table);        // push.cc
+void addLoginCommands(CommandTable& table);      // login.cc
+void addPullCommand(CommandTable& table);        // pull.cc
 void addArchiveCommands(CommandTable& table);    // archives.cc
 void addInspectCommands(CommandTable& table);    // inspect.cc
 void addVolumeCommands(CommandTable& table);     // volumes.cc
@@ -18,8 +21,8 @@ void addSystemCommands(CommandTable& table);     // system.cc
 void addPruneCommands(CommandTable& table);      // prune.cc
 void addDiskCommands(CommandTable& table);       // df.cc, why.cc
 void addDoctorCommand(CommandTable& table);      // doctor.cc
+void addVerifyCommand(CommandTable& table);      // verify.cc
 
 void addAllCommands(CommandTable& table);
 
-void addVerifyCommand(CommandTable& table);      // verify.cc
 }  // namespace img::cli

@@ -77,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{"Compression", "type=oci,compression=xz", "use none, gzip or zstd"},
                     Bad{"Level", "type=oci,compression=gzip,compression-level=20",
                         "gzip has 1 to 9"},
-                    Bad{"Registry", "type=registry,name=a", "no registry client"},
+                    Bad{"PushedTar", "type=tar,dest=a,push=true", "push=true is for type=image"},
                     Bad{"AnnotationLevel", "type=oci,annotation-layer.k=v", "is no level"},
                     Bad{"AnnotationKey", "type=oci,annotation=v", "names no key"}),
     [](const auto& test) { return std::string{test.param.name}; });

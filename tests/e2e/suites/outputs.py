@@ -135,13 +135,15 @@ class Files(harness.TestCase):
         self.assertEqual((self.dir / "iid").read_text(), program.image("named").id)
         self.assertEqual(json.loads((program.store / "index.json").read_text())["manifests"], [program.image("named").descriptor])
 
-    def test_there_is_no_registry_yet(self):
+    def test_a_pushed_result_needs_a_name_and_a_registry(self):
         program = self.img(busybox=False)
         context = self.write({"f": "x", "Dockerfile": SCRATCH})
-        for option in ("-otype=registry,name=x", "--push", "-otype=image,push=true"):
-            failed = program.build(context, "x", option, check=False)
+        for option in ("--push", "-otype=registry", "-otype=image,push=true"):
+            failed = program.build(context, None, option, check=False)
             self.assertEqual(failed.code, 125)
-            self.assertIn("no registry client", failed.err)
+            self.assertIn("needs a name", failed.err)
+        failed = program.build(context, None, "-otype=tar,push=true,dest=x", check=False)
+        self.assertIn("push=true is for type=image", failed.err)
 
 
 class Archives(harness.TestCase):
