@@ -42,16 +42,6 @@ Digest stateAfter(const LayerStep& job, const Digest& key, const Digest& below) 
   return hasher.finish();
 }
 
-// nullopt while a layer is not sealed.
-std::optional<Digest> keyByContent(const Digest& own, const std::vector<LayerRef>& below) {
-  Hasher hasher = startKey("content", own);
-  for (const LayerRef& layer : below) {
-    if (!layer->diffId) return std::nullopt;
-    hasher.field(layer->diffId->str());
-  }
-  return hasher.finish();
-}
-
 void markUnknown(StageState& state, const Digest& key) {
   Hasher hasher = startKey("unknown", key);
   state.snapshot.key = hasher.finish();
@@ -274,10 +264,10 @@ void StepRunner::noteHit(const Call& call, const LayerStep& job, const Digest& k
     cache_.remember(definition, *found.layer, found.state, call.label.text, found.known);
   const bool isExported = !request_.cacheTo.empty() || request_.hasInlineCache;
   if (!isImported && !isExported) return;
-  done_.insert_or_assign(
-      call.label.number,
-      Done{found.layer, call.state.snapshot.layers, std::move(found.known), found.state,
-           found.instruction, job.isIndependent, false, isImported});
+  using Origin = DoneStep::Origin;
+  done_.add(call.label.number,
+            {isImported ? Origin::imported : Origin::found, found.layer, call.state.snapshot.layers,
+             std::move(found.known), found.state, found.instruction, job.isIndependent});
 }
 
 // A dry run takes no lock and waits for nobody. What a stage would consist of that has to run first
@@ -325,7 +315,7 @@ Task<> StepRunner::lookUpContent(const Call& call, LayerStep& job, Attempt& atte
   const Digest own = attempt.own(job);
   std::optional<Digest> key;
   co_await shop_.events.until([&] {
-    key = keyByContent(own, below);
+    key = contentKey(own, below);
     return key.has_value();
   });
   attempt.layer = lookUp(call, job, *key);
@@ -384,46 +374,19 @@ void StepRunner::seal(const Call& call, const LayerStep& job, Attempt& attempt) 
   if (job.command || !isRepeatable) key = Digest::of(fs::randomHex(64));
   const Digest own = attempt.own(job);
   if (isRepeatable) {
-    done_.insert_or_assign(call.label.number, Done{attempt.layer,
-                                                   below.layers,
-                                                   {keys, own},
-                                                   key,
-                                                   call.label.text,
-                                                   job.isIndependent,
-                                                   true,
-                                                   false});
+    done_.add(call.label.number, {DoneStep::Origin::made,
+                                  attempt.layer,
+                                  below.layers,
+                                  {keys, own},
+                                  key,
+                                  call.label.text,
+                                  job.isIndependent});
   }
   sealer_.add(
       {attempt.layer, std::move(keys), key, own, call.label, std::move(attempt.lock),
        std::move(attempt.record), positionOf(*shop_.scope.file, call.step.syntax), call.place},
       below);
   below.key = stateAfter(job, key, below.key);
-}
-
-std::optional<Digest> StepRunner::Done::contentKey() const {
-  if (isIndependent || !known.own) return std::nullopt;
-  return keyByContent(*known.own, below);
-}
-
-void StepRunner::rememberContents() {
-  for (auto& [number, done] : done_) {
-    // Its seal failed, or nobody needed the files.
-    if (!done.layer->diffId || !done.layer->descriptor) continue;
-    if (done.isImported) {
-      for (const Digest& key : done.known.keys)
-        cache_.remember(key, *done.layer, done.state, done.text, done.known);
-    }
-    const auto key = done.contentKey();
-    if (key && (done.isMade || done.isImported))
-      cache_.remember(*key, *done.layer, done.state, done.text, done.known);
-  }
-}
-
-std::vector<ExportedStep> StepRunner::exported() const {
-  std::vector<ExportedStep> steps;
-  for (const auto& [number, done] : done_)
-    steps.push_back({done.layer, done.known, done.contentKey(), done.state, done.text});
-  return steps;
 }
 
 // With --debug a step may be tried more than once.

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "builder/cache_import.h"
-#include "builder/exported_step.h"
+#include "builder/done_steps.h"
 #include "builder/failed_step.h"
 #include "builder/layer_step.h"
 #include "builder/provenance.h"
@@ -53,9 +53,9 @@ class StepRunner {
   void showBase(const StepLabel& label);
   // After the last seal, also of a build that failed: makes the content keys of new layers known,
   // and what was found in an imported cache and fetched.
-  void rememberContents();
+  void rememberContents() { done_.remember(cache_); }
   // The steps so far, in the order of the plan; every layer is sealed.
-  [[nodiscard]] std::vector<ExportedStep> exported() const;
+  [[nodiscard]] std::vector<ExportedStep> exported() const { return done_.exported(); }
   // Of a build that has failed with `error`: keeps the step for `img debug`.
   void keepFailure(const std::string& buildId, Error& error);
   // RUN steps that were executed (stepOrigin()).
@@ -108,19 +108,7 @@ class StepRunner {
   };
   std::optional<Failure> failure_;  // the first one
   std::set<std::string> succeeded_;
-  // A step with a layer: for its content key, for the local cache and for exports.
-  struct Done {
-    LayerRef layer;
-    std::vector<LayerRef> below;
-    StepKeys known;
-    Digest state;
-    std::string text;
-    bool isIndependent = false;  // has no content key
-    bool isMade = false;         // by this build
-    bool isImported = false;     // found in an imported cache
-    [[nodiscard]] std::optional<Digest> contentKey() const;
-  };
-  std::map<int, Done> done_;  // by step number
+  DoneSteps done_;
   int maxJobs_ = 1, usedSlots_ = 0;
 };
 

@@ -176,6 +176,7 @@ StepView& ProgressHub::end(const builder::StepLabel& step, StepView::State state
 void ProgressHub::stepStarted(const builder::StepLabel& step, const builder::Miss& why) {
   StepView& view = begin(step);
   view.isStarted = true;
+  view.state = StepView::State::running;  // it may have been cached in an attempt before
   view.reason = why.text.empty() ? why.reason : why.text;
   for (const auto& display : displays_) display->started(view);
 }

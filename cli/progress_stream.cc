@@ -109,7 +109,8 @@ void StreamDisplay::showBacklog(const StepView& step, Lane& own) {
 }
 
 void StreamDisplay::started(const StepView& step) {
-  lane(step);
+  Lane& own = lane(step);
+  if (own.isEnded) own = Lane{};  // of an attempt before
   offer(step);
   tick();
 }
