@@ -2,6 +2,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <set>
+#include <tuple>
 
 #include "base/text.h"
 #include "cli/commands.h"
@@ -50,6 +52,13 @@ struct Target {
   std::vector<std::string> names;   // all names of the image
 };
 
+bool isIdOf(const store::Image& image, std::string_view argument) {
+  const size_t at = argument.find('@');  // NAME@DIGEST
+  if (at != std::string_view::npos) return true;
+  if (argument.starts_with("sha256:")) argument.remove_prefix(7);
+  return image.id.hex().starts_with(argument);
+}
+
 Target findTarget(const store::Layout& layout, const std::string& argument) {
   const store::Images images{layout};
   Target target;
@@ -61,7 +70,10 @@ Target findTarget(const store::Layout& layout, const std::string& argument) {
     target.name = candidate;
     break;
   }
-  return target;
+  if (target.name || isIdOf(target.image, argument)) return target;
+  // The name was moved or taken away between the two looks.
+  throw Error::make(Kind::notFound, "no such image: {}", text::escape(argument))
+      .code("image-not-found");
 }
 
 // A container needs its image's config and layers; a running one keeps them whatever is asked.
@@ -87,16 +99,25 @@ void refuseUsed(const store::Layout& layout, const Target& target, const std::st
 // stays, without a name.
 std::string deleteImage(Context& context, const Target& target) {
   const store::Images images{context.store()};
-  for (const store::ImageRow& row : images.list()) {
-    if (resolvesTo(images, row, target.image)) images.remove(row.descriptor.digest);
+  const auto rowsOf = [&] {
+    std::vector<store::ImageRow> rows = images.list();
+    std::erase_if(rows, [&](const auto& row) { return !resolvesTo(images, row, target.image); });
+    return rows;
+  };
+  // Only what has no name: one that was given meanwhile is somebody's.
+  std::set<Digest> nameless;
+  for (const store::ImageRow& row : rowsOf()) {
+    if (!row.name) nameless.insert(row.descriptor.digest);
   }
-  const std::vector<store::ImageRow> rows = images.list();
-  const bool stays = std::any_of(rows.begin(), rows.end(), [&](const store::ImageRow& row) {
-    return resolvesTo(images, row, target.image);
-  });
-  if (stays) {
-    context.notice(fmt::format("image {} stays without a name until its containers are removed\n",
-                               target.image.id.shortHex()));
+  std::ignore = images.removeUnused(nameless, false);
+  const std::vector<store::ImageRow> left = rowsOf();
+  if (!left.empty()) {
+    const bool hasName =
+        std::any_of(left.begin(), left.end(), [](const auto& row) { return row.name.has_value(); });
+    if (!hasName) {
+      context.notice(fmt::format("image {} stays without a name until its containers are removed\n",
+                                 target.image.id.shortHex()));
+    }
     return {};
   }
   std::string out = fmt::format("Deleted: {}\n", target.image.id.str());
@@ -104,6 +125,17 @@ std::string deleteImage(Context& context, const Target& target) {
     out += fmt::format("Deleted: {}\n", layer.str());
   }
   return out;
+}
+
+// False: somebody else was faster.
+bool tryUntag(const store::Images& images, const std::string& name) {
+  try {
+    (void)images.untag(name);
+    return true;
+  } catch (const Error& error) {
+    if (error.kind() != Kind::notFound) throw;
+    return false;
+  }
 }
 
 void removeTarget(Context& context, const std::string& argument, bool force) {
@@ -126,7 +158,7 @@ void removeTarget(Context& context, const std::string& argument, bool force) {
   refuseUsed(layout, target, argument, force);
   std::string out;
   for (const std::string& name : target.names) {
-    (void)images.untag(name);
+    if (!tryUntag(images, name)) continue;
     out += fmt::format("Untagged: {}\n", familiarName(name));
   }
   context.print(out + deleteImage(context, target));
