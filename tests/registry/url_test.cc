@@ -45,6 +45,59 @@ TEST(Url, NamesTheOriginWithItsPort) {
   EXPECT_EQ(Url::parse("http://host:8080/").origin(), "http://host:8080");
 }
 
+TEST(Url, ShowsNoQueryToPeople) {
+  const Url url = Url::parse("https://me:pw@cdn.example:8443/a/b?X-Amz-Signature=1#x");
+  EXPECT_EQ(url.shown(), "https://cdn.example:8443/a/b");
+  EXPECT_EQ(Url::parse("http://h").shown(), "http://h/");
+}
+
+TEST(Url, RedirectsThatAreRefusedShowNoQueryEither) {
+  try {
+    Url::parse("https://h/a?token=one").resolve("http://h/b?token=two");
+    FAIL() << "was followed";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.cause().find("token"), std::string::npos) << error.cause();
+  }
+}
+
+TEST(Url, QueriesAreAppendedAndEncoded) {
+  const Url url = Url::parse("https://h/a");
+  EXPECT_EQ(url.withQuery("digest", "sha256:ab").str(), "https://h/a?digest=sha256%3aab");
+  EXPECT_EQ(url.withQuery("a", "1").withQuery("b", "x y&z").str(), "https://h/a?a=1&b=x+y%26z");
+  EXPECT_EQ(Url::parse("https://h/a?_state=x%3D").withQuery("b", "1").str(),
+            "https://h/a?_state=x%3D&b=1");
+  EXPECT_EQ(url.str(), "https://h/a");
+}
+
+struct Host {
+  std::string_view name, url;
+  bool isLoopback;
+};
+void PrintTo(const Host& c, std::ostream* out) {
+  *out << c.url;
+}
+
+constexpr Host kHosts[] = {
+    {"Localhost", "http://localhost:5000/", true},
+    {"AnyCase", "http://LocalHost/", true},
+    {"BelowLocalhost", "http://a.localhost/", true},
+    {"Number", "http://127.0.0.1/", true},
+    {"OtherNumber", "http://127.1.2.3:5000/", true},
+    {"Six", "http://[::1]:5000/", true},
+    {"NameWithPrefix", "http://localhost.example/", false},
+    {"NameWithSuffix", "http://notlocalhost/", false},
+    {"NumberInName", "http://127.0.0.1.example/", false},
+    {"AnyAddress", "http://0.0.0.0/", false},
+    {"Private", "http://10.0.0.1/", false},
+    {"MappedSix", "http://[::ffff:10.0.0.1]/", false},
+};
+class Hosts : public testing::TestWithParam<Host> {};
+TEST_P(Hosts, AreLoopbackOrNot) {
+  EXPECT_EQ(Url::parse(std::string{GetParam().url}).isLoopback(), GetParam().isLoopback);
+}
+INSTANTIATE_TEST_SUITE_P(Names, Hosts, testing::ValuesIn(kHosts),
+                         [](const auto& test) { return std::string{test.param.name}; });
+
 struct Redirect {
   std::string_view name, from, location, target;  // empty target: refused
 };
