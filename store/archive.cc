@@ -451,15 +451,12 @@ Image importTar(const Layout& layout, Source& tar, const std::string& name,
                 ImageConfig config) try {
   const StoreUse use{layout};
   IngestDir folder{layout};
-  sys::mkdirat(folder.fd(), "fs", 0755);
-  const Fd root = sys::openDirectory(folder.fd(), "fs");
-  sys::fchmod(root.get(), 0755);
-  // One pass: unpacking checks the tar while its bytes become the blob.
+  // One pass: the layer's view checks the tar while its bytes become the blob.
   const std::unique_ptr<Source> plain = decompress(tar, name);
   BlobWriter blob{layout};
   LayerLimit limited{*plain, name};
   TeeSource tee{limited, blob};
-  const UnpackStats stats = unpackLayer(tee, root.get(), name);
+  const UnpackStats stats = Layers{layout}.fill(folder, tee, name);
   std::vector<std::byte> rest(64 << 10);
   while (tee.read(rest) > 0) {
   }

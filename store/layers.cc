@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/interruption.h"
 #include "base/log.h"
 #include "base/process.h"
 #include "base/sys.h"
@@ -193,26 +194,36 @@ void checkDigest(HashingSource& hashed, const Digest& diffId) {
       .code("digest-mismatch");
 }
 
-UnpackStats unpackInto(const IngestDir& folder, const Digest& diffId, Source& plain) {
+UnpackStats unpackInto(const IngestDir& folder, Source& tar, const std::string& name) {
   sys::mkdirat(folder.fd(), kFolder, 0755);
   const Fd target = sys::openDirectory(folder.fd(), kFolder);
   sys::fchmod(target.get(), 0755);  // whatever the umask is: this may become the "/" of a container
   sys::futimens(target.get(), {}, {});  // nor does the clock show, unless the layer has a root
-  HashingSource hashed{plain};
-  const UnpackStats stats = unpackLayer(hashed, target.get(), diffId.str());
+  return unpackLayer(tar, target.get(), name);
+}
+
+constexpr int kNewFile = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
+
+UnpackStats indexInto(const IngestDir& folder, Source& tar, const std::string& name) {
+  return indexLayer(tar, sys::openat(folder.fd(), kIndex, kNewFile, 0644).get(), name);
+}
+
+UnpackStats unpackChecked(const IngestDir& folder, const Digest& diffId, Source& plain) {
+  ReadAhead ahead{plain};
+  HashingSource hashed{ahead};
+  const UnpackStats stats = unpackInto(folder, hashed, diffId.str());
   checkDigest(hashed, diffId);
   return stats;
 }
 
-UnpackStats indexInto(const IngestDir& folder, const Digest& diffId, Source& plain, bool keepTar) {
-  constexpr int kNew = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW;
-  const Fd index = sys::openat(folder.fd(), kIndex, kNew, 0644);
+UnpackStats indexChecked(const IngestDir& folder, const Digest& diffId, Source& plain,
+                         bool keepTar) {
   std::optional<Fd> tar;
-  if (keepTar) tar = sys::openat(folder.fd(), kTar, kNew, 0644);
+  if (keepTar) tar = sys::openat(folder.fd(), kTar, kNewFile, 0644);
   ReadAhead ahead{plain};
   Keep kept{ahead, std::move(tar)};
   HashingSource hashed{kept};
-  const UnpackStats stats = indexLayer(hashed, index.get(), diffId.str());
+  const UnpackStats stats = indexInto(folder, hashed, diffId.str());
   checkDigest(hashed, diffId);
   return stats;
 }
@@ -290,23 +301,40 @@ std::string Layers::pathOf(const Digest& diffId) const {
 
 bool Layers::makeFrom(const Digest& diffId, Source& plain, Archive archive) const {
   if (has(diffId)) return false;
-  const FileLock lock = lockObject(layout_, diffId);
-  if (has(diffId)) return false;  // somebody else did it meanwhile
-  const bool isIndex = chooseLayerView(layout_).view == LayerView::erofs;
+  // Where the bytes come from may be slow: no lock is held meanwhile (reliability.md 4). Of two who
+  // make it at the same time, the second drops his.
   IngestDir folder{layout_};
-  const UnpackStats stats = isIndex ? indexInto(folder, diffId, plain, archive == Archive::view)
-                                    : unpackInto(folder, diffId, plain);
-  Meta meta{diffId, stats.entries, stats.bytes, bootId()};
-  if (isIndex) meta.archive = archive == Archive::blob ? kInBlob : kTar;
-  publishView(layout_, folder, meta);
+  const UnpackStats stats = fillFrom(folder, diffId, plain, archive);
+  const FileLock lock = lockObject(layout_, diffId);
+  if (!has(diffId)) publishFilled(folder, diffId, stats, archive);
   return true;
+}
+
+UnpackStats Layers::fillFrom(const IngestDir& folder, const Digest& diffId, Source& plain,
+                             Archive archive) const {
+  const bool isIndex = chooseLayerView(layout_).view == LayerView::erofs;
+  return isIndex ? indexChecked(folder, diffId, plain, archive == Archive::view)
+                 : unpackChecked(folder, diffId, plain);
+}
+
+void Layers::publishFilled(IngestDir& folder, const Digest& diffId, const UnpackStats& stats,
+                           Archive archive) const {
+  Meta meta{diffId, stats.entries, stats.bytes, bootId()};
+  if (sys::tryFstatat(folder.fd(), kIndex))
+    meta.archive = archive == Archive::blob ? kInBlob : kTar;
+  publishView(layout_, folder, meta);
 }
 
 void Layers::ensure(const Digest& diffId, const Descriptor& blob) const try {
   if (has(diffId)) return;
+  const FileLock lock = lockObject(layout_, diffId);
+  if (has(diffId)) return;  // somebody else did it meanwhile
   FdSource raw{openBlob(layout_, blob.digest), blob.digest.str()};
   const std::unique_ptr<Source> plain = openLayerStream(blob, raw);
-  makeFrom(diffId, *plain, blob.digest == diffId ? Archive::blob : Archive::view);
+  const Archive archive = blob.digest == diffId ? Archive::blob : Archive::view;
+  IngestDir folder{layout_};
+  const UnpackStats stats = fillFrom(folder, diffId, *plain, archive);
+  publishFilled(folder, diffId, stats, archive);
 } catch (Error& error) {
   // Whatever unpacking has stumbled over: when the blob is not what its name says, that is why.
   const bool isAboutBytes = error.kind() == Kind::corrupt || error.kind() == Kind::failed;
@@ -344,11 +372,18 @@ void Layers::adopt(const std::string& folder, const Digest& diffId, std::uint64_
   publishView(layout_, view, {diffId, entries, bytes, bootId()});
 }
 
+UnpackStats Layers::fill(const IngestDir& folder, Source& tar, const std::string& name) const {
+  const bool isIndex = chooseLayerView(layout_).view == LayerView::erofs;
+  return isIndex ? indexInto(folder, tar, name) : unpackInto(folder, tar, name);
+}
+
 void Layers::adopt(IngestDir& folder, const Digest& diffId, std::uint64_t entries,
                    std::uint64_t bytes) const {
   const FileLock lock = lockObject(layout_, diffId);
   if (has(diffId)) return;
-  publishView(layout_, folder, {diffId, entries, bytes, bootId()});
+  Meta meta{diffId, entries, bytes, bootId()};
+  if (sys::tryFstatat(folder.fd(), kIndex)) meta.archive = kInBlob;
+  publishView(layout_, folder, meta);
 }
 
 std::uint64_t Layers::sizeOf(const Digest& diffId) const {
@@ -373,8 +408,11 @@ void runInChildren(const std::vector<std::function<void()>>& tasks) {
     std::vector<pollfd> polls;
     polls.reserve(running.size());
     for (const Child& child : running) polls.push_back({child.pidfd(), POLLIN, 0});
+    const size_t children = polls.size();
+    polls.push_back({interruptionFd(), POLLIN, 0});
     sys::check([&] { return ::poll(polls.data(), polls.size(), -1); }, "wait for workers");
-    for (size_t i = polls.size(); i-- > 0;) {
+    if (polls.back().revents != 0) throwIfInterrupted();
+    for (size_t i = children; i-- > 0;) {
       if (polls[i].revents == 0) continue;
       Child done = std::move(running[i]);
       running.erase(running.begin() + static_cast<std::ptrdiff_t>(i));

@@ -21,6 +21,7 @@
 #include "base/stream.h"
 #include "store/layout.h"
 #include "store/oci.h"
+#include "store/unpack.h"
 
 namespace img::store {
 
@@ -56,12 +57,20 @@ class Layers {
   // Logical bytes recorded in meta.
   [[nodiscard]] std::uint64_t sizeOf(const Digest& diffId) const;
 
-  // A finished IngestDir (with the folder "fs" in it) becomes the view; `folder` keeps nothing when
-  // it was published.
+  // For a layer whose diff ID is known only at its end (import): reads `tar` to its end, and makes
+  // the view in `folder`, for adopt() once the blob of these very bytes is in the store. `name`
+  // opens the messages.
+  UnpackStats fill(const IngestDir& folder, Source& tar, const std::string& name) const;
+  // A finished IngestDir (the folder "fs" is in it, or fill() has filled it) becomes the view;
+  // `folder` keeps nothing when it was published.
   void adopt(IngestDir& folder, const Digest& diffId, std::uint64_t entries,
              std::uint64_t bytes) const;
 
  private:
+  UnpackStats fillFrom(const IngestDir& folder, const Digest& diffId, Source& plain,
+                       Archive archive) const;
+  void publishFilled(IngestDir& folder, const Digest& diffId, const UnpackStats& stats,
+                     Archive archive) const;
   const Layout& layout_;
 };
 
