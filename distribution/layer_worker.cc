@@ -120,7 +120,7 @@ void drain(Source& source) {
   }
 }
 
-// Receiving with hashing, decompressing, and unpacking with hashing each have a thread. Returns
+// Receiving with hashing, and unpacking with decompressing before it, each have a thread. Returns
 // what went wrong with the layer's content, if anything.
 std::optional<Error> unpackWhile(const store::Layout& layout, const LayerTask& task,
                                  Download& download) {
@@ -129,9 +129,8 @@ std::optional<Error> unpackWhile(const store::Layout& layout, const LayerTask& t
   try {
     const std::unique_ptr<Source> stream = store::openLayerStream(task.blob, raw);
     const bool isPlain = task.blob.digest == task.diffId;
-    std::optional<store::ReadAhead> plain;
-    if (!isPlain) plain.emplace(*stream);
-    store::Layers{layout}.makeFrom(task.diffId, plain ? static_cast<Source&>(*plain) : *stream);
+    using Archive = store::Layers::Archive;
+    store::Layers{layout}.makeFrom(task.diffId, *stream, isPlain ? Archive::blob : Archive::view);
   } catch (const Error& error) {
     // The digest of the whole tells whose fault it is: the transfer's or the image's.
     if (error.kind() != Kind::corrupt) throw;
