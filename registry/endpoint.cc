@@ -56,15 +56,18 @@ Endpoint parseEndpoint(const Json& json, const std::string& trust) {
   endpoint.isMirror = json.value("is_mirror", false);
   endpoint.servesTags = json.value("serves_tags", true);
   endpoint.servesDigests = json.value("serves_digests", true);
-  checkRepository(endpoint.repository);
+  // None: the registry as a whole, to check a login.
+  if (!endpoint.repository.empty()) checkRepository(endpoint.repository);
   if (endpoint.host.empty() || endpoint.host.find_first_of("/?#@ \t\r\n") != std::string::npos) {
     throw Error::make(Kind::usage, "{} is no host", text::quote(endpoint.host));
   }
   const std::string scheme = json.value("scheme", "https");
   const bool isLoopback = endpoint.url("").isLoopback();
   endpoint.isSecure = scheme != "http";
-  // security.md C1: never a silent step down from https elsewhere.
-  endpoint.fallsBack = scheme == "https-then-http" && isLoopback;
+  // security.md C1: never a silent step down from https, but on loopback and where the user asked
+  // for no verification (insecure in registries.conf, --tls-verify=false; cli.md 5).
+  const bool isTrusted = isLoopback || !json.value("verify_tls", true);
+  endpoint.fallsBack = scheme == "https-then-http" && isTrusted;
 
   Transport& transport = endpoint.transport;
   transport.verifiesTls = json.value("verify_tls", true);
