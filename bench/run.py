@@ -28,7 +28,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(HERE.parent / "tests/e2e"))
+sys.path[:0] = [str(HERE), str(HERE.parent / "tests/e2e")]
+import images  # noqa: E402
 from lib import harness, peers, people  # noqa: E402  (the tests' way to start a docker daemon, to make a base image, ...)
 
 FILES, BYTES = 13_700, 200_000_000
@@ -158,6 +159,7 @@ class Work:
         self.steps = self.context("steps", "FROM busybox\n" + "".join(f"RUN echo {i} > /f{i}\n" for i in range(STEPS)))
         self.many_steps = self.context("many_steps", "FROM busybox\n" + "".join(f"RUN echo {i} > /f{i}\n" for i in range(MANY_STEPS)))
         self.copy = self.tree("copy", FILES, BYTES)
+        self.images = images.Images(self)
 
     def context(self, name, dockerfile):
         folder = self.dir / name
@@ -200,7 +202,8 @@ class Work:
 
     def compile(self):
         libraries = {"minirun": ["-static", "-lcrypto", "-lpthread"], "tarhash": ["-static", "-lcrypto", "-lpthread"],
-                     "walk": ["-static", "-lpthread"], "gentree": ["-lm"], "true": ["-static", "-nostdlib"]}
+                     "walk": ["-static", "-lpthread"], "gentree": ["-lm"], "true": ["-static", "-nostdlib"],
+                     "transfer": ["-static", "-ldeflate", "-lzstd", "-lz", "-lcrypto", "-lpthread"]}
         for name, flags in libraries.items():
             subprocess.run(["gcc", "-O2", "-w", "-o", self.bin / name, HERE / f"limits/{name}.c", *flags], check=True,
                            stderr=subprocess.DEVNULL)
@@ -213,7 +216,7 @@ class Work:
 
 # A tool has one method per row; the name of the row is the method's. Each prepares (untimed) and returns the command.
 
-class Limit:
+class Limit(images.Limit):
     name = "limit"
 
     def __init__(self, work):
@@ -249,7 +252,7 @@ class Limit:
         return ["/bin/sh", "-c", f"xargs -0 -P {os.cpu_count()} -n 1 {harness.BUSYBOX} sh -c < {self.work.stages}/commands"]
 
 
-class Ours:
+class Ours(images.Ours):
     name = "img"
 
     def __init__(self, work, bin_dir):
@@ -360,7 +363,7 @@ class Ours:
         return self.build(self.store("cold"), "stages", "--jobs", "1")
 
 
-class BuildKit:
+class BuildKit(images.Docker):
     """dockerd with its BuildKit, from Debian's docker.io."""
     name = "docker"
 
@@ -412,7 +415,7 @@ class BuildKit:
     steps_unchanged, copy_unchanged = (lambda self: self.unchanged("steps")), (lambda self: self.unchanged("copy"))
 
 
-class Podman:
+class Podman(images.Podman):
     """Without a daemon, as we are; its conmon stays behind for a container."""
     name = "podman"
 
@@ -520,6 +523,7 @@ ROWS = {
     "copy_edited": (f"COPY of {FILES:,} files, one edited", 2000),
     "stages": (f"{STAGES} stages of {STAGE_SECONDS} s of computing", 0.55 * STAGES * STAGE_SECONDS * 1000),
     "stages_one_job": ("the same with --jobs 1", STAGES * STAGE_SECONDS * 1000),
+    **images.ROWS,
 }
 
 
@@ -528,7 +532,7 @@ def measure(tools, rows, runs, few):
     samples = {row: {tool.name: [] for tool in tools if hasattr(tool, row)} for row in rows}
     for round_ in range(runs + 1):
         for row in rows:
-            if row in ("copy_cold", "copy_edited", "stages", "stages_one_job") and round_ > few:
+            if row in ("copy_cold", "copy_edited", "stages", "stages_one_job", *images.SLOW) and round_ > few:
                 continue
             able = [tool for tool in tools if hasattr(tool, row)]
             for tool in able[round_ % len(able):] + able[:round_ % len(able)]:
@@ -586,16 +590,18 @@ def main():
     harness.configure(bin_dir=os.path.abspath(options.bin), keep=False)
     rows = [row for row in options.rows.split(",") if row in ROWS]
     runs = options.runs or (3 if options.quick else 10)
-    disk, tools = Disk(), []
+    disk, tools, work = Disk(), [], None
     try:
         work = Work()
         tools = [Limit(work), Ours(work, options.bin)]
         if options.peers:
-            tools += [crun(work), Runtime(work, "runc"), Podman(work), BuildKit(work)]
+            tools += [crun(work), Runtime(work, "runc"), images.Skopeo(work), Podman(work), BuildKit(work)]
         result = summarize(measure(tools, rows, runs, min(runs, 5)))
     finally:
         for tool in tools:
             getattr(tool, "close", lambda: None)()
+        if work:
+            work.images.close()
         disk.remove()
     machine = f"{os.cpu_count()} CPUs, kernel {platform.release()}"
     print(f"{machine}, {runs} rounds\n\n{table(result, tools)}")
