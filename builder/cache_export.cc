@@ -307,6 +307,11 @@ class Export {
 
   void publish() {
     describe();
+    if (config_.size() > store::documentLimit()) {
+      throw Error::make(Kind::failed, "the records of {} steps are longer than a document may be",
+                        image_.document.steps.size())
+          .hint("IMG_LIMIT_JSON_BYTES is the limit, there and here");
+    }
     putDocument(*target_, manifest_.config, config_);
     target_->publish(manifestDescriptor_, manifestText_);
   }

@@ -178,18 +178,20 @@ std::optional<Miss> ImportedCaches::whyAbsent(const std::vector<Digest>& keys) c
     const std::string name = caches_[record.cache].origin->name();
     const auto diffId = diffIdOf(record);
     Miss miss;
+    const auto lost = diffId ? lost_.find({record.cache, *diffId}) : lost_.end();
+    miss.reason = "not-exported";
     if (isExpired(entryOf(record))) {
       miss.reason = "ttl";
       miss.text = "older than --cache-ttl";
-    } else if (diffId && lost_.count({record.cache, *diffId}) != 0) {
+    } else if (diffId && caches_[record.cache].isUnreachable) {
+      miss.text = fmt::format("cache {} cannot be reached", name);
+    } else if (lost == lost_.end()) {
+      miss.text = "layer not exported to cache " + name;
+    } else if (lost->second == Kind::corrupt) {
       miss.reason = "damaged";
       miss.text = "layer damaged in cache " + name;
-    } else if (diffId && caches_[record.cache].isUnreachable) {
-      miss.reason = "not-exported";
-      miss.text = fmt::format("cache {} cannot be reached", name);
     } else {
-      miss.reason = "not-exported";
-      miss.text = "layer not exported to cache " + name;
+      miss.text = "layer gone from cache " + name;
     }
     return miss;
   }
@@ -248,7 +250,7 @@ void ImportedCaches::note(size_t cache, const std::vector<Digest>& diffIds,
     // Only what is wrong with this very blob leaves the others alone.
     const bool isItsOwn = error.kind() == Kind::corrupt || error.kind() == Kind::notFound;
     if (!isItsOwn) caches_[cache].isUnreachable = true;
-    lost_.emplace(cache, diffIds[i]);
+    lost_.emplace(std::pair{cache, diffIds[i]}, error.kind());
     if (error.kind() == Kind::corrupt) {
       for (const Place& place : layers_.at(diffIds[i])) {
         if (place.cache == cache) damaged_.insert(wantedAt(place).blob.digest);

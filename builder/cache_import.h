@@ -92,7 +92,7 @@ class ImportedCaches final : public LayerSource,
   std::map<Digest, std::vector<Place>> layers_;    // by diff ID
   std::map<Digest, Place> mounts_;                 // by identity
   std::set<Digest> owns_, damaged_, inFlight_;
-  std::set<std::pair<size_t, Digest>> lost_;  // diff IDs that a cache could not give
+  std::map<std::pair<size_t, Digest>, Kind> lost_;  // diff IDs that a cache could not give
 };
 
 }  // namespace img::builder

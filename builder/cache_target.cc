@@ -21,6 +21,7 @@ constexpr char kBlobs[] = "blobs/sha256";
 constexpr char kWork[] = ".img-cache";  // in the folder of a local cache
 constexpr char kLayoutFile[] = "oci-layout";
 constexpr char kLayoutText[] = R"({"imageLayoutVersion":"1.0.0"})";
+constexpr size_t kMaxLayoutFile = 4096;
 constexpr int kMaxNesting = 4;
 
 // --- A folder ---
@@ -87,8 +88,13 @@ class LocalTarget final : public CacheTarget {
                         text::quote(place.directory))
           .hint("choose an empty folder, or one that --cache-to has written");
     }
+    // The lock is this file's: it is written and never replaced.
     FileLock lock = FileLock::acquire(folder, kLayoutFile, FileLock::Mode::exclusive);
-    if (!isLayout) fs::replaceFile(folder, kLayoutFile, kLayoutText, 0644, fs::Sync::none);
+    if (fs::readFile(folder, kLayoutFile, kMaxLayoutFile).empty()) {
+      const Fd file = sys::openat(folder, kLayoutFile, O_WRONLY);
+      sys::fchmod(file.get(), 0644);
+      writeAll(file.get(), std::string_view{kLayoutText}, kLayoutFile);
+    }
     return lock;
   }
 

@@ -37,6 +37,11 @@ void sweepCacheRecords(const Layout& layout, long long before) {
     const auto st = sys::tryFstatat(folder, name);
     return st && st->st_mtim.tv_sec < before && !isThere("blobs/sha256", name);
   });
+  // Notes of --cache-to: without one a layer is compressed once more.
+  sweep(layout, "cache/forms", [&](int folder, const std::string& name) {
+    const auto st = sys::tryFstatat(folder, name);
+    return st && st->st_mtim.tv_sec < before;
+  });
   sweep(layout, "cache/last", [&](int folder, const std::string& name) {
     const std::vector<std::string> keys =
         text::split(fs::tryReadFile(folder, name).value_or(""), '\n');

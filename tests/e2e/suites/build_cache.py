@@ -448,7 +448,7 @@ class Remote(Case):
         layers = registry.get_manifest("app", "cache")["layers"]
         registry.delete("app", "blobs", layers[document[CACHE_KEY]["steps"][2]["layer"]]["digest"])
         output = self.build(self.second, "--cache-from", ref)
-        self.assertIn("layer damaged in cache", self.ran(output)[5])
+        self.assertIn("layer gone from cache", self.ran(output)[5])
         self.assertEqual(self.second("run", "--net", "none", "--rm", "app", "cat", "/f").out, "content\n")
 
     def test_an_unreachable_registry_is_a_warning(self):
