@@ -9,7 +9,7 @@ import re
 import subprocess
 import time
 
-from lib import harness, peers, people, registries
+from lib import faulty_registry, harness, peers, people, registries
 from lib.harness import run
 
 DOCKERFILE = """FROM busybox
@@ -296,6 +296,34 @@ COPY data/noise /$TARGETARCH
         self.assertEqual(failed.code, 1)
         self.assertIn("is damaged", failed.err)
         self.assertEqual(self.registry.request("GET", f"/v2/{self.repository()}/manifests/v1")[0], 404)
+
+    def test_a_blob_that_goes_before_the_manifest_comes(self):
+        proxy = faulty_registry.FaultyRegistry(self.registry)
+        self.addCleanup(proxy.stop)
+        name = self.name().replace(self.registry.host, proxy.host)
+        self.store("push", "app", name)
+        layer = self.manifest()["layers"][1]["digest"]
+
+        def answer_and_delete(handler, answer):
+            self.registry.delete(self.repository(), "blobs", layer)
+            handler.send(answer)
+
+        proxy.fault(f"/blobs/{layer}", answer_and_delete, method="HEAD")
+        failed = self.store("push", "app", name.replace(":v1", ":v2"), check=False)
+        self.assertEqual(failed.code, 1)
+        self.assertIn("has lost what it had a moment ago", failed.err)
+        self.assertIn("push again", failed.err)
+        self.store("push", "app", name.replace(":v1", ":v2"))
+        self.assertEqual(self.manifest(reference="v2")["layers"][1]["digest"], layer)
+        self.assertTrue(self.registry.has_blob(self.repository(), layer))
+
+    def test_an_upload_that_is_cut_short_is_made_again(self):
+        proxy = faulty_registry.FaultyRegistry(self.registry)
+        self.addCleanup(proxy.stop)
+        proxy.fault("/uploads/", faulty_registry.busy(503, after=0), times=2, method="PUT")
+        proxy.fault("/uploads/", faulty_registry.busy(503, after=0), times=1, method="POST")
+        self.store("push", "app", self.name().replace(self.registry.host, proxy.host))
+        self.assertEqual(self.manifest()["config"]["digest"], self.store.image("app").id)
 
     def test_an_ordinary_user_pushes(self):
         user = people.Ordinary("imgpush")
