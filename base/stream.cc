@@ -2,6 +2,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "base/gunzip.h"
+#include "base/interruption.h"
 #include "base/sys.h"
 #include "base/unzstd.h"
 
@@ -21,6 +23,7 @@ size_t FdSource::read(std::span<std::byte> into) {
 
 void FdSink::write(std::span<const std::byte> bytes) {
   writeAll(fd_.get(), bytes, name_);
+  throwIfInterrupted();
 }
 
 size_t StringSource::read(std::span<std::byte> into) {

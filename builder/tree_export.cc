@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/fs.h"
+#include "base/interruption.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/tree_copy.h"
@@ -166,6 +167,7 @@ void TreeExporter::fill(Fd target, int source, const struct stat& st) const {
 }
 
 void TreeExporter::file(int from, const std::string& name, int to) {
+  throwIfInterrupted();
   const Fd source = store::openForReading(from, name, 0);
   const struct stat st = sys::fstat(source.get());
   if (st.st_nlink > 1) {

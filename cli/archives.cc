@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <ctime>
 
+#include "base/interruption.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/config_step.h"
@@ -159,6 +160,7 @@ int runLoad(Context& context, const std::vector<std::string>& args) {
   std::optional<store::Platform> wanted;
   if (platform) wanted = parsePlatform(*platform);
   const store::StoreUse use{context.store()};
+  const InterruptionScope scope;
   const std::vector<store::LoadedImage> loaded = loadFrom(context, file, quiet, wanted);
   std::string out;
   for (const store::LoadedImage& image : loaded) {
@@ -210,6 +212,7 @@ int runImport(Context& context, const std::vector<std::string>& args) {
 
   const store::Layout& layout = context.store();
   const store::StoreUse use{layout};
+  const InterruptionScope scope;
   InputFile input = file == "-"   ? openStdin("a tar")
                     : isUrl(file) ? fetchInput(layout, file)
                                   : openInput(file);

@@ -8,6 +8,7 @@
 
 #include "base/environment.h"
 #include "base/fs.h"
+#include "base/interruption.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/context.h"
@@ -295,6 +296,7 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
 }
 
 }  // namespace
+    const InterruptionScope scope;  // for what happens before and after the steps
 
 void addBuildCommand(CommandTable& table) {
   table.add({"build,bud,image build,builder build", Group::build,

@@ -5,10 +5,12 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/interruption.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/config_step.h"
 #include "cli/container_commands.h"
+#include "cli/container_spec.h"
 #include "cli/frozen.h"
 #include "cli/options.h"
 #include "cli/shifted_rootfs.h"
@@ -45,6 +47,8 @@ store::ImageConfig configOf(const store::ContainerConfig& container) {
 store::Image commit(Context& context, const Request& request) {
   const store::Layout& layout = context.store();
   const store::StoreUse use{layout};
+  // A container is thawed again, whatever comes.
+  const InterruptionScope scope;
   const store::Containers containers{layout};
   const store::ContainerRecord record = containers.get(request.words.front());
   requireOwnIds(layout, record);
@@ -58,6 +62,7 @@ store::Image commit(Context& context, const Request& request) {
   commit.epoch = sourceDateEpoch();
   commit.config = configOf(record.config);
   for (const std::string& change : request.changes) builder::applyChange(commit.config, change);
+  ensureLayers(layout, record.config);  // they are made again after a boot
   std::optional<Frozen> frozen;
   if (request.pause && !request.noPause) frozen.emplace(containers, record);
   return store::commitContainer(layout, record, commit);

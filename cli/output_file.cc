@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/interruption.h"
 #include "base/sys.h"
 #include "builder/output_file.h"
 
@@ -20,6 +21,7 @@ void writeOutput(Context& context, const std::string& path,
                 "stdout"};
     return write(sink);
   }
+  const InterruptionScope scope;
   builder::OutputFile file{path, context.out()};
   write(file.sink());
   file.commit();

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/interruption.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "cli/commands.h"
@@ -74,6 +75,7 @@ int runVerify(Context& context, const std::vector<std::string>& args) {
   }
   const store::Layout& layout = context.store();
   recoverEverything(layout);  // what killed commands left is no damage
+  const InterruptionScope scope;
   const store::VerifyReport report = store::verifyStore(layout, options);
   if (format == "json") {
     context.print(jsonOf(report));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/environment.h"
+#include "base/interruption.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -92,6 +93,7 @@ BlobWriter::~BlobWriter() {
 }
 
 void BlobWriter::write(std::span<const std::byte> bytes) try {
+  throwIfInterrupted();
   hasher_.update(bytes);
   writeAll(fd_.get(), bytes, "a blob");
   size_ += bytes.size();

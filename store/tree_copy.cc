@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/fs.h"
+#include "base/interruption.h"
 #include "base/sys.h"
 #include "store/owners.h"
 
@@ -129,6 +130,7 @@ void copyMetadata(int from, int to, const struct stat& st) {
 void copyFileData(int from, int to, off_t size) {
   sys::ftruncate(to, size);
   for (off_t at = 0; at < size;) {
+    throwIfInterrupted();
     const off_t data = ::lseek(from, at, SEEK_DATA);
     if (data < 0 && errno == ENXIO) return;  // only a hole is left
     const off_t begin = data < 0 ? at : data;

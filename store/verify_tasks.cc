@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/interruption.h"
 #include "base/process.h"
 #include "base/sys.h"
 
@@ -22,8 +23,10 @@ size_t firstDone(const std::vector<Running>& running) {
   std::vector<pollfd> polls;
   polls.reserve(running.size());
   for (const Running& one : running) polls.push_back({one.child.pidfd(), POLLIN, 0});
+  polls.push_back({interruptionFd(), POLLIN, 0});
   sys::check([&] { return ::poll(polls.data(), polls.size(), -1); }, "wait for workers");
-  const auto done = std::find_if(polls.begin(), polls.end(),
+  if (polls.back().revents != 0) throwIfInterrupted();
+  const auto done = std::find_if(polls.begin(), polls.end() - 1,
                                  [](const pollfd& poll) { return poll.revents != 0; });
   return static_cast<size_t>(done - polls.begin());
 }
