@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "distribution/interruption.h"
 #include "distribution/layer_pool.h"
+#include "distribution/push.h"
 #include "distribution/session.h"
 #include "store/blobs.h"
 #include "store/layers.h"
@@ -76,6 +77,8 @@ class Puller {
     LayerPool{layout_, *session_, interruption_, progress_}.run(tasksOf(image));
     // From here on everything is in the store: what is left is the name.
     publish(top);
+    for (const store::Descriptor& layer : image.manifest.layers)
+      rememberPlace(layout_, layer.digest, request_.reference);
     return {std::move(image), true};
   }
 
