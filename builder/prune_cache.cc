@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
+#include <ctime>
 
 #include "base/fs.h"
 #include "base/lock.h"
@@ -49,6 +49,14 @@ class Pruning {
     return st && st->st_mtim.tv_sec < *prune_.before;
   }
 
+  // A file that somebody is writing, to be renamed in a moment; an old one is a dead writer's.
+  static bool isBeingWritten(int dir, const std::string& name) {
+    constexpr std::int64_t kLongest = 60LL * 60;
+    if (name.find(".tmp-") == std::string::npos) return false;
+    const auto st = sys::tryFstatat(dir, name);
+    return st && st->st_mtim.tv_sec > ::time(nullptr) - kLongest;
+  }
+
   // Gone at once for everybody; the files follow.
   void removeEntry(int dir, const std::string& name) {
     result_.bytes += store::diskUsage(dir, name).bytes;
@@ -66,7 +74,7 @@ class Pruning {
     if (!dir || !prune_.ids.empty()) return;
     size_t count = 0;
     for (const fs::Entry& entry : fs::list(dir->get())) {
-      if (!isOldEnough(dir->get(), entry.name)) continue;
+      if (!isOldEnough(dir->get(), entry.name) || isBeingWritten(dir->get(), entry.name)) continue;
       result_.bytes += store::UsageCounter{}.countOne(dir->get(), entry.name).bytes;
       if (!prune_.isDryRun) sys::tryUnlinkat(dir->get(), entry.name, 0);
       ++count;
@@ -78,7 +86,7 @@ class Pruning {
     const auto dir = sys::tryOpenat(layout_.fd(), "cache/" + folder, O_RDONLY | O_DIRECTORY);
     if (!dir) return;
     for (const fs::Entry& entry : fs::list(dir->get())) {
-      if (entry.name.ends_with(".lock")) continue;
+      if (entry.name.ends_with(".lock") || isBeingWritten(dir->get(), entry.name)) continue;
       if (!isWanted(entry.name) || !isOldEnough(dir->get(), entry.name)) continue;
       const std::string key = entry.name.substr(0, entry.name.find('.'));
       if (!FileLock::tryAcquire(dir->get(), key + ".lock", FileLock::Mode::exclusive)) continue;
@@ -133,9 +141,20 @@ class Pruning {
         noteEviction(layout_, *key, "builder prune");
     }
     store::removeCachedSteps(layout_, steps);
+    dropTemporary();
     store::Collector collector{layout_};
     collector.measure();
     result_.bytes += collector.collect().bytes;
+  }
+
+  // What killed builds were writing.
+  void dropTemporary() const {
+    const Fd folder = sys::openDirectory(layout_.fd(), "cache/steps");
+    for (const fs::Entry& entry : fs::list(folder.get())) {
+      const bool isTemporary = entry.name.find(".tmp-") != std::string::npos;
+      if (isTemporary && !isBeingWritten(folder.get(), entry.name))
+        sys::tryUnlinkat(folder.get(), entry.name, 0);
+    }
   }
 
   // The newest ones stay as long as they fit.

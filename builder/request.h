@@ -74,6 +74,7 @@ struct Request {
   bool isDryRun = false;                 // finds out what would run, and makes nothing
   bool hasExplanations = false;          // Progress::stepExplained is wanted
   bool hasGitPermissions = false;        // --context-perms=git
+  std::function<void()> makeRoom;        // called before a step is executed; may be empty
   // Where base images come from, the same for the same name and platform during a build; none:
   // from the store. Throws code "image-not-found", whose reason tells what was tried.
   std::function<store::Image(const std::string&, const std::optional<store::Platform>&)> findImage;

@@ -347,6 +347,7 @@ Task<> StepRunner::execute(const Call& call, LayerStep& job, Attempt& attempt) {
   Trace::Span unpacking = Trace::beginStep(request_.trace, label.number, label.line, "unpack",
                                            "layers below that are not there");
   if (job.command) requireRunnable(call.state.config.platform);
+  if (request_.makeRoom) request_.makeRoom();
   co_await unpackMissing(shop_.events, shop_.layout, call.state.snapshot);
   unpacking.end();
   if (request_.hasExplanations) shop_.progress.stepExplained(label, attempt.why);

@@ -25,6 +25,7 @@
 #include "cli/pull.h"
 #include "cli/registry_options.h"
 #include "cli/rootless.h"
+#include "cli/store_config.h"
 #include "cli/values.h"
 #include "parser/print.h"
 #include "parser/syntax.h"
@@ -283,9 +284,17 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
   const auto build = [&](const builder::Request& traced, builder::Progress& progress) {
     const store::Layout& layout = context.store();
     tellWithoutNamespaces(context);
+    const store::SpaceLimits limits = storeLimits(context);
+    store::makeRoom(layout, limits);
+    builder::Request checked = traced;
+    checked.makeRoom = [&] {
+      if (store::isShortOfRoom(layout, limits)) store::makeRoom(layout, limits);
+    };
     const store::StoreUse use{layout};
     try {
-      return builder::build(traced, layout, progress);
+      const builder::Result result = builder::build(checked, layout, progress);
+      store::makeRoom(layout, limits);
+      return result;
     } catch (Error& error) {
       options.failure.setExitCode(error);
       throw;

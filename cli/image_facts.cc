@@ -26,9 +26,14 @@ std::uint64_t imageSize(const store::Layout& layout, const store::Image& image) 
 }
 
 std::string createdTime(const store::Layout& layout, const store::Image& image) {
-  const auto seconds = text::parseTimeSeconds(image.config.created);
-  if (seconds && *seconds != 0) return image.config.created;
-  const auto stat = sys::tryFstatat(layout.fd(), layout.blobPath(image.manifestDescriptor.digest));
+  return createdTime(layout, image.config.created, image.manifestDescriptor.digest);
+}
+
+std::string createdTime(const store::Layout& layout, const std::string& created,
+                        const Digest& manifest) {
+  const auto seconds = text::parseTimeSeconds(created);
+  if (seconds && *seconds != 0) return created;
+  const auto stat = sys::tryFstatat(layout.fd(), layout.blobPath(manifest));
   return stat ? text::formatTime(stat->st_mtim.tv_sec, stat->st_mtim.tv_nsec) : "";
 }
 

@@ -17,6 +17,8 @@ std::uint64_t imageSize(const store::Layout& layout, const store::Image& image);
 // RFC 3339. When the config has no creation time, the time at which the manifest came into this
 // store.
 std::string createdTime(const store::Layout& layout, const store::Image& image);
+std::string createdTime(const store::Layout& layout, const std::string& created,
+                        const Digest& manifest);
 
 // Whether an entry of index.json stands for the image.
 bool resolvesTo(const store::Images& images, const store::ImageRow& row, const store::Image& image);

@@ -13,6 +13,7 @@
 #include "cli/lists.h"
 #include "cli/options.h"
 #include "cli/values.h"
+#include "store/image_summaries.h"
 
 namespace img::cli {
 namespace {
@@ -21,7 +22,8 @@ constexpr std::string_view kNone = "<none>";
 
 struct Row {
   std::optional<store::Reference> name;
-  store::Image image;
+  Digest manifest;
+  store::ImageSummary image;
   std::string created;  // RFC 3339
   long long createdSeconds = 0;
 };
@@ -48,20 +50,22 @@ std::optional<store::Reference> referenceOf(const std::optional<std::string>& na
 // The rows of the store. An image that cannot be read is a warning: the others are still of use.
 std::vector<Row> readRows(Context& context) {
   const store::Layout& layout = context.store();
-  const store::Images images{layout};
+  store::ImageSummaries summaries{layout};
   std::vector<Row> rows;
-  for (const store::ImageRow& entry : images.list()) {
+  for (const store::ImageRow& entry : store::Images{layout}.list()) {
     try {
       Row row;
       row.name = referenceOf(entry.name);
-      row.image = images.load(entry.descriptor);
-      row.created = createdTime(layout, row.image);
+      row.manifest = entry.descriptor.digest;
+      row.image = summaries.of(entry.descriptor);
+      row.created = createdTime(layout, row.image.created, row.manifest);
       row.createdSeconds = text::parseTimeSeconds(row.created).value_or(0);
       rows.push_back(std::move(row));
     } catch (const Error& error) {
       context.warn(error);
     }
   }
+  summaries.save();
   return rows;
 }
 
@@ -111,9 +115,9 @@ bool passes(const Row& row, const Filters& filters) {
   if (filters.since && row.createdSeconds <= *filters.since) return false;
   if (filters.until && row.createdSeconds >= *filters.until) return false;
   if (filters.argument && !matchesReference(*filters.argument, row.name)) return false;
-  const bool hasLabels = std::all_of(
-      filters.labels.begin(), filters.labels.end(),
-      [&](const std::string& label) { return matchesLabel(label, row.image.config.labels); });
+  const bool hasLabels =
+      std::all_of(filters.labels.begin(), filters.labels.end(),
+                  [&](const std::string& label) { return matchesLabel(label, row.image.labels); });
   if (!hasLabels) return false;
   const auto& references = filters.references;
   return references.empty() ||
@@ -122,7 +126,7 @@ bool passes(const Row& row, const Filters& filters) {
          });
 }
 
-void sortRows(std::vector<Row>& rows, const store::Layout& layout, const std::string& key) {
+void sortRows(std::vector<Row>& rows, const std::string& key) {
   const auto nameOf = [](const Row& row) { return row.name ? row.name->full() : "~"; };
   const auto byName = [&](const Row& a, const Row& b) { return nameOf(a) < nameOf(b); };
   std::stable_sort(rows.begin(), rows.end(), byName);
@@ -132,9 +136,8 @@ void sortRows(std::vector<Row>& rows, const store::Layout& layout, const std::st
       return std::tie(a.createdSeconds, a.created) > std::tie(b.createdSeconds, b.created);
     });
   } else if (key == "size") {
-    std::stable_sort(rows.begin(), rows.end(), [&](const Row& a, const Row& b) {
-      return imageSize(layout, a.image) > imageSize(layout, b.image);
-    });
+    std::stable_sort(rows.begin(), rows.end(),
+                     [](const Row& a, const Row& b) { return a.image.size > b.image.size; });
   } else if (key == "id") {
     std::stable_sort(rows.begin(), rows.end(),
                      [](const Row& a, const Row& b) { return a.image.id < b.image.id; });
@@ -152,19 +155,19 @@ std::string idOf(const Row& row, bool noTrunc) {
   return noTrunc ? row.image.id.str() : row.image.id.shortHex();
 }
 
-Json fieldsOf(const Row& row, const store::Layout& layout, bool noTrunc) {
+Json fieldsOf(const Row& row, bool noTrunc) {
   const std::string tag = row.name ? row.name->tag : "";
   return {{"Containers", "N/A"},
           {"CreatedAt", formatLocalTime(row.created)},
           {"CreatedSince", formatCreated(row.created, nowSeconds())},
-          {"Digest", row.image.manifestDescriptor.digest.str()},
+          {"Digest", row.manifest.str()},
           {"ID", idOf(row, noTrunc)},
           {"Repository", row.name ? row.name->familiarRepository() : kNone},
           {"SharedSize", "N/A"},
-          {"Size", formatSize(imageSize(layout, row.image))},
+          {"Size", formatSize(row.image.size)},
           {"Tag", tag.empty() ? kNone : tag},
           {"UniqueSize", "N/A"},
-          {"Label", Json(row.image.config.labels)}};
+          {"Label", Json(row.image.labels)}};
 }
 
 const std::vector<ListField>& imageFields() {
@@ -211,7 +214,7 @@ int runImages(Context& context, const std::vector<std::string>& args) {
   if (!options.words().empty()) filters.argument = options.words().front();
   std::vector<Row> rows = readRows(context);
   std::erase_if(rows, [&](const Row& row) { return !passes(row, filters); });
-  sortRows(rows, context.store(), request.sort);
+  sortRows(rows, request.sort);
   if (request.quiet && request.format.empty()) {
     printIds(context, rows, request.noTrunc);
     return 0;
@@ -222,7 +225,7 @@ int runImages(Context& context, const std::vector<std::string>& args) {
   style.columns.insert(style.columns.end(), {"ID", "CreatedSince", "Size"});
   std::vector<Json> fields;
   fields.reserve(rows.size());
-  for (const Row& row : rows) fields.push_back(fieldsOf(row, context.store(), request.noTrunc));
+  for (const Row& row : rows) fields.push_back(fieldsOf(row, request.noTrunc));
   printList(context, imageFields(), style, fields);
   return 0;
 }

@@ -153,6 +153,7 @@ void Roots::refreshSteps() {
   std::map<std::string, StepRecord> now;
   if (!folder) return steps_.swap(now);
   for (const fs::Entry& entry : fs::list(folder->get())) {
+    if (entry.name.find(".tmp-") != std::string::npos) continue;  // being written
     const auto st = sys::tryFstatat(folder->get(), entry.name);
     if (!st || !S_ISREG(st->st_mode)) continue;
     const FileStamp stamp{*st};
