@@ -17,13 +17,14 @@
 namespace img {
 
 size_t FdSource::read(std::span<std::byte> into) {
+  waitOrThrow(fd_.get(), POLLIN);
   return static_cast<size_t>(
       sys::check([&] { return ::read(fd_.get(), into.data(), into.size()); }, "read {}", name_));
 }
 
 void FdSink::write(std::span<const std::byte> bytes) {
-  writeAll(fd_.get(), bytes, name_);
   throwIfInterrupted();
+  writeAll(fd_.get(), bytes, name_);
 }
 
 size_t StringSource::read(std::span<std::byte> into) {
