@@ -16,6 +16,7 @@ void sweep(const Layout& layout, const char* path, const IsDead& isDead) {
   const auto folder = sys::tryOpenat(layout.fd(), path, O_RDONLY | O_DIRECTORY);
   if (!folder) return;
   for (const fs::Entry& entry : fs::list(folder->get())) {
+    if (entry.name.find(".tmp-") != std::string::npos) continue;  // somebody is writing it
     if (isDead(folder->get(), entry.name)) sys::tryUnlinkat(folder->get(), entry.name, 0);
   }
 }

@@ -10,6 +10,16 @@
 namespace img::store {
 namespace {
 
+// None of a folder that has just been removed: getdents64(2) fails with ENOENT there.
+std::vector<fs::Entry> listPresent(int folder) {
+  try {
+    return fs::list(folder);
+  } catch (const Error& error) {
+    if (error.errnum() != ENOENT) throw;
+    return {};
+  }
+}
+
 constexpr std::uint64_t kBlock = 512;  // st_blocks counts these, whatever the file system's own are
 
 }  // namespace
@@ -39,7 +49,7 @@ Usage UsageCounter::count(int dir, const std::string& name) {
     if (!hasDevice_) device_ = device;
     hasDevice_ = true;
     if (device != device_) return;
-    std::vector<fs::Entry> entries = fs::list(folder->get());
+    std::vector<fs::Entry> entries = listPresent(folder->get());
     levels.push_back({std::move(*folder), std::move(entries), 0});
   };
   const auto top = sys::tryFstatat(dir, name);

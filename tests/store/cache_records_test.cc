@@ -49,6 +49,12 @@ TEST_F(CacheRecords, LeaveNoPointersToNothing) {
   EXPECT_FALSE(has("cache/last/none"));
 }
 
+TEST_F(CacheRecords, AFileThatSomebodyIsWritingStays) {
+  put("cache/last/some.tmp-0123456789ab", "", 10);
+  sweepCacheRecords(layout_, 0);
+  EXPECT_TRUE(has("cache/last/some.tmp-0123456789ab"));
+}
+
 TEST_F(CacheRecords, NeedNotBeThere) {
   EXPECT_NO_THROW(sweepCacheRecords(layout_, 0));
 }
