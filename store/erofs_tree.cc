@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 
 #include <deque>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -112,7 +113,8 @@ NodeId ErofsTree::enter(const std::string& parent) {
   if (currentNode_ != kNone && current_ == parent) return currentNode_;
   auto folder = findFolder(parent);
   if (!folder) {
-    walk(parent, [this](NodeId in, const std::string& name) { return makeFolder(in, name); });
+    std::ignore =
+        walk(parent, [this](NodeId in, const std::string& name) { return makeFolder(in, name); });
     folder = findFolder(parent);
     if (!folder) refuse(parent, "its folder cannot be made");
   }

@@ -48,9 +48,9 @@ class ErofsTree final : public LayerTree {
   [[noreturn]] void refuse(const std::string& path, std::string_view what) const;
 
   // A walk over a path with links followed inside the tree, by the kernel's rules.
-  std::optional<NodeId> findFolder(const std::string& path) const;
+  [[nodiscard]] std::optional<NodeId> findFolder(const std::string& path) const;
   using Missing = std::function<NodeId(NodeId folder, const std::string& name)>;
-  std::optional<NodeId> walk(const std::string& path, const Missing& missing) const;
+  [[nodiscard]] std::optional<NodeId> walk(const std::string& path, const Missing& missing) const;
   NodeId makeFolder(NodeId folder, const std::string& name);
   NodeId enter(const std::string& parent);
 
