@@ -83,10 +83,9 @@ class Pusher {
                       stored.str(), document.descriptor.digest.str());
   } catch (Error& error) {
     if (error.code() == "blob-unknown" || error.code() == "manifest-unknown") {
-      error.why(
-          "the registry has lost what it had a moment ago: another client or its garbage "
-          "collection removed it");
-      error.hint("push again");
+      error.hint(
+          "push again: the registry has lost what it had a moment ago, to another client or to its "
+          "garbage collection");
     }
     error.during("pushing manifest {}", document.descriptor.digest.str());
     throw;

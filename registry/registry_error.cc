@@ -79,6 +79,12 @@ std::string triesText(int tries) {
 }
 
 void nameStatus(Error& error, const HttpAnswer& answer, std::string_view action) {
+  // distribution-spec, "Error Codes": what a manifest refers to is not there; docker-registry says
+  // it with 400, others with 404.
+  if (answer.body.find("MANIFEST_BLOB_UNKNOWN") != std::string::npos) {
+    error.code("blob-unknown");
+    return;
+  }
   switch (answer.status) {
     case 401: error.code("unauthorized"); break;
     case 403: error.code("forbidden"); break;

@@ -66,6 +66,8 @@ constexpr Status kStatuses[] = {
     {"NoBlob", 404, "get blob a", "", "blob-unknown", Kind::notFound},
     {"NoName", 404, "get manifest a", R"({"errors":[{"code":"NAME_UNKNOWN"}]})", "name-unknown",
      Kind::notFound},
+    {"LostBlob", 400, "put manifest a", R"({"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]})",
+     "blob-unknown", Kind::failed},
     {"NoList", 404, "list tags", "", "name-unknown", Kind::notFound},
     {"TooMany", 429, "get blob a", "", "too-many-requests", Kind::failed},
     {"Broken", 500, "get blob a", "", "registry-error", Kind::failed},
