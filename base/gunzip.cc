@@ -141,9 +141,19 @@ class GunzipSource final : public Source {
   std::uint32_t headerCrc_ = 0, crc_ = 0, size_ = 0;
 };
 
+Gunzip installed = gunzipHere;
+
 }  // namespace
 
 std::unique_ptr<Source> gunzip(std::unique_ptr<Source> inner, std::string name) {
+  return installed(std::move(inner), std::move(name));
+}
+
+void installGunzip(Gunzip gunzip) {
+  installed = gunzip;
+}
+
+std::unique_ptr<Source> gunzipHere(std::unique_ptr<Source> inner, std::string name) {
   return std::make_unique<GunzipSource>(std::move(inner), std::move(name));
 }
 

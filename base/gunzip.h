@@ -12,4 +12,10 @@ namespace img {
 // `inner` gives the compressed bytes from the first one on. Throws Kind::corrupt while it is read.
 std::unique_ptr<Source> gunzip(std::unique_ptr<Source> inner, std::string name);
 
+// The same by zlib in this process, which is what gunzip() does until another way is installed
+// (before the first thread).
+std::unique_ptr<Source> gunzipHere(std::unique_ptr<Source> inner, std::string name);
+using Gunzip = std::unique_ptr<Source> (*)(std::unique_ptr<Source> inner, std::string name);
+void installGunzip(Gunzip gunzip);
+
 }  // namespace img

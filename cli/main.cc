@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/app.h"
+#include "distribution/remote_inflate.h"
 
 namespace {
 
@@ -28,5 +29,6 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   // A file beyond the limit of its size (setrlimit(2), RLIMIT_FSIZE) is an error of its write, EFBIG.
   std::signal(SIGXFSZ, SIG_IGN);
+  img::distribution::installRemoteInflate();
   return img::cli::runMain(std::vector<std::string>(argv, argv + argc));
 }

@@ -2,6 +2,7 @@
 //
 //   img-remote fetch    <request.json        >result.json  3<>body
 //   img-remote session  <configuration.json  >result.json  3<>socket
+//   img-remote inflate  <gzip                >plain bytes
 //
 // The request carries credentials, so it comes through stdin and never as an argument. The result
 // is one JSON object, or nothing; {"error": ...} (base/error.h) and exit status 1 when the command
@@ -21,6 +22,7 @@
 #include "registry/confine.h"
 #include "registry/fetch.h"
 #include "registry/http.h"
+#include "registry/inflate.h"
 #include "registry/session.h"
 
 namespace {
@@ -81,9 +83,18 @@ int main(int argc, char** argv) {
     std::puts("img-remote " IMG_VERSION);
     return 0;
   }
+  if (argc == 2 && std::string_view{argv[1]} == "inflate") {
+    std::signal(SIGPIPE, SIG_IGN);
+    try {
+      return img::registry::runInflate();
+    } catch (...) {
+      return img::registry::kInflateFailed;  // whoever reads has gone
+    }
+  }
   if (command == nullptr) {
-    std::fputs("usage: img-remote fetch|session <REQUEST >RESULT 3<>FILE   (started by img)\n",
-               stderr);
+    std::fputs(
+        "usage: img-remote fetch|session|inflate <INPUT >RESULT 3<>FILE   (started by img)\n",
+        stderr);
     return 125;
   }
   std::signal(SIGPIPE, SIG_IGN);  // a reader that has gone is an error of its write
