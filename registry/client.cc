@@ -13,6 +13,8 @@ namespace img::registry {
 namespace {
 
 HttpRequest httpRequest(const Endpoint& endpoint, const ApiRequest& request) {
+  // A session without a repository can log in, and nothing else.
+  if (!request.url) checkRepository(endpoint.repository);
   HttpRequest http{
       request.url ? *request.url : endpoint.url(endpoint.repository + "/" + request.path),
       request.method};

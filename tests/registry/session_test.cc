@@ -292,8 +292,19 @@ TEST_P(BadMessages, ThatAreNoRequestsEndTheSession) {
 INSTANTIATE_TEST_SUITE_P(Texts, BadMessages, testing::ValuesIn(kMessages),
                          [](const auto& test) { return std::string{test.param.name}; });
 
+TEST(Session, WithoutARepositoryThereIsOnlyTheLogin) {
+  Server server{[](const std::string&, int) { return ok(""); }};
+  Json configuration = configurationFor(server.host());
+  configuration["endpoints"][0].erase("repository");
+  const Client client{configuration};
+  EXPECT_EQ(client.call({{"op", "ping"}})["status"], 200);
+  const Json answer = client.call({{"op", "head"}, {"reference", "v1"}});
+  EXPECT_EQ(answer["error"]["cause"], "\"\" is no repository");
+  EXPECT_EQ(server.heads().size(), 1);
+}
+
 TEST(Session, AConfigurationWithoutEndpointsIsRefused) {
-  for (const char* text : {"{}", R"({"endpoints":[]})", R"({"endpoints":[{"host":"a"}]})",
+  for (const char* text : {"{}", R"({"endpoints":[]})", R"({"endpoints":[{"repository":"c"}]})",
                            R"({"endpoints":[{"host":"a/b","repository":"c"}]})"}) {
     Client client{parseJson(text, "test")};
     EXPECT_NE(client.waitForEnd(), "") << text;

@@ -1,5 +1,6 @@
 """`img-remote session` against the real docker-registry, and against one that misbehaves: a clear error or a completed
 retry, credentials where they belong and nowhere else."""
+import gzip
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ from lib.registries import sha256
 from lib.remote_session import Refused, Session, endpoint
 
 REPOSITORY = "team/app"
+ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
 BLOB = bytes(range(256)) * 4096  # 1 MiB
 LAYER = {"digest": sha256(BLOB), "size": len(BLOB)}
 MANIFEST = json.dumps({
@@ -773,3 +775,69 @@ class Proxies(SessionCase):
         proxy.seen.clear()
         near = self.session([endpoint(registry, REPOSITORY)], env=environment)
         self.assertEqual((near.manifest("latest")[1], proxy.seen), (MANIFEST, []))
+
+
+class Pulls(SessionCase):
+    """`img pull` through all that: it completes, or it says what is wrong and leaves nothing behind."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.registry = registries.Registry()
+        cls.addClassCleanup(cls.registry.stop)
+        layer = gzip.compress(pathlib.Path(harness.busybox_tar()).read_bytes(), 1, mtime=0)
+        config = json.dumps({"architecture": ARCHITECTURE, "os": "linux", "config": {}, "rootfs": {
+            "type": "layers", "diff_ids": [sha256(gzip.decompress(layer))]}}).encode()
+        cls.layer = cls.registry.put_blob(REPOSITORY, layer)["digest"]
+        cls.manifest = {"schemaVersion": 2, "mediaType": registries.MANIFEST,
+                        "config": {"mediaType": registries.CONFIG, **cls.registry.put_blob(REPOSITORY, config)},
+                        "layers": [{"mediaType": registries.LAYER, "digest": cls.layer, "size": len(layer)}]}
+        cls.registry.put_manifest(REPOSITORY, "v1", cls.manifest)
+
+    def pull(self, *faults):
+        """Through a proxy with these faults: (the result, the store)."""
+        proxy = self.keep(faulty.FaultyRegistry(self.registry))
+        for pattern, action, times in faults:
+            proxy.fault(pattern, action, times)
+        store = self.img(store=harness.temp_dir("store") + "/store", busybox=False,
+                         env={"CONTAINERS_REGISTRIES_CONF": "/dev/null", "REGISTRY_AUTH_FILE": None})
+        return store("pull", "--retry", "2", "--retry-delay", "50ms", f"{proxy.host}/{REPOSITORY}:v1", check=False), store
+
+    def test_what_passes_is_survived(self):
+        layer = f"/blobs/{self.layer}"
+        for faults in ([("/manifests/", faulty.status(503), 1)], [("/manifests/", faulty.raw(b""), 1)],
+                       [(layer, faulty.reset(100_000), 1)], [(layer, faulty.truncated(5), 2)], [(layer, faulty.status(502), 1)],
+                       [(layer, faulty.truncated(300_000), 1), (layer, faulty.whole, 1)],
+                       [(layer, faulty.other_body(lambda body: body[::-1]), 1)]):
+            with self.subTest(faults=faults):
+                shown, store = self.pull(*faults)
+                self.assertEqual(shown.code, 0, str(shown))
+                self.assertEqual(len(store("images", "-q").out.split()), 1)
+                store("verify")
+
+    def test_what_stays_is_told_and_nothing_is_stored(self):
+        layer = f"/blobs/{self.layer}"
+        hostile = [(b"{}", "manifest"), (b"[" * 100_000, ""), (b"\xff\xfe", ""), (b"null", ""),
+                   (json.dumps({**self.manifest, "layers": [{**self.manifest["layers"][0], "size": -1}]}).encode(), ""),
+                   (json.dumps({**self.manifest, "manifests": []}).encode(), ""),
+                   (json.dumps({**self.manifest, "layers": [{**self.manifest["layers"][0], "digest": "sha256:../../x"}]}).encode(), "")]
+        cases = [([("/manifests/", faulty.status(200, body, Content_Type=registries.MANIFEST), None)], words)
+                 for body, words in hostile]
+        cases += [([("/manifests/", faulty.status(503, b'{"errors":[{"code":"DOWN"}]}'), None)], "503"),
+                  ([(layer, faulty.other_body(lambda body: body[::-1]), None)], self.layer),
+                  ([(layer, faulty.other_body(lambda body: body + b"x"), None)], self.layer),
+                  ([(layer, faulty.chunked(lambda body: body + b"x" * 100), None)], self.layer),
+                  ([(layer, faulty.chunked(lambda body: body[:-9]), None)], self.layer),
+                  ([(layer, faulty.truncated(0), None)], self.layer),
+                  ([(layer, faulty.status(404), None)], "404"), ([(layer, faulty.redirect("file:///etc/passwd"), None)], "redirect")]
+        for faults, words in cases:
+            with self.subTest(faults=faults):
+                shown, store = self.pull(*faults)
+                self.assertEqual(shown.code, 1, str(shown))
+                self.assertRegex(shown.err, r"(?m)^error: ")
+                self.assertIn(words, shown.err)
+                self.assertNotIn("internal error", shown.err)
+                self.assertEqual(store("images", "-a", "-q").out, "")
+                for blob in (store.store / "blobs/sha256").glob("*"):
+                    self.assertEqual(sha256(blob.read_bytes()), "sha256:" + blob.name)
+                self.assertFalse((store.store / "blobs/sha256" / self.layer.split(":")[1]).exists())
+                self.assertLessEqual({p.name for p in (store.store / "ingest").glob("*")}, {"partial"})
