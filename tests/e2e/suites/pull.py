@@ -206,7 +206,7 @@ class Requests(PullCase):
         self.store("pull", name)
         before = len(proxy.seen)
         self.store("pull", name)
-        asked = [(method, path) for method, path, _ in proxy.seen[before:] if path != "/v2/"]
+        asked = [(method, path) for method, path, _ in proxy.seen[before:]]
         self.assertEqual(asked, [("HEAD", f"/v2/{self.repository}/manifests/v1")])
 
     def test_a_moved_tag_brings_what_is_new(self):
@@ -299,6 +299,19 @@ class Interrupted(PullCase):
             self.assertIn(self.digest[7:], partial)
             self.assertEqual(others, [])
             self.assertGreater(self.size(), before)
+        self.finish()
+
+
+    def test_an_interrupted_build_keeps_the_download_of_its_base(self):
+        context = self.write({"Dockerfile": f"FROM {self.image_name}\n"})
+        process = self.store.start("build", "--network", "host", "-q", context,
+                                   env={k: v for k, v in {**os.environ, **ENV}.items() if v is not None})
+        wait_for(lambda: self.size() > (1 << 20), "progress of the download")
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, err.decode()), (130, "error: interrupted\n"))
+        self.assertEqual(self.ingest()[1], [])
+        self.assertIn(self.digest[7:], self.ingest()[0])
         self.finish()
 
 
