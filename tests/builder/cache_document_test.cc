@@ -126,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(
         Hostile{"MountLayer", fmt::format(R"({{"mounts":[{{"id":"{}","layer":5}}]}})", kHex),
                 "number of no layer"},
         Hostile{"MountId", R"({"mounts":[{"id":"../x","layer":0}]})", "is no digest"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST(CacheDocument, TooManyStepsOrKeysAreRefused) {
   std::string keys = "\"" + kHex + "\"";

@@ -87,7 +87,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"Level", "type=local,dest=x,compression=gzip,compression-level=77", CacheSide::to, "77",
             ""},
         Bad{"Boolean", "type=local,dest=x,mounts=maybe", CacheSide::to, "maybe", ""}),
-    [](const auto& info) { return std::string{info.param.name}; });
+    [](const auto& test) { return std::string{test.param.name}; });
 
 TEST(BuildCache, TheBuildArgumentOfBuildKitMeansInline) {
   builder::Request request;
