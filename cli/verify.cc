@@ -5,17 +5,54 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "base/interruption.h"
 #include "base/json.h"
+#include "base/log.h"
+#include "base/stream.h"
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/container_control.h"
 #include "cli/human.h"
 #include "cli/options.h"
+#include "distribution/push.h"
+#include "distribution/session.h"
+#include "store/blobs.h"
 
 namespace img::cli {
 namespace {
+
+// A pipe carries it: what arrives is hashed on its way into the store.
+void fetchFrom(const store::Layout& layout, const store::Reference& place,
+               const store::Descriptor& blob) {
+  distribution::Session session{place, distribution::Action::pull, {}};
+  if (store::isManifestType(blob.mediaType) || store::isIndexType(blob.mediaType)) {
+    store::putBlob(layout, session.manifest(blob.digest.str()).bytes, blob.mediaType);
+    return;
+  }
+  Pipe pipe = Pipe::make();
+  const int request = session.startBlob(blob, 0, std::move(pipe.write));
+  FdSource bytes{std::move(pipe.read), blob.digest.str()};
+  store::BlobWriter writer{layout};
+  copyAll(bytes, writer);
+  std::ignore = session.wait(request);
+  writer.commit(blob.mediaType, blob.digest);
+}
+
+bool fetchAgain(const store::Layout& layout, const store::Descriptor& blob) {
+  for (const store::Reference& place : distribution::placesOf(layout, blob.digest)) {
+    try {
+      fetchFrom(layout, place, blob);
+      return true;
+    } catch (const Error& error) {
+      if (error.code() == "interrupted") throw;
+      log::warn("{} cannot be fetched again from {}: {}", blob.digest.str(), place.repository(),
+                error.cause());
+    }
+  }
+  return false;
+}
 
 std::string summaryOf(const store::VerifyReport& report, bool isQuick) {
   const size_t left = static_cast<size_t>(
@@ -76,6 +113,7 @@ int runVerify(Context& context, const std::vector<std::string>& args) {
   const store::Layout& layout = context.store();
   recoverEverything(layout);  // what killed commands left is no damage
   const InterruptionScope scope;
+  options.refetch = [&](const store::Descriptor& blob) { return fetchAgain(layout, blob); };
   const store::VerifyReport report = store::verifyStore(layout, options);
   if (format == "json") {
     context.print(jsonOf(report));
