@@ -65,7 +65,11 @@ void BlockPipe::drainQueue() {
       failure = std::current_exception();
     }
     lock.lock();
-    free_.push_back(std::move(filled.buffer));
+    try {
+      free_.push_back(std::move(filled.buffer));
+    } catch (...) {  // an exception must not leave a thread
+      if (!failure) failure = std::current_exception();
+    }
     if (failure) failure_ = failure;
     changed_.notify_all();
     if (failure_) return;

@@ -79,9 +79,14 @@ void BlockReader::readAhead() {
       failure = std::current_exception();
     }
     lock.lock();
+    const bool isEnd = block.bytes == 0;
+    try {
+      if (!failure) queue_.push_back(std::move(block));
+    } catch (...) {  // no memory for the place in the queue: an exception must not leave a thread
+      failure = std::current_exception();
+    }
     failure_ = failure;
-    const bool isLast = failure || block.bytes == 0;
-    if (!failure) queue_.push_back(std::move(block));
+    const bool isLast = failure || isEnd;
     changed_.notify_all();
     if (isLast) return;
   }
