@@ -26,7 +26,7 @@ class SealerTest : public testing::Test {
     StepLabel label;
     label.number = number_;
     label.text = "step";
-    return {layer, {key}, key, label, locks_.tryLock(key), nullptr};
+    return {layer, {key}, key, key, label, locks_.tryLock(key), nullptr};
   }
 
   LayerRef layerWith(const std::string& name, std::string_view content) const {

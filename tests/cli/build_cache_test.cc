@@ -74,7 +74,7 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"SrcTo", "type=local,src=x", CacheSide::to, "other direction", "dest=DIR"},
         Bad{"DestFrom", "type=local,dest=x", CacheSide::from, "other direction", "src=DIR"},
         Bad{"NoRef", "type=registry", CacheSide::to, "it names no image", "ref=REF"},
-        Bad{"BadRef", "UPPER/case", CacheSide::to, "must be lowercase", "use REF"},
+        Bad{"BadRef", "app/UPPER", CacheSide::to, "must be lowercase", "use REF"},
         Bad{"FolderWithoutType", "src=x", CacheSide::from, "a folder is for type=local",
             "type=local"},
         Bad{"RefOfLocal", "type=local,dest=x,ref=y", CacheSide::to, "ref= is for", ""},
