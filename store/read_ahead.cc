@@ -18,11 +18,11 @@ ReadAhead::~ReadAhead() {
 
 // Small reads (of a pipe) are collected: a block costs a hand-over.
 size_t ReadAhead::fillBlock(Block& block) {
-  if (!block.bytes) block.bytes = std::make_unique_for_overwrite<std::byte[]>(kBlockBytes);
   block.size = block.used = 0;
   size_t count = 1;
   while (block.size < kBlockBytes && count > 0) {
     try {
+      if (!block.bytes) block.bytes = std::make_unique_for_overwrite<std::byte[]>(kBlockBytes);
       count = inner_.read({block.bytes.get() + block.size, kBlockBytes - block.size});
     } catch (...) {
       const std::lock_guard lock{mutex_};
