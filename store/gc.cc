@@ -20,7 +20,7 @@ namespace img::store {
 namespace {
 
 constexpr long long kRecordLifetime = 30LL * 24 * 60 * 60;
-constexpr size_t kLookAtClock = 64;  // renames
+constexpr size_t kLookAtClock = 16;  // renames
 
 // A folder of trash/ that is locked, so that recover() of others leaves it alone.
 class Grave {
@@ -103,7 +103,9 @@ void Collector::markAll() {
     markDocument(digest);
   }
   for (const Digest& manifest : roots_.manifests()) {
-    if (!ignoredManifests_.contains(manifest)) markDocument(manifest);
+    // Ten thousand of them are looked at under the lock, hardly any of which is new.
+    if (marks_.blobs.contains(manifest) || ignoredManifests_.contains(manifest)) continue;
+    markDocument(manifest);
   }
   for (const auto& [id, diffIds] : roots_.containers()) {
     marks_.layers.insert(diffIds.begin(), diffIds.end());
