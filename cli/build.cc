@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "builder/context.h"
 #include "builder/named_contexts.h"
+#include "cli/build_cache.h"
 #include "cli/build_context.h"
 #include "cli/build_failure_options.h"
 #include "cli/build_output.h"
@@ -43,6 +44,7 @@ struct BuildOptions {
   ReportOptions report;
   OutputOptions output;
   PlanOptions plan;
+  CacheOptions cache;
   StepOptionTable step;
   bool noCache = false, split = false;
   BuildPlaces places;
@@ -80,6 +82,7 @@ bool parseOptions(Context& context, const std::vector<std::string>& args, BuildO
   build.failure.addTo(options);
   build.report.addTo(options);
   build.plan.addTo(options);
+  build.cache.addTo(options);
   options.group("Looking instead of building")
       .text("--print", build.print, "WHAT", "ast, words, context, context+dirs, stages or plan")
       .flag("--split", build.split, "With --print=words: split the results")
@@ -259,6 +262,8 @@ builder::Request makeRequest(Context& context, BuildOptions& build) {
     request.contexts.push_back(builder::parseNamedContext(option));
   build.tree = openBuildContext(context, build.places, request);
   setEpoch(request);
+  build.cache.apply(request);
+  request.registry = build.access;
   return request;
 }
 
@@ -291,6 +296,7 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
       if (store::isShortOfRoom(layout, limits)) store::makeRoom(layout, limits);
     };
     const store::StoreUse use{layout};
+    const InterruptionScope scope;  // for what happens before and after the steps
     try {
       const builder::Result result = builder::build(checked, layout, progress);
       store::makeRoom(layout, limits);
@@ -305,7 +311,6 @@ int runBuild(Context& context, const std::vector<std::string>& args) {
 }
 
 }  // namespace
-    const InterruptionScope scope;  // for what happens before and after the steps
 
 void addBuildCommand(CommandTable& table) {
   table.add({"build,bud,image build,builder build", Group::build,

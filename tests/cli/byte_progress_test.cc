@@ -21,7 +21,7 @@ TEST(RenderBytes, NeverExceedsTotalOrTerminal) {
 }
 
 TEST(ByteProgress, CountsAndShowsNothingWithoutATerminal) {
-  TempDir folder;
+  fs::TempDir folder;
   const Fd err = sys::openat(folder.fd(), "err", O_WRONLY | O_CREAT, 0600);
   Context context{1, err.get()};
   ByteProgress progress{context, false, "loading", 10};
