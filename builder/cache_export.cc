@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "builder/cache_target.h"
 #include "store/blobs.h"
+#include "store/layer_type.h"
 #include "store/layers.h"
 #include "store/seal.h"
 
@@ -23,12 +24,6 @@ namespace img::builder {
 namespace {
 
 constexpr char kForms[] = "cache/forms";
-
-const char* mediaTypeOf(Compression compression) {
-  if (compression == Compression::gzip) return store::media::kLayerGzip;
-  if (compression == Compression::zstd) return store::media::kLayerZstd;
-  return store::media::kLayer;
-}
 
 class HashingSink final : public Sink {
  public:
@@ -68,7 +63,7 @@ class BlobFile {
   Made finish() {
     if (packer_) packer_->finish();
     Made made;
-    made.blob.mediaType = mediaTypeOf(kind_);
+    made.blob.mediaType = store::layerType(kind_);
     made.blob.digest = packed_.digest();
     made.blob.size = packed_.size();
     made.diffId = plain_.digest();

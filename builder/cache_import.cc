@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "builder/layer_step.h"
 #include "store/blobs.h"
+#include "store/layer_type.h"
 #include "store/layers.h"
 #include "store/unpack.h"
 
@@ -31,12 +32,6 @@ std::string encodeResults(const std::vector<FetchedLayer>& results) {
     }
   }
   return dumpJson(json);
-}
-
-Compression compressionOf(const store::Descriptor& layer) {
-  const std::string_view type = layer.mediaType;
-  if (type.ends_with("gzip")) return Compression::gzip;
-  return type.ends_with("zstd") ? Compression::zstd : Compression::none;
 }
 
 // The cache does not concern what the build does: only a warning.
@@ -298,7 +293,8 @@ std::optional<store::Descriptor> ImportedCaches::formOf(const Digest& diffId,
   if (found == layers_.end()) return std::nullopt;
   for (const Place& place : found->second) {
     const store::Descriptor& blob = wantedAt(place).blob;
-    if (compressionOf(blob) == compression && damaged_.count(blob.digest) == 0) return blob;
+    if (store::promisedCompression(blob) == compression && damaged_.count(blob.digest) == 0)
+      return blob;
   }
   return std::nullopt;
 }

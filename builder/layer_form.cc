@@ -8,24 +8,12 @@
 #include "base/compress.h"
 #include "builder/cache.h"
 #include "store/blobs.h"
+#include "store/layer_type.h"
 #include "store/layers.h"
 #include "store/seal.h"
 
 namespace img::builder {
 namespace {
-
-Compression compressionOf(const store::Descriptor& layer) {
-  const std::string_view type = layer.mediaType;
-  if (type.ends_with("gzip")) return Compression::gzip;
-  if (type.ends_with("zstd")) return Compression::zstd;
-  return Compression::none;
-}
-
-const char* mediaTypeOf(Compression compression) {
-  if (compression == Compression::gzip) return store::media::kLayerGzip;
-  if (compression == Compression::zstd) return store::media::kLayerZstd;
-  return store::media::kLayer;
-}
 
 void addDiffIds(Hasher& hasher, const std::vector<LayerRef>& layers) {
   hasher.field(static_cast<std::uint64_t>(layers.size()));
@@ -92,7 +80,7 @@ void compressBlob(const store::Layout& layout, const Layer& layer, const LayerCo
   }
   Layer result;
   result.descriptor =
-      blob.commit(mediaTypeOf(wanted.kind), {}, store::BlobWriter::Durability::later);
+      blob.commit(store::layerType(wanted.kind), {}, store::BlobWriter::Durability::later);
   result.diffId = layer.diffId;
   result.bytes = layer.bytes;
   result.created = layer.created;
@@ -163,7 +151,7 @@ std::vector<LayerRef> compressLayers(const store::Layout& layout,
   unsigned threads = 1;  // set before a task runs
   for (size_t i = wanted.isForced ? 0 : baseCount; i < layers.size(); ++i) {
     const bool hasLevel = wanted.isForced && wanted.level;
-    if (compressionOf(*layers[i]->descriptor) == wanted.kind && !hasLevel) continue;
+    if (store::promisedCompression(*layers[i]->descriptor) == wanted.kind && !hasLevel) continue;
     const Digest key = compressionKey(*layers[i], wanted);
     made.emplace_back(i, key);
     if (cache.find(key)) continue;

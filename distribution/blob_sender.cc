@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "store/blobs.h"
 #include "store/compressed_forms.h"
+#include "store/layer_type.h"
 #include "store/layers.h"
 
 namespace img::distribution {
@@ -85,7 +86,7 @@ void BlobSender::run() {
     } else if (const auto known = store::findCompressed(target_.layout, formKey(job.blob))) {
       job.final.digest = known->digest;
       job.final.size = known->size;
-      job.final.mediaType = layerType(job.blob.form->kind, false);
+      job.final.mediaType = store::layerType(job.blob.form->kind);
       ask(job);
     }
   }
@@ -124,7 +125,7 @@ void BlobSender::finishCompression(Job& job) {
   const store::Descriptor made = parseResult(job.child.finish());
   job.final.digest = made.digest;
   job.final.size = made.size;
-  job.final.mediaType = layerType(job.blob.form->kind, false);
+  job.final.mediaType = store::layerType(job.blob.form->kind);
   ask(job);
 }
 

@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <linux/memfd.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +15,7 @@
 #include "base/process.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "distribution/memory_file.h"
 
 namespace img::distribution {
 namespace {
@@ -39,14 +38,6 @@ void checkName(const std::string& name) {
     throw Error::make(Kind::usage, "{} is not a name of a credential helper", text::quote(name))
         .hint("letters, digits, '.', '_' and '-': the part after docker-credential-");
   }
-}
-
-// A file, because a pipe could block us when the helper does not read.
-Fd inputFile(const std::string& input) {
-  Fd file{sys::check([] { return ::memfd_create("input", MFD_CLOEXEC); }, "create an input file")};
-  writeAll(file.get(), input, "input of a credential helper");
-  sys::check([&] { return ::lseek(file.get(), 0, SEEK_SET); }, "rewind an input file");
-  return file;
 }
 
 [[noreturn]] void execHelper(const std::string& program, const std::string& command, int in,
@@ -97,7 +88,7 @@ int statusOf(const Child& child, const std::string& program) {
 Answer callHelper(const std::string& name, const std::string& command, const std::string& input) {
   checkName(name);
   const std::string program = "docker-credential-" + name;
-  const Fd in = inputFile(input);
+  const Fd in = memoryFile("input", input);  // a pipe could block us when the helper does not read
   Pipe out = Pipe::make();
   const Child child = Child::fork(
       [&]() -> std::string { execHelper(program, command, in.get(), out.write.get()); });

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "store/blobs.h"
 #include "store/images.h"
+#include "store/layer_type.h"
 
 namespace img::distribution {
 namespace {
@@ -28,7 +29,7 @@ bool isDockerType(std::string_view mediaType) {
 // What the options make of one layer; nullopt: it stays as it is.
 std::optional<LayerForm> formOf(const store::Descriptor& layer, const PushForm& form,
                                 bool isDocker) {
-  const Compression current = compressionOf(layer);
+  const Compression current = store::promisedCompression(layer);
   const bool isPlain = current == Compression::none;
   const Compression wanted = form.compression.value_or(Compression::gzip);
   std::optional<LayerForm> result;
@@ -125,10 +126,12 @@ void convertLayers(Json& json, const PushedDocument& document, const Replacement
     store::Descriptor descriptor = store::parseDescriptor(dumpJson(layer), "a layer");
     if (const auto found = replacements.find(descriptor.digest); found != replacements.end()) {
       descriptor = found->second;
-      descriptor.mediaType = layerType(compressionOf(descriptor), document.isDocker);
+      descriptor.mediaType =
+          store::layerType(store::promisedCompression(descriptor), document.isDocker);
       setDescriptor(layer, descriptor);
     } else if (store::isLayerType(descriptor.mediaType) && !isForeign(descriptor)) {
-      layer["mediaType"] = layerType(compressionOf(descriptor), document.isDocker);
+      layer["mediaType"] =
+          store::layerType(store::promisedCompression(descriptor), document.isDocker);
     }
     if (document.isDocker) dropAnnotations(layer);
   }
@@ -173,19 +176,6 @@ bool isAsWanted(const PushedDocument& document, const Replacements& replacements
 }
 
 }  // namespace
-
-Compression compressionOf(const store::Descriptor& layer) {
-  const std::string_view type = layer.mediaType;
-  if (type.ends_with("gzip")) return Compression::gzip;
-  return type.ends_with("zstd") ? Compression::zstd : Compression::none;
-}
-
-std::string layerType(Compression compression, bool isDocker) {
-  if (compression == Compression::zstd) return media::kLayerZstd;
-  if (compression == Compression::gzip)
-    return isDocker ? media::kDockerLayerGzip : media::kLayerGzip;
-  return isDocker ? media::kDockerLayer : media::kLayer;
-}
 
 std::vector<PushedDocument> readDocuments(const store::Layout& layout,
                                           const store::Descriptor& source, const PushForm& form) {

@@ -48,7 +48,4 @@ using Replacements = std::map<Digest, store::Descriptor>;
 // The document with other layers or children; its descriptor is the new one.
 PushedDocument convertDocument(const PushedDocument& document, const Replacements& replacements);
 
-Compression compressionOf(const store::Descriptor& layer);
-std::string layerType(Compression compression, bool isDocker);
-
 }  // namespace img::distribution

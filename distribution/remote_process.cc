@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <linux/memfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -11,17 +9,11 @@
 
 #include "base/sys.h"
 #include "base/text.h"
+#include "distribution/memory_file.h"
 #include "distribution/remote_program.h"
 
 namespace img::distribution {
 namespace {
-
-Fd memoryFile(const char* name, std::string_view content) {
-  Fd fd{sys::check([&] { return ::memfd_create(name, MFD_CLOEXEC); }, "create a memory file")};
-  writeAll(fd.get(), content, name);
-  sys::check([&] { return ::lseek(fd.get(), 0, SEEK_SET); }, "rewind a memory file");
-  return fd;
-}
 
 std::vector<char*> rawWords(const std::vector<std::string>& words) {
   std::vector<char*> raw;
@@ -76,7 +68,7 @@ RemoteProcess::RemoteProcess(const std::vector<std::string>& words, const Json& 
   argv.insert(argv.end(), words.begin(), words.end());
   const std::vector<std::string> environment = networkEnvironment();
   const Fd input = memoryFile("configuration", dumpJson(configuration));
-  stderr_ = memoryFile("stderr", {});
+  stderr_ = memoryFile("stderr");
   auto [ours, theirs] = sys::socketPair();
   const Streams streams{input.get(), stderr_.get(), theirs.get()};
   child_ = Child::fork([&] { return execRemote(argv, environment, streams); });

@@ -1,8 +1,6 @@
 #include "distribution/session.h"
 
-#include <linux/memfd.h>
 #include <poll.h>
-#include <sys/mman.h>
 
 #include <iterator>
 #include <map>
@@ -13,6 +11,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "distribution/memory_file.h"
 #include "distribution/messages.h"
 #include "distribution/remote_process.h"
 #include "store/blobs.h"
@@ -70,12 +69,6 @@ Json configuration(const std::string& repository, Action action,
           {"stall_seconds", 30},
           {"parallel", 6},
           {"document_limit", store::documentLimit()}};
-}
-
-Fd memoryFile(std::string_view content) {
-  Fd fd{sys::check([] { return ::memfd_create("document", MFD_CLOEXEC); }, "create a document")};
-  writeAll(fd.get(), content, "a document");
-  return fd;
 }
 
 std::string contentOf(const Fd& file, size_t limit) {
@@ -247,7 +240,7 @@ std::optional<store::Descriptor> Session::head(const std::string& reference) {
 Session::Document Session::manifest(const std::string& reference) {
   constexpr int kTries = 2;
   for (int attempt = 1;; ++attempt) {
-    const Fd file = memoryFile({});
+    const Fd file = memoryFile("document");
     const Json answer = state_->call("manifest", {{"reference", reference}}, file.get());
     Document document;
     document.bytes = contentOf(file, store::documentLimit());
@@ -267,14 +260,14 @@ Session::Document Session::manifest(const std::string& reference) {
 
 Digest Session::putManifest(const std::string& reference, const store::Descriptor& descriptor,
                             std::string_view bytes) {
-  const Fd file = memoryFile(bytes);
+  const Fd file = memoryFile("document", bytes);
   const Json answer = state_->call(
       "put_manifest", {{"reference", reference}, {"media_type", descriptor.mediaType}}, file.get());
   return Digest::tryParse(stringOf(answer, "digest")).value_or(descriptor.digest);
 }
 
 std::vector<std::string> Session::tags() {
-  const Fd file = memoryFile({});
+  const Fd file = memoryFile("document");
   std::ignore = state_->call("tags", Json::object(), file.get());
   const Json list = parseJson(contentOf(file, kMaxTagList), "the list of tags");
   std::vector<std::string> tags;

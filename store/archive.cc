@@ -12,6 +12,7 @@
 #include "store/block_reader.h"
 #include "store/bundle.h"
 #include "store/json_reader.h"
+#include "store/layer_type.h"
 #include "store/layers.h"
 #include "store/read_ahead.h"
 #include "store/unpack.h"
@@ -111,9 +112,9 @@ void verifyLayers(const Bundle& bundle, const Plan& plan) {
 
 std::string layerTypeOf(const Bundle& bundle, const Member& member) {
   switch (const Compression compression = detectCompression(headOf(bundle, member))) {
-    case Compression::none: return media::kLayer;
-    case Compression::gzip: return media::kLayerGzip;
-    case Compression::zstd: return media::kLayerZstd;
+    case Compression::none:
+    case Compression::gzip:
+    case Compression::zstd: return layerType(compression);
     default:
       throw Error::make(Kind::unsupported, "{}: a layer is compressed with {}", bundle.name(),
                         compressionName(compression));

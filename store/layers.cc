@@ -18,6 +18,7 @@
 #include "store/failpoint.h"
 #include "store/free_space.h"
 #include "store/json_reader.h"
+#include "store/layer_type.h"
 #include "store/layer_view.h"
 #include "store/lease.h"
 #include "store/owner_shift.h"
@@ -265,10 +266,7 @@ std::optional<Fd> tryMountIndex(const Layout& layout, const Meta& meta) try {
 }  // namespace
 
 void checkLayerCompression(const Descriptor& blob, std::string_view head) {
-  const std::string_view type = blob.mediaType;
-  Compression promised = Compression::none;
-  if (type.ends_with("gzip")) promised = Compression::gzip;
-  if (type.ends_with("zstd")) promised = Compression::zstd;
+  const Compression promised = promisedCompression(blob);
   const Compression actual = detectCompression(head);
   if (actual == promised) return;
   throw Error::make(Kind::corrupt, "layer {} is compressed with {}, its media type says {}",

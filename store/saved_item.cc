@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "store/blobs.h"
 #include "store/compressed_forms.h"
+#include "store/layer_type.h"
 #include "store/layers.h"
 
 namespace img::store {
@@ -63,7 +64,7 @@ Descriptor compressLayer(const Layout& layout, const Descriptor& layer, const Di
     rememberCompressed(layout, form, *packed);
   }
   Descriptor result = layer;
-  result.mediaType = isDocker ? media::kDockerLayerGzip : media::kLayerGzip;
+  result.mediaType = layerType(Compression::gzip, isDocker);
   result.digest = packed->digest;
   result.size = packed->size;
   return result;
