@@ -34,6 +34,7 @@ class Session {
  private:
   void accept(const Json& message, Fd fd);
   void cancel(std::int64_t id, std::int64_t victim);
+  void finishGrowing(std::int64_t id, const Json& request);
   Task<> serve(std::int64_t id, Json request, Fd fd);
   Task<Json> dispatch(const Json& request, Fd fd);
   void answer(std::int64_t id, Json answer);
@@ -44,6 +45,7 @@ class Session {
   Client client_;
   Channel channel_;
   Servers servers_;
+  Growths growths_;
   std::map<std::int64_t, Task<>> running_;  // the last: they use the others
 };
 
@@ -53,6 +55,7 @@ void Session::accept(const Json& message, Fd fd) {
   const auto id = message["id"].get<std::int64_t>();
   if (running_.contains(id)) throw Error::make(Kind::usage, "request {} runs already", id);
   if (message.value("op", "") == "cancel") return cancel(id, message.value("of", std::int64_t{-1}));
+  if (message.value("op", "") == "finish") return finishGrowing(id, message);
   const auto task = running_.emplace(id, serve(id, message, std::move(fd))).first;
   task->second.start();
 }
@@ -64,6 +67,13 @@ void Session::cancel(std::int64_t id, std::int64_t victim) {
     running_.erase(found);
     fail(victim, Error{Kind::failed, "cancelled"}.code("cancelled"));
   }
+  answer(id, Json::object());
+}
+
+// One that has failed meanwhile has said so itself.
+void Session::finishGrowing(std::int64_t id, const Json& request) {
+  const auto found = growths_.find(request.value("of", std::int64_t{-1}));
+  if (found != growths_.end()) found->second->finish(request);
   answer(id, Json::object());
 }
 
@@ -84,6 +94,9 @@ Task<Json> Session::dispatch(const Json& request, Fd fd) {
   if (op == "has") return hasBlob(client_, request);
   if (op == "mount") return mountBlob(client_, request);
   if (op == "upload") return uploadBlob(client_, request, std::move(fd));
+  if (op == "upload_growing") {
+    return uploadGrowing(client_, growths_, request, std::move(fd));
+  }
   if (op == "put_manifest") return putManifest(client_, request, std::move(fd));
   if (op == "tags") return listTags(client_, std::move(fd));
   if (op == "ping") return ping(client_);

@@ -12,6 +12,8 @@ namespace img::registry {
 namespace {
 
 constexpr std::uint64_t kFallbackChunk = std::uint64_t{16} << 20;
+// Of a growing blob. What is sent at once need not be cut: more is sent where more is there.
+constexpr std::uint64_t kLeastGrowth = std::uint64_t{8} << 20;
 constexpr int kMaxRestarts = 3;  // of sessions that the registry has lost or does not like
 
 const char* const kOctets = "Content-Type: application/octet-stream";
@@ -32,6 +34,13 @@ class Upload {
     }
   }
 
+  Upload(Client& client, Growth& growth)
+      : client_(client),
+        address_(client.registry()),
+        chunkBytes_(kLeastGrowth),
+        growth_(&growth),
+        action_("upload a blob") {}
+
   Task<Json> run();
 
  private:
@@ -40,6 +49,7 @@ class Upload {
   Task<Outcome> attempt();
   Task<Outcome> open();
   Task<Outcome> sendPieces();
+  Task<> grow();
   Task<Outcome> put(const BodySource& body);
   Task<bool> isThere();
   Task<> findOffset();
@@ -50,10 +60,11 @@ class Upload {
 
   Client& client_;
   Address& address_;
-  std::string digest_;
-  std::uint64_t size_;
+  std::string digest_;  // empty as long as the blob grows
+  std::uint64_t size_ = 0;
   std::uint64_t chunkBytes_;  // 0: in one piece
   Fd file_;
+  Growth* growth_ = nullptr;  // then the file is there
   std::string action_;
 
   std::optional<Url> location_;  // of the session at the registry
@@ -73,7 +84,7 @@ ApiRequest Upload::at(const std::string& method, const Url& url) const {
 
 BodySource Upload::part(std::uint64_t offset, std::uint64_t size) const {
   BodySource body;
-  body.file = file_.get();
+  body.file = growth_ != nullptr ? growth_->file() : file_.get();
   body.offset = offset;
   body.size = size;
   return body;
@@ -122,11 +133,23 @@ Task<Outcome> Upload::put(const BodySource& body) {
   co_return outcome;
 }
 
+// Until there is enough to send, or no more will come.
+Task<> Upload::grow() {
+  while (!growth_->isWhole() && growth_->size() < offset_ + chunkBytes_) co_await growth_->news();
+  size_ = growth_->size();
+  if (!growth_->isWhole() || !digest_.empty()) co_return;
+  digest_ = growth_->digest();
+  action_ = "upload blob " + digest_;
+}
+
 // PATCH by PATCH from offset_ on.
 Task<Outcome> Upload::sendPieces() {
-  while (offset_ < size_) {
+  for (;;) {
+    if (growth_ != nullptr) co_await grow();
+    if (offset_ >= size_) break;
     const std::uint64_t left = size_ - offset_;
-    const std::uint64_t count = chunkBytes_ == 0 ? left : std::min(left, chunkBytes_);
+    const bool isAll = chunkBytes_ == 0 || growth_ != nullptr;
+    const std::uint64_t count = isAll ? left : std::min(left, chunkBytes_);
     ApiRequest request = at("PATCH", *location_);
     request.headers = {kOctets, fmt::format("Content-Range: {}-{}", offset_, offset_ + count - 1)};
     request.body = part(offset_, count);
@@ -173,6 +196,7 @@ Upload::Verdict Upload::judge(const Outcome& outcome) {
 }
 
 Task<bool> Upload::isThere() {
+  if (digest_.empty()) co_return false;
   ApiRequest request;
   request.method = "HEAD";
   request.action = action_;
@@ -226,6 +250,14 @@ Task<Json> Upload::run() {
 Task<Json> uploadBlob(Client& client, const Json& request, Fd file) {
   if (!file) throw Error{Kind::usage, "an upload needs a descriptor of its file"};
   Upload upload{client, request, std::move(file)};
+  Json answer = co_await upload.run();
+  co_return answer;
+}
+
+Task<Json> uploadGrowing(Client& client, Growths& growths, const Json& request, Fd socket) {
+  if (!socket) throw Error{Kind::usage, "a growing upload needs the socket of its maker"};
+  Growth growth{client.loop, growths, request.value("id", std::int64_t{-1}), std::move(socket)};
+  Upload upload{client, growth};
   Json answer = co_await upload.run();
   co_return answer;
 }

@@ -3,15 +3,19 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <functional>
+#include <future>
 #include <mutex>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <tuple>
 
 #include "base/digest.h"
 #include "base/error.h"
@@ -49,6 +53,21 @@ class Server {
   }
 
  private:
+  // A connection that is closed with something unread in it is reset (RFC 1122, 4.2.2.13).
+  static void readBody(int connection, std::string& head) {
+    constexpr std::string_view kLength = "Content-Length: ";
+    const size_t end = head.find("\r\n\r\n") + 4;
+    const size_t at = head.find(kLength);
+    if (at == std::string::npos) return;
+    size_t left = std::stoul(head.substr(at + kLength.size())) - (head.size() - end);
+    head.resize(end);
+    for (std::array<char, 65536> room{}; left > 0;) {
+      const ssize_t count = ::read(connection, room.data(), std::min(left, room.size()));
+      if (count <= 0) return;
+      left -= static_cast<size_t>(count);
+    }
+  }
+
   void serve() {
     for (;;) {
       const Fd connection{::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
@@ -60,6 +79,7 @@ class Server {
         if (count <= 0) break;
         head.append(room.data(), static_cast<size_t>(count));
       }
+      readBody(connection.get(), head);
       int number = 0;
       {
         const std::scoped_lock lock{mutex_};
@@ -89,6 +109,24 @@ Json configurationFor(const std::string& host) {
           {"endpoints", Json::array({endpoint})},
           {"tries", 3},
           {"retry_delay_ms", 1}};
+}
+
+void sendTo(int socket, const std::string& text, int fd = -1) {
+  iovec part{const_cast<char*>(text.data()), text.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (fd >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof fd);
+    std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
+  }
+  sys::check([&] { return ::sendmsg(socket, &message, MSG_NOSIGNAL); }, "sendmsg");
 }
 
 // runSession in a thread, and our end of its socket.
@@ -124,23 +162,7 @@ class Client {
     return end_;
   }
 
-  void send(const std::string& text, int fd = -1) const {
-    iovec part{const_cast<char*>(text.data()), text.size()};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof fd)] = {};
-    msghdr message{};
-    message.msg_iov = &part;
-    message.msg_iovlen = 1;
-    if (fd >= 0) {
-      message.msg_control = control;
-      message.msg_controllen = sizeof control;
-      cmsghdr* const header = CMSG_FIRSTHDR(&message);
-      header->cmsg_level = SOL_SOCKET;
-      header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(sizeof fd);
-      std::memcpy(CMSG_DATA(header), &fd, sizeof fd);
-    }
-    sys::check([&] { return ::sendmsg(ours_.get(), &message, MSG_NOSIGNAL); }, "sendmsg");
-  }
+  void send(const std::string& text, int fd = -1) const { sendTo(ours_.get(), text, fd); }
   [[nodiscard]] Json receive() const {
     std::string text(128 << 10, '\0');
     const ssize_t size =
@@ -251,6 +273,107 @@ TEST(Session, SecretsOfTheConfigurationShowInNoError) {
   const Json answer = client.call({{"op", "ping"}});
   EXPECT_EQ(answer["error"]["why"], "the registry says: *** is not welcome");
   EXPECT_EQ(server.heads().front().find("Authorization"), std::string::npos);
+}
+
+// The maker of a blob that is uploaded while it grows.
+class Maker {
+ public:
+  explicit Maker(std::string content) : content_(std::move(content)) {
+    file_ = Fd{::memfd_create("blob", MFD_CLOEXEC)};
+    std::tie(ours_, theirs_) = sys::socketPair();
+    writeAll(file_.get(), content_, "blob");
+  }
+  [[nodiscard]] int listener() const { return theirs_.get(); }
+  // Every time with the file: only the first message needs it.
+  void tell(size_t size) const { sendTo(ours_.get(), dumpJson({{"size", size}}), file_.get()); }
+  [[nodiscard]] std::string finish(int upload) const {
+    return dumpJson({{"id", upload + 1},
+                     {"op", "finish"},
+                     {"of", upload},
+                     {"digest", Digest::of(content_).str()},
+                     {"size", content_.size()}});
+  }
+  [[nodiscard]] std::string hex() const { return Digest::of(content_).hex(); }
+
+ private:
+  std::string content_;
+  Fd file_, ours_, theirs_;
+};
+
+std::string uploadAnswer(const std::string& status, const std::string& headers = "") {
+  return "HTTP/1.1 " + status +
+         "\r\nConnection: close\r\nContent-Length: 0\r\n"
+         "Location: /v2/team/app/blobs/uploads/1\r\n" +
+         headers + "\r\n";
+}
+
+// "PATCH 0-7": the methods, and what of the blob came with them.
+std::vector<std::string> steps(Server& server) {
+  std::vector<std::string> all;
+  for (const std::string& head : server.heads()) {
+    std::string step = head.substr(0, head.find(' '));
+    const size_t range = head.find("Content-Range: ");
+    if (range != std::string::npos)
+      step += head.substr(range + 14, head.find('\r', range) - range - 14);
+    all.push_back(step);
+  }
+  return all;
+}
+
+constexpr size_t kPiece = size_t{8} << 20;
+constexpr const char* kGrowing = R"({"id":1,"op":"upload_growing"})";
+
+TEST(Session, SendsABlobWhileItIsMade) {
+  std::promise<void> patched;
+  Server server{[&](const std::string& head, int number) {
+    if (number == 2) patched.set_value();
+    return uploadAnswer(head.starts_with("PUT") ? "201 Created" : "202 Accepted");
+  }};
+  const Client client{configurationFor(server.host())};
+  const Maker maker{std::string(kPiece + 5, 'x')};
+  client.send(kGrowing, maker.listener());
+  maker.tell(0);
+  maker.tell(kPiece);
+  patched.get_future().wait();  // and nobody has said yet how much it will be
+  client.send(maker.finish(1));
+  EXPECT_EQ(client.receive(), (Json{{"id", 2}}));
+  EXPECT_EQ(client.receive(), (Json{{"id", 1}}));
+  EXPECT_EQ(steps(server),
+            (std::vector<std::string>{"POST", "PATCH 0-8388607", "PATCH 8388608-8388612", "PUT"}));
+  EXPECT_NE(server.heads().back().find(maker.hex()), std::string::npos);
+}
+
+TEST(Session, AGrowingBlobGoesOnWhereTheRegistryHasIt) {
+  Server server{[](const std::string& head, int number) {
+    if (number == 2) return uploadAnswer("503 No");
+    if (head.starts_with("GET")) return uploadAnswer("204 No Content", "Range: 0-99\r\n");
+    if (head.starts_with("HEAD")) return uploadAnswer("404 No");
+    return uploadAnswer(head.starts_with("PUT") ? "201 Created" : "202 Accepted");
+  }};
+  const Client client{configurationFor(server.host())};
+  const Maker maker{std::string(200, 'x')};
+  client.send(kGrowing, maker.listener());
+  client.send(maker.finish(1));  // may be read before the maker's first word
+  maker.tell(0);
+  EXPECT_EQ(client.receive(), (Json{{"id", 2}}));
+  EXPECT_EQ(client.receive(), (Json{{"id", 1}}));
+  EXPECT_EQ(steps(server), (std::vector<std::string>{"POST", "PATCH 0-199", "HEAD", "GET",
+                                                     "PATCH 100-199", "PUT"}));
+}
+
+TEST(Session, AGrowingBlobThatIsRefusedSaysSoAtOnce) {
+  Server server{[](const std::string& head, int) {
+    return uploadAnswer(head.starts_with("POST") ? "202 Accepted" : "405 No");
+  }};
+  const Client client{configurationFor(server.host())};
+  const Maker maker{std::string(kPiece, 'x')};
+  client.send(kGrowing, maker.listener());
+  maker.tell(kPiece);
+  const Json answer = client.receive();
+  EXPECT_EQ(answer["id"], 1);
+  EXPECT_EQ(answer["error"]["code"], "registry-error") << answer;
+  client.send(maker.finish(1));
+  EXPECT_EQ(client.receive(), (Json{{"id", 2}}));
 }
 
 TEST(Session, CancelEndsARequestThatWaits) {
