@@ -29,7 +29,6 @@ void addAllCommands(CommandTable& table) {
   addPullCommand(table);
   addPushCommand(table);
   addLoginCommands(table);
-  addPullCommand(table);
   addArchiveCommands(table);
   addInspectCommands(table);
   addVolumeCommands(table);
