@@ -12,6 +12,7 @@ namespace img::distribution {
 namespace {
 
 constexpr size_t kMaxWorkers = 4;
+constexpr std::int64_t kSilentWaitMs = 1000;
 
 }  // namespace
 
@@ -44,7 +45,8 @@ void LayerPool::start(const LayerTask& task) {
 void LayerPool::wait() {
   std::vector<pollfd> polls{{interruption_.fd(), POLLIN, 0}, {session_.fd(), POLLIN, 0}};
   for (const Worker& worker : workers_) polls.push_back({worker.socket.get(), POLLIN, 0});
-  sys::check([&] { return ::poll(polls.data(), polls.size(), -1); }, "wait for layers");
+  sys::check([&] { return ::poll(polls.data(), polls.size(), patience()); }, "wait for layers");
+  tellWaiting();
   if (polls[0].revents != 0) interruption_.throwIfSignalled();
   if (polls[1].revents != 0) answerTransfers();
   for (size_t i = 0; i < workers_.size(); ++i) {
@@ -61,11 +63,37 @@ void LayerPool::hear(Worker& worker, Message message) {
     return;
   }
   const Json json = parseJson(message.text, "a worker's message");
-  if (message.fd) {
+  if (const auto waiting = json.find("waiting"); waiting != json.end()) {
+    worker.waitingSince.reset();
+    if (waiting->get<bool>()) worker.waitingSince = sys::monotonicMs();
+  } else if (message.fd) {
     worker.transfer = session_.startBlob(worker.task.blob, json.at("want").get<std::uint64_t>(),
                                          std::move(message.fd), json.at("again").get<bool>());
   } else {
     progress_.layerBytes(worker.task.blob, json.at("bytes").get<std::uint64_t>());
+  }
+}
+
+// Until somebody has waited long enough to be told why.
+int LayerPool::patience() const {
+  std::int64_t patience = -1;
+  for (const Worker& worker : workers_) {
+    if (!worker.waitingSince || hasToldWaiting_) continue;
+    const std::int64_t left = *worker.waitingSince + kSilentWaitMs - sys::monotonicMs();
+    patience = std::max<std::int64_t>(0, patience < 0 ? left : std::min(patience, left));
+  }
+  return static_cast<int>(patience);
+}
+
+// Once: who waits for one layer will wait for more.
+void LayerPool::tellWaiting() {
+  for (const Worker& worker : workers_) {
+    const bool isLong =
+        worker.waitingSince && sys::monotonicMs() - *worker.waitingSince >= kSilentWaitMs;
+    if (!isLong || hasToldWaiting_) continue;
+    hasToldWaiting_ = true;
+    progress_.notice(fmt::format("waiting for another process, which downloads layer {}",
+                                 worker.task.blob.digest.str().substr(7, 12)));
   }
 }
 

@@ -31,12 +31,15 @@ class LayerPool {
     LayerTask task;
     Fd socket;
     Child child;
-    std::optional<int> transfer;  // the request it waits for
+    std::optional<int> transfer;               // the request it waits for
+    std::optional<std::int64_t> waitingSince;  // for another process, ms
   };
   void start(const LayerTask& task);
   void wait();
   void hear(Worker& worker, Message message);
   void answerTransfers();
+  void tellWaiting();
+  [[nodiscard]] int patience() const;
   void reap();
 
   const store::Layout& layout_;
@@ -44,6 +47,7 @@ class LayerPool {
   const Interruption& interruption_;
   PullProgress& progress_;
   std::vector<Worker> workers_;
+  bool hasToldWaiting_ = false;
 };
 
 }  // namespace img::distribution

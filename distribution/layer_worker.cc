@@ -120,6 +120,43 @@ void drain(Source& source) {
   }
 }
 
+// The view was there before this blob, of which it says nothing: its own bytes have to be those of
+// the diff ID (security.md M10).
+void checkDiffId(const LayerTask& task, Source& plain) {
+  const std::uint64_t limit =
+      store::limitFromEnvironment("IMG_LIMIT_LAYER_BYTES", std::uint64_t{64} << 30);
+  HashingSource hashed{plain};
+  std::vector<std::byte> buffer(size_t{256} << 10);
+  while (hashed.read(buffer) > 0) {
+    if (hashed.size() <= limit) continue;
+    throw Error::make(Kind::failed, "{}: more than {} bytes in one layer", task.blob.digest.str(),
+                      limit)
+        .code("limit")
+        .hint("IMG_LIMIT_LAYER_BYTES sets the limit");
+  }
+  const Digest actual = hashed.digest();
+  if (actual == task.diffId) return;
+  throw Error::make(Kind::corrupt, "layer {} does not have the diff ID {} of its image",
+                    task.blob.digest.str(), task.diffId.str())
+      .why(fmt::format("uncompressed it has the digest {}", actual.str()))
+      .code("digest-mismatch");
+}
+
+void makeView(const store::Layout& layout, const LayerTask& task, Source& plain) {
+  using Archive = store::Layers::Archive;
+  const bool isPlain = task.blob.digest == task.diffId;
+  const bool isNew =
+      store::Layers{layout}.makeFrom(task.diffId, plain, isPlain ? Archive::blob : Archive::view);
+  if (!isNew) checkDiffId(task, plain);
+}
+
+// A blob that is here, but not known to be this layer.
+void makeViewOfBlob(const store::Layout& layout, const LayerTask& task) {
+  FdSource raw{store::openBlob(layout, task.blob.digest), task.blob.digest.str()};
+  const std::unique_ptr<Source> plain = store::openLayerStream(task.blob, raw);
+  makeView(layout, task, *plain);
+}
+
 // Receiving with hashing, and unpacking with decompressing before it, each have a thread. Returns
 // what went wrong with the layer's content, if anything.
 std::optional<Error> unpackWhile(const store::Layout& layout, const LayerTask& task,
@@ -128,9 +165,7 @@ std::optional<Error> unpackWhile(const store::Layout& layout, const LayerTask& t
   std::optional<Error> wrong;
   try {
     const std::unique_ptr<Source> stream = store::openLayerStream(task.blob, raw);
-    const bool isPlain = task.blob.digest == task.diffId;
-    using Archive = store::Layers::Archive;
-    store::Layers{layout}.makeFrom(task.diffId, *stream, isPlain ? Archive::blob : Archive::view);
+    makeView(layout, task, *stream);
   } catch (const Error& error) {
     // The digest of the whole tells whose fault it is: the transfer's or the image's.
     if (error.kind() != Kind::corrupt) throw;
@@ -162,6 +197,7 @@ bool tryDownload(const store::Layout& layout, const LayerTask& task, store::Part
   try {
     wrong = unpackWhile(layout, task, download);
   } catch (const Error& error) {
+    if (error.code() == "limit") partial.clear();  // another try would not end better
     if (!isWrongBytes(error) || isAgain) throw;
     partial.clear();
     return false;  // of another length
@@ -177,17 +213,32 @@ bool tryDownload(const store::Layout& layout, const LayerTask& task, store::Part
   return false;
 }
 
+void tellWaiting(int socket, bool isWaiting) {
+  // A pull that is gone takes us with it.
+  std::ignore = sendMessage(socket, {{"waiting", isWaiting}});
+}
+
 }  // namespace
 
 std::string fetchLayer(const store::Layout& layout, const LayerTask& task, int socket) try {
-  store::PartialBlob partial{layout, task.blob.digest};
   if (store::hasBlob(layout, task.blob.digest)) {
-    store::Layers{layout}.ensure(task.diffId, task.blob);
+    makeViewOfBlob(layout, task);
+    return "there";
+  }
+  bool isWaiting = false;
+  store::PartialBlob partial{layout, task.blob.digest, [&] {
+                               isWaiting = true;
+                               tellWaiting(socket, true);
+                             }};
+  if (isWaiting) tellWaiting(socket, false);
+  if (store::hasBlob(layout, task.blob.digest)) {
+    makeViewOfBlob(layout, task);
     return "there";
   }
   if (!tryDownload(layout, task, partial, socket, false))
     std::ignore = tryDownload(layout, task, partial, socket, true);
   partial.publish();
+  store::Layers{layout}.ensure(task.diffId, task.blob);
   return "new";
 } catch (Error& error) {
   store::addSpaceHint(error, layout);

@@ -17,7 +17,8 @@ struct LayerTask {
 };
 
 // Messages of a worker: {"want": OFFSET, "again": BOOL} with the write end of a pipe, to be
-// answered by {} or {"error": {...}} when the transfer has ended; {"bytes": N}, so far.
+// answered by {} or {"error": {...}} when the transfer has ended; {"bytes": N}, so far;
+// {"waiting": BOOL}, for another process that downloads the same blob.
 //
 // Runs in the worker. Afterwards the blob and the view are in the store. Returns "new", or "there"
 // when another process had them meanwhile.

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "distribution/interruption.h"
+#include "distribution/known_layers.h"
 #include "distribution/layer_pool.h"
 #include "distribution/push.h"
 #include "distribution/session.h"
@@ -299,19 +300,20 @@ class Puller {
   // layout, and the image could not be saved or pushed.
   std::vector<LayerTask> tasksOf(const store::Image& image) {
     std::vector<LayerTask> tasks;
-    std::map<Digest, Digest> known;
+    std::map<Digest, Digest> diffIds;
     const store::Layers views{layout_};
+    KnownLayers known{images_};
     for (size_t i = 0; i < image.manifest.layers.size(); ++i) {
       const store::Descriptor& blob = image.manifest.layers[i];
       const Digest& diffId = image.config.diffIds[i];
-      const auto [seen, isFirst] = known.emplace(blob.digest, diffId);
+      const auto [seen, isFirst] = diffIds.emplace(blob.digest, diffId);
       if (seen->second != diffId) {
         throw Error::make(Kind::corrupt, "layer {} has two diff IDs, {} and {}", blob.digest.str(),
                           seen->second.str(), diffId.str());
       }
       if (!isFirst) continue;
       const bool isHere = store::hasBlob(layout_, blob.digest);
-      if (isHere && views.has(diffId)) {
+      if (isHere && views.has(diffId) && known.has(blob, diffId)) {
         progress_.layerDone(blob, true);
         continue;
       }

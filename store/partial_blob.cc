@@ -13,14 +13,29 @@ namespace {
 
 constexpr char kPartialFolder[] = "partial";  // Layout::recover() knows it
 
+bool tryLock(int fd) {
+  while (::flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return false;
+    if (errno != EINTR) throw Error::fromErrno(errno, "lock a download");
+  }
+  return true;
+}
+
 }  // namespace
 
-PartialBlob::PartialBlob(const Layout& layout, const Digest& digest)
-    : layout_(layout), digest_(digest), folder_(fs::makeDirs(layout.ingest(), kPartialFolder)) {
+PartialBlob::PartialBlob(const Layout& layout, const Digest& digest,
+                         const std::function<void()>& onWait)
+    : layout_(layout),
+      digest_(digest),
+      folder_(fs::makeDirs(layout.ingest(), kPartialFolder)),
+      space_(folder_.get(), "write the download of " + digest.str()) {
   for (;;) {
     fd_ = sys::openat(folder_.get(), digest.hex(), O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-    sys::check([&] { return ::flock(fd_.get(), LOCK_EX); }, "lock the download of {}",
-               digest.str());
+    if (!tryLock(fd_.get())) {
+      if (onWait) onWait();
+      sys::check([&] { return ::flock(fd_.get(), LOCK_EX); }, "lock the download of {}",
+                 digest.str());
+    }
     // Who had it before may have made it the blob, or removed it: then this is not its file.
     const struct stat own = sys::fstat(fd_.get());
     const auto named = sys::tryFstatat(folder_.get(), digest.hex());
@@ -41,6 +56,7 @@ PartialBlob::~PartialBlob() {
 
 void PartialBlob::append(std::span<const std::byte> bytes) try {
   constexpr std::uint64_t kPiece = 8 << 20;
+  space_.use(bytes.size());
   size_t done = 0;
   while (done < bytes.size()) {
     done += static_cast<size_t>(sys::check(

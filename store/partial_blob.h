@@ -5,18 +5,20 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 #include "base/digest.h"
 #include "base/fd.h"
+#include "store/free_space.h"
 #include "store/layout.h"
 
 namespace img::store {
 
 class PartialBlob {
  public:
-  // Waits while another process downloads it.
-  PartialBlob(const Layout& layout, const Digest& digest);
+  // Waits while another process downloads it, which `onWait` is told before.
+  PartialBlob(const Layout& layout, const Digest& digest, const std::function<void()>& onWait = {});
   PartialBlob(const PartialBlob&) = delete;
   PartialBlob& operator=(const PartialBlob&) = delete;
   ~PartialBlob();  // a file without a byte goes
@@ -33,6 +35,7 @@ class PartialBlob {
   const Layout& layout_;
   Digest digest_;
   Fd folder_, fd_;
+  FreeSpace space_;
   std::uint64_t size_ = 0;
   std::uint64_t writtenBack_ = 0;  // bytes whose writing to the disk was started
 };

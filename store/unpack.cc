@@ -35,6 +35,7 @@ class Limits {
 
   [[noreturn]] void exceed(std::string_view what, const char* variable, std::uint64_t limit) const {
     throw Error::make(Kind::failed, "{}: more than {} {} in one layer", name_, limit, what)
+        .code("limit")
         .hint(fmt::format("raise the limit with {}=NUMBER, or lift it with {}=0", variable,
                           variable));
   }
@@ -49,6 +50,16 @@ class Limits {
   throw Error::make(Kind::corrupt, "{}: entry {}: {}", name, text::quote(entry.path), what);
 }
 
+// The times that ext4 keeps (s_time_max, fs/ext4/super.c), and xfs too. Others would become these
+// there, and stay as they are in an index or on btrfs: one layer is the same tree everywhere. The
+// last second has no parts (timestamp_truncate(), fs/inode.c).
+timespec clampToFileSystems(timespec time) {
+  constexpr std::int64_t kOldest = -(std::int64_t{1} << 31);
+  constexpr std::int64_t kNewest = kOldest + (std::int64_t{1} << 34) - 1;
+  if (time.tv_sec > kOldest && time.tv_sec < kNewest) return time;
+  return {std::clamp<std::int64_t>(time.tv_sec, kOldest, kNewest), 0};
+}
+
 EntryMeta metaOf(const TarEntry& entry, const ArchiveOptions& options, const std::string& name) {
   EntryMeta meta;
   meta.mode = entry.mode;
@@ -57,6 +68,7 @@ EntryMeta metaOf(const TarEntry& entry, const ArchiveOptions& options, const std
   meta.mtime = {entry.mtimeSeconds, static_cast<long>(entry.mtimeNanoseconds)};
   if (options.clampMtime && meta.mtime.tv_sec >= *options.clampMtime)
     meta.mtime = {*options.clampMtime, 0};
+  meta.mtime = clampToFileSystems(meta.mtime);
   if (!entry.xattrs.empty())
     meta.xattrs = keptXattrs(entry.xattrs, name + ": " + text::quote(entry.path));
   return meta;

@@ -1,11 +1,15 @@
 #include "distribution/pull.h"
 
+#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
+#include <functional>
 
+#include "base/process.h"
 #include "store/blobs.h"
 #include "store/layers.h"
+#include "store/partial_blob.h"
 #include "tests/distribution/remote_fixture.h"
 #include "tests/store/store_fixture.h"
 
@@ -34,7 +38,11 @@ std::string gzip(const std::string& plain) {
 struct Heard : PullProgress {
   void layerStarted(const store::Descriptor&) override { ++started; }
   void layerDone(const store::Descriptor&, bool wasThere) override { ++(wasThere ? there : done); }
-  void notice(const std::string& text) override { notices.push_back(text); }
+  void notice(const std::string& text) override {
+    notices.push_back(text);
+    if (onNotice) onNotice();
+  }
+  std::function<void()> onNotice;
   int started = 0, done = 0, there = 0;
   std::vector<std::string> notices;
 };
@@ -342,6 +350,71 @@ TEST_F(PullTest, ALayerThatIsNotWhatTheConfigSaysIsRefused) {
   EXPECT_EQ(count("blob " + manifest.layers[0].digest.str()), 1);  // the bytes were right
   EXPECT_TRUE(partials().empty());
   EXPECT_FALSE(isStored(manifest.layers[0]));
+}
+
+// security.md M10: a view that is here proves nothing about another blob.
+TEST_F(PullTest, ABlobThatSaysToBeAKnownLayerIsRefused) {
+  addImage({layerOf("a", "one")}, "v1");
+  const Digest diffId = pull().image.config.diffIds[0];
+  store::ImageConfig config;
+  config.platform = store::Platform::host();
+  config.diffIds = {diffId};
+  store::Manifest manifest;
+  manifest.config = addBlob(store::toJson(config), store::media::kConfig);
+  manifest.layers = {addBlob(gzip(makeTar({{"a", "two"}})), store::media::kLayerGzip)};
+  addDocument(store::toJson(manifest), store::media::kManifest, "v2");
+  const Error error = errorOf([&] { pull("localhost:1/app:v2"); });
+  EXPECT_EQ(error.code(), "digest-mismatch");
+  EXPECT_NE(error.cause().find("diff ID"), std::string::npos) << error.cause();
+  EXPECT_FALSE(isStored(manifest.layers[0]));
+  EXPECT_TRUE(partials().empty());
+}
+
+TEST_F(PullTest, TwoKnownLayersCannotBeExchanged) {
+  const LayerSource one = layerOf("a", "one"), two = layerOf("a", "two");
+  addImage({one}, "v1");
+  const Digest diffId = pull().image.config.diffIds[0];
+  addImage({two}, "v2");
+  pull("localhost:1/app:v2");
+  store::ImageConfig config;
+  config.platform = store::Platform::host();
+  config.diffIds = {diffId};
+  store::Manifest manifest;
+  manifest.config = addBlob(store::toJson(config), store::media::kConfig);
+  manifest.layers = {addBlob(gzip(two.tar), store::media::kLayerGzip)};
+  addDocument(store::toJson(manifest), store::media::kManifest, "v3");
+  const Error error = errorOf([&] { pull("localhost:1/app:v3"); });
+  EXPECT_EQ(error.code(), "digest-mismatch");
+  EXPECT_TRUE(isStored(manifest.layers[0]));  // v2 has it
+  addImage({one, two}, "v4");
+  EXPECT_TRUE(pull("localhost:1/app:v4").isNew);
+}
+
+// security.md L1
+TEST_F(PullTest, NothingIsKeptOfALayerThatIsTooLarge) {
+  addImage({{makeTar({{"a", std::string(100'000, 'x')}})}}, "v1");
+  ::setenv("IMG_LIMIT_LAYER_BYTES", "50000", 1);
+  const Error error = errorOf([&] { pull(); });
+  ::unsetenv("IMG_LIMIT_LAYER_BYTES");
+  EXPECT_EQ(error.code(), "limit");
+  EXPECT_TRUE(partials().empty());
+}
+
+TEST_F(PullTest, WhoWaitsForTheDownloadOfAnotherIsToldOnce) {
+  addImage({layerOf("a", "one"), layerOf("b", "two")}, "v1");
+  auto [ours, theirs] = sys::socketPair();
+  char byte = 0;
+  const Child other = Child::fork([&] {
+    const store::PartialBlob first{layout_, layers_[0].digest};
+    const store::PartialBlob second{layout_, layers_[1].digest};
+    writeAll(theirs.get(), "l", "that both are locked");
+    return std::to_string(::read(theirs.get(), &byte, 1));
+  });
+  ASSERT_EQ(::read(ours.get(), &byte, 1), 1);
+  heard_.onNotice = [&ours] { writeAll(ours.get(), "g", "that it may go on"); };
+  EXPECT_TRUE(pull().isNew);
+  ASSERT_EQ(heard_.notices.size(), 1);
+  EXPECT_NE(heard_.notices[0].find("another process"), std::string::npos);
 }
 
 TEST_F(PullTest, TheMediaTypeOfALayerMustFitItsBytes) {
