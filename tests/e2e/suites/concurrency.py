@@ -182,13 +182,14 @@ class Concurrency(harness.TestCase):
 
         def build(chance, number):
             kind = chance.randrange(4)
-            expect(self.img_("build", "--network", "host", "-q", "-t", f"b{kind}", str(contexts[kind]), check=False, timeout=TIMEOUT))
+            # No name is hexadecimal: where its image is gone, "b0" would be the beginning of an id.
+            expect(self.img_("build", "--network", "host", "-q", "-t", f"built{kind}", str(contexts[kind]), check=False, timeout=TIMEOUT))
 
         def load(chance, number):
             expect(self.img_("load", "-q", "-i", str(tar), check=False, timeout=TIMEOUT))
 
         def start(chance, number):
-            image = chance.choice(["busybox", "loaded", "b0", "b1"])
+            image = chance.choice(["busybox", "loaded", "built0", "built1"])
             result = self.img_("run", "--rm", "--pull", "never", "--net", "none", *chance.choice([[], ["-v", "/anonymous"]]), image, "cat", "/etc/group",
                                check=False, timeout=TIMEOUT)
             expect(result, "no such image")
@@ -196,20 +197,20 @@ class Concurrency(harness.TestCase):
 
         def keep(chance, number):
             name = f"kept{number}"
-            result = self.img_("run", "--name", name, "--pull", "never", "--net", "none", chance.choice(["b0", "b2", "busybox"]), "sh", "-c",
+            result = self.img_("run", "--name", name, "--pull", "never", "--net", "none", chance.choice(["built0", "built2", "busybox"]), "sh", "-c",
                                "echo x > /made-here", check=False, timeout=TIMEOUT)
             expect(result, "no such image")
             if result.code == 0:
-                expect(self.img_("commit", name, f"c{number}", check=False, timeout=TIMEOUT))
+                expect(self.img_("commit", name, f"copy{number}", check=False, timeout=TIMEOUT))
                 expect(self.img_("rm", "-f", "-v", name, check=False, timeout=TIMEOUT))
 
         def remove(chance, number):
-            expect(self.img_("rmi", "-f", chance.choice(["loaded", "b0", "b1", "b2", "b3", "c3"]), check=False, timeout=TIMEOUT),
+            expect(self.img_("rmi", "-f", chance.choice(["loaded", "built0", "built1", "built2", "built3", "copy3"]), check=False, timeout=TIMEOUT),
                    "no such image", "is used by")
 
         def save(chance, number):
             target = self.dir / f"saved{number}.tar"
-            expect(self.img_("save", "-o", str(target), chance.choice(["busybox", "b1", "loaded"]), check=False, timeout=TIMEOUT),
+            expect(self.img_("save", "-o", str(target), chance.choice(["busybox", "built1", "loaded"]), check=False, timeout=TIMEOUT),
                    "no such image")
             target.unlink(missing_ok=True)
 
