@@ -247,7 +247,7 @@ error: blob {layer} is damaged
 {excerpt}
    |
    = why: the {size} bytes of the file {path} have the digest {actual}
-   = hint: remove that file, then load, import or build again what it belongs to
+   = hint: `img verify --repair` removes what it belongs to; then load, import or build that again
 """
 
     def test_a_base_whose_layer_is_damaged(self):

@@ -710,7 +710,7 @@ class NamedContexts(RemoteCase):
         self.assertEqual(self.program.image("x").config["Labels"], {"fired": "yes"})
         self.assertEqual(sorted(self.with_contexts("FROM alias\nCOPY local.txt /l\n", "alias=docker-image://scratch")),
                          ["l"])
-        self.assertIn("the store has no image", self.with_contexts("FROM alias\n", "alias=docker-image://none", code=1))
+        self.assertIn("the store has no docker.io/library/none:latest", self.with_contexts("FROM alias\n", "alias=docker-image://none", code=1))
 
     def test_oci_layout(self):
         base = self.write({"Dockerfile": "FROM scratch\nCOPY Dockerfile /d\n"}, under="base")
