@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/cache_target.h"
+#include "builder/secret_guard.h"
 #include "store/blobs.h"
 #include "store/layer_type.h"
 #include "store/layers.h"
@@ -126,10 +127,12 @@ class FormNotes {
 class Export {
  public:
   Export(const store::Layout& layout, const Request& request, const std::vector<BuiltImage>& images,
-         ImportedCaches& imports, const CachePlace& place)
+         ImportedCaches& imports, Progress& progress, const CachePlace& place)
       : layout_(layout),
+        step_(request.step),
         images_(images),
         imports_(imports),
+        progress_(progress),
         place_(place),
         notes_(layout, place.compression),
         target_(cacheTarget(layout, place, request.registry)) {}
@@ -247,9 +250,10 @@ class Export {
     if (!folder || !sys::tryFstatat(folder->get(), "0")) return;
     const Fd lock = sys::openat(folder->get(), "0.lock", O_RDWR | O_CREAT, 0600);
     sys::check([&] { return ::flock(lock.get(), LOCK_EX); }, "wait for a cache mount");
+    const Fd content = sys::openDirectory(folder->get(), "0");
+    if (!mayTravel(content.get())) return;
     const std::string name = identity.hex();
     Child child = Child::fork([&] {
-      const Fd content = sys::openDirectory(folder->get(), "0");
       BlobFile file{target_->workFolder(), name, place_.compression, 0};
       store::SealOptions options;
       options.isBottom = true;
@@ -265,6 +269,24 @@ class Export {
     }
     sys::unlinkat(target_->workFolder(), name, 0);
     forms_.emplace(made.diffId, made.blob);
+  }
+
+  // A cache mount is no layer, so nobody has looked for secrets in what steps left there (cli.md
+  // 9.7).
+  [[nodiscard]] bool mayTravel(int content) {
+    const SecretGuard guard = guardOf(step_);
+    if (guard.isEmpty()) return true;
+    const auto hit = guard.findInTree(content);
+    if (!hit) return true;
+    const bool isRefused = step_.secretGuard == StepOptions::Guard::error;
+    Error error = Error::make(Kind::failed, "a cache mount holds the secret {}: found in {}",
+                              text::quote(hit->id), text::escape(hit->place, 500));
+    error.code("secret-leak");
+    if (isRefused) error.hint("this mount is not exported; --secret-guard=warn or off exports it");
+    if (isRefused && !place_.isErrorIgnored) throw error;
+    error.prefixCause(fmt::format("exporting the cache to {}: ", text::escape(place_.name())));
+    progress_.warning(error);
+    return !isRefused;
   }
 
   // The documents for the forms there are.
@@ -312,8 +334,10 @@ class Export {
   }
 
   const store::Layout& layout_;
+  const StepOptions& step_;
   const std::vector<BuiltImage>& images_;
   ImportedCaches& imports_;
+  Progress& progress_;
   const CachePlace& place_;
   FormNotes notes_;
   std::unique_ptr<CacheTarget> target_;
@@ -357,7 +381,7 @@ void exportCaches(const store::Layout& layout, const Request& request,
   for (const CachePlace& place : request.cacheTo) {
     const std::string name = text::escape(place.name());
     try {
-      const std::string told = Export{layout, request, images, imports, place}.run();
+      const std::string told = Export{layout, request, images, imports, progress, place}.run();
       progress.notice(fmt::format("exporting cache to {}: {}", name, told));
     } catch (Error& error) {
       error.prefixCause(fmt::format("exporting the cache to {}: ", name));

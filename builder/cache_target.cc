@@ -82,8 +82,9 @@ class LocalTarget final : public CacheTarget {
  private:
   // A folder that is empty, or an OCI layout: files of anything else are not ours to sort out.
   static FileLock prepare(int folder, const CachePlace& place) {
-    const bool isLayout = sys::tryFstatat(folder, kLayoutFile).has_value();
-    if (!isLayout && !fs::list(folder).empty()) {
+    // In this order: another export may begin in between, and that file is the first one it makes.
+    const bool isEmpty = fs::list(folder).empty();
+    if (!isEmpty && !sys::tryFstatat(folder, kLayoutFile)) {
       throw Error::make(Kind::failed, "{} is neither empty nor an OCI layout",
                         text::quote(place.directory))
           .hint("choose an empty folder, or one that --cache-to has written");
