@@ -14,6 +14,10 @@ namespace {
 using distribution::Action;
 using distribution::Session;
 
+// Every step waits for the documents, and a build can do without them: a registry that is not there
+// must not cost more than a cache is worth.
+constexpr Session::Patience kImpatient{2, 250, 3, 5};
+
 class RegistryOrigin final : public CacheOrigin {
  public:
   RegistryOrigin(const CachePlace& place, distribution::AccessOptions access)
@@ -24,6 +28,7 @@ class RegistryOrigin final : public CacheOrigin {
   [[nodiscard]] std::string name() const override { return name_; }
 
   [[nodiscard]] std::vector<Document> read() override {
+    session_ = std::make_unique<Session>(reference_, Action::pull, access_, kImpatient);
     const std::string wanted = reference_.digest ? reference_.digest->str() : reference_.tag;
     const Session::Document top = session().manifest(wanted);
     const ReadDocument read = [&](const store::Descriptor& descriptor) {

@@ -19,8 +19,6 @@
 namespace img::distribution {
 namespace {
 
-constexpr int kUsualTries = 4;
-constexpr int kUsualDelayMs = 1000;
 constexpr std::uint64_t kMonolithic = 0;
 constexpr size_t kMaxTagList = size_t{64} << 20;
 constexpr std::string_view kPeer = "img-remote";
@@ -53,19 +51,19 @@ Json endpointJson(const Endpoint& endpoint) {
             {"registry_token", credentials.registryToken}}}};
 }
 
-// reliability.md 7 and security.md C3 have the times.
 Json configuration(const std::string& repository, Action action,
-                   const std::vector<Endpoint>& endpoints, const AccessOptions& options) {
+                   const std::vector<Endpoint>& endpoints, const AccessOptions& options,
+                   const Session::Patience& patience) {
   Json list = Json::array();
   for (const Endpoint& endpoint : endpoints) list.push_back(endpointJson(endpoint));
-  const int tries = options.retries ? *options.retries + 1 : kUsualTries;
+  const int tries = options.retries ? *options.retries + 1 : patience.tries;
   return {{"repository", repository},
           {"action", action == Action::pull ? "pull" : "push"},
           {"endpoints", std::move(list)},
           {"tries", tries},
-          {"retry_delay_ms", options.retryDelayMs.value_or(kUsualDelayMs)},
-          {"connect_seconds", 10},
-          {"first_byte_seconds", 60},
+          {"retry_delay_ms", options.retryDelayMs.value_or(patience.delayMs)},
+          {"connect_seconds", patience.connectSeconds},
+          {"first_byte_seconds", patience.firstByteSeconds},
           {"stall_seconds", 30},
           {"parallel", 6},
           {"document_limit", store::documentLimit()}};
@@ -115,10 +113,10 @@ bool isDigest(const std::string& reference) {
 
 struct Session::State {
   State(const std::string& repository, Action action, std::vector<Endpoint> places,
-        const AccessOptions& options)
+        const AccessOptions& options, const Patience& patience)
       : endpoints(std::move(places)),
         login(endpoints.back()),
-        process({"session"}, configuration(repository, action, endpoints, options)) {}
+        process({"session"}, configuration(repository, action, endpoints, options, patience)) {}
 
   int send(const char* op, Json fields, int fd = -1);
   Json wait(int id);
@@ -207,11 +205,20 @@ Error Session::State::explained(Error error) const {
 }
 
 Session::Session(const store::Reference& reference, Action action, const AccessOptions& options)
-    : Session(reference, action, options, endpointsOf(reference, action, options)) {}
+    : Session(reference, action, options, Patience{}) {}
+
+Session::Session(const store::Reference& reference, Action action, const AccessOptions& options,
+                 const Patience& patience)
+    : Session(reference, action, options, endpointsOf(reference, action, options), patience) {}
 
 Session::Session(const store::Reference& reference, Action action, const AccessOptions& options,
                  std::vector<Endpoint> endpoints)
-    : state_(std::make_unique<State>(reference.path, action, std::move(endpoints), options)) {
+    : Session(reference, action, options, std::move(endpoints), Patience{}) {}
+
+Session::Session(const store::Reference& reference, Action action, const AccessOptions& options,
+                 std::vector<Endpoint> endpoints, const Patience& patience)
+    : state_(std::make_unique<State>(reference.path, action, std::move(endpoints), options,
+                                     patience)) {
   state_->loginHost = reference.host;
 }
 

@@ -23,8 +23,15 @@ namespace img::distribution {
 
 class Session {
  public:
+  // How long a registry that does not answer is put up with (reliability.md 7, security.md C3);
+  // what the user says about tries and delay comes first.
+  struct Patience {
+    int tries = 4, delayMs = 1000, connectSeconds = 10, firstByteSeconds = 60;
+  };
   // Starts img-remote; nothing is sent yet. Kind::unsupported when the program is not there.
   Session(const store::Reference& reference, Action action, const AccessOptions& options);
+  Session(const store::Reference& reference, Action action, const AccessOptions& options,
+          const Patience& patience);
   // The same for endpoints that are known already, at least one.
   Session(const store::Reference& reference, Action action, const AccessOptions& options,
           std::vector<Endpoint> endpoints);
@@ -75,6 +82,8 @@ class Session {
 
  private:
   struct State;
+  Session(const store::Reference& reference, Action action, const AccessOptions& options,
+          std::vector<Endpoint> endpoints, const Patience& patience);
   std::unique_ptr<State> state_;
 };
 

@@ -2,6 +2,8 @@
 import json
 import pathlib
 import shutil
+import socket
+import time
 
 from lib import harness, people, registries
 from lib.harness import run
@@ -388,6 +390,26 @@ class Mounts(Case):
         self.take(dockerfile=MOUNT)
         self.assertEqual(self.second("run", "--net", "none", "--rm", "app", "cat", "/seen").out, "")
 
+    def test_one_that_holds_a_secret_stays(self):
+        dockerfile = "FROM busybox\nRUN --mount=type=secret,id=s --mount=type=cache,target=/a cp /run/secrets/s /a/kept\n" \
+                     "RUN --mount=type=cache,target=/b echo harmless > /b/file\n"
+        secret = self.dir / "secret"
+        secret.write_text("bytes of a secret")
+
+        def put(*args, guard="error", **kwargs):
+            shutil.rmtree(self.cache, ignore_errors=True)
+            return self.build(self.first, "--secret", f"id=s,src={secret}", "--secret-guard", guard, "--cache-to",
+                              ",".join([f"type=local,dest={self.cache},mounts=true,compression=none", *args]),
+                              dockerfile=dockerfile, **kwargs)
+
+        output = put()
+        self.assertIn('a cache mount holds the secret "s": found in /kept', output.err)
+        self.assertEqual(len(records_of(self.cache)["mounts"]), 1)
+        self.assertFalse([p for p, data in tree(self.cache).items() if secret.read_bytes() in data])
+        self.assertNotEqual(put("ignore-error=false", check=False).code, 0)
+        self.assertIn("holds the secret", put(guard="warn").err)
+        self.assertEqual(len(records_of(self.cache)["mounts"]), 2)
+
     def test_a_damaged_one_is_left_out(self):
         self.build(self.first, "--cache-to", f"type=local,dest={self.cache},mounts=true", dockerfile=MOUNT)
         manifest = manifest_of(self.cache)
@@ -459,6 +481,19 @@ class Remote(Case):
         output = self.build(self.first, "--cache-to", f"type=registry,ref={where},ignore-error=false", "--retry", "0",
                             check=False)
         self.assertNotEqual(output.code, 0)
+
+    def test_a_registry_that_never_answers_costs_seconds(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            where = f"127.0.0.1:{silent.getsockname()[1]}/app:cache"
+            began = time.monotonic()
+            output = self.build(self.first, "--cache-from", where, "--retry", "0", "-o", "type=cacheonly", tag=None)
+            self.assertLess(time.monotonic() - began, 20)
+        self.assertIn(f"cache {where}: ", output.err)
+        self.assertEqual(len(self.ran(output)), 5)
+        where = f"127.0.0.1:{registries.free_port()}/app:cache"
+        began = time.monotonic()
+        self.assertIn(f"cache {where}: ", self.build(self.first, "--cache-from", where).err)
+        self.assertLess(time.monotonic() - began, 5)
 
     def test_inline_records_come_from_the_image_that_was_pushed(self):
         registry = self.registry()
