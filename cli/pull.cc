@@ -24,6 +24,9 @@ constexpr std::array<std::pair<std::string_view, Pull>, 4> kPulls{{{"missing", P
                                                                    {"newer", Pull::newer},
                                                                    {"never", Pull::never}}};
 
+// Who is offline, or has mistyped a name, does not wait long for a pull that nobody asked for.
+constexpr int kImplicitTries = 2;
+
 store::Reference withTag(store::Reference reference, const std::string& tag) {
   reference.tag = tag;
   return reference;
@@ -46,8 +49,9 @@ store::Image pullNow(Context& context, const store::Reference& reference, const 
 // Answers that mean: nobody has it, or nobody could be asked. Others (a refused login, a damaged
 // layer) are told as they are.
 bool isAbsence(const Error& error) {
-  static constexpr std::array<std::string_view, 6> kCodes{
-      "manifest-unknown", "name-unknown", "blob-unknown", "unreachable", "registry-blocked", "no-remote"};
+  static constexpr std::array<std::string_view, 6> kCodes{"manifest-unknown", "name-unknown",
+                                                          "blob-unknown",     "unreachable",
+                                                          "registry-blocked", "no-remote"};
   return std::find(kCodes.begin(), kCodes.end(), error.code()) != kCodes.end();
 }
 
@@ -173,8 +177,11 @@ store::Image obtainImage(Context& context, const std::string& argument, const Im
   if (known && !mayAsk) return std::move(*known);
   const store::Reference reference = store::Reference::parse(argument);
   if (wish.pull == Pull::never) throw missingImage(argument, fullName(reference), nullptr);
+  ImageWish hasty = wish;
+  const bool isImplicit = wish.pull == Pull::missing || (wish.pull == Pull::newer && known);
+  if (isImplicit && !wish.access.retries) hasty.access.connectTries = kImplicitTries;
   try {
-    return pullOrKeep(context, reference, wish, std::move(known));
+    return pullOrKeep(context, reference, hasty, std::move(known));
   } catch (const Error& error) {
     if (known || !isAbsence(error)) throw;
     throw missingImage(argument, fullName(reference), &error);

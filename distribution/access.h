@@ -19,6 +19,8 @@ struct AccessOptions {
   std::optional<bool> verifyTls;  // nullopt: yes, unless the configuration says otherwise
   std::optional<int> retries;     // nullopt: 3 after the first try
   std::optional<int> retryDelayMs;
+  // Tries with a registry that cannot be reached at all, when nobody asked for the network.
+  std::optional<int> connectTries;
 };
 
 struct Credentials {

@@ -43,7 +43,8 @@ Client::Client(Loop& mainLoop, const Json& configuration, const std::string& tru
   patience_.firstByteSeconds =
       configuration.value("first_byte_seconds", patience_.firstByteSeconds);
   patience_.stallSeconds = configuration.value("stall_seconds", patience_.stallSeconds);
-  retry_ = {configuration.value("tries", 0), configuration.value("retry_delay_ms", 0)};
+  retry_ = {configuration.value("tries", 0), configuration.value("retry_delay_ms", 0),
+            configuration.value("connect_tries", 0)};
   const Authenticator::Context context{loop, patience_, retry_, redactor, trust_};
   if (!configuration.contains("endpoints") || !configuration["endpoints"].is_array() ||
       configuration["endpoints"].empty()) {
@@ -81,6 +82,7 @@ Task<Outcome> Client::send(Address& address, const ApiRequest& request, BodyRece
   const HttpRequest http = httpRequest(address.endpoint, request);
   const bool wasSecure = address.endpoint.isSecure;
   Outcome outcome = co_await sendAuthorized(address, http, scope, receiver);
+  if (!outcome.failure) hasAnswered_ = true;
   if (!outcome.isPlainHttp || !address.endpoint.fallsBack || !wasSecure) co_return outcome;
   // The handshake was the first thing that happened on this connection: nothing secret was sent.
   address.endpoint.isSecure = false;
@@ -129,7 +131,10 @@ Task<Outcome> Client::sendAuthorized(Address& address, const HttpRequest& reques
 }
 
 RetryRules Client::rulesFor(const Address& address) const {
-  return address.endpoint.isMirror ? RetryRules{1, retry_.delayMs} : retry_;
+  if (address.endpoint.isMirror) return {1, retry_.delayMs};
+  RetryRules rules = retry_;
+  if (hasAnswered_) rules.connectTries = 0;  // it is there, and may come back
+  return rules;
 }
 
 Task<> Client::waitForPause() {

@@ -86,6 +86,7 @@ class Client {
   bool isPush_;
   std::function<void(std::string)> notice_;
   bool hasNoticed_ = false;
+  bool hasAnswered_ = false;  // anybody, anything
   std::int64_t pausedUntilMs_ = 0;
   std::list<Address> addresses_;
 };

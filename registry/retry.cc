@@ -43,7 +43,9 @@ std::optional<std::int64_t> Backoff::next(const Outcome& outcome) {
   if (isFailure ? !outcome.mayPass : !isPassing(outcome.answer.status)) return std::nullopt;
   const bool isTooMany = !isFailure && outcome.answer.status == 429;
   const int defaultTries = isFailure && !outcome.hasBodyFailed ? 3 : 5;
-  const int allowed = rules_.tries > 0 ? rules_.tries : defaultTries;
+  int allowed = rules_.tries > 0 ? rules_.tries : defaultTries;
+  const bool isAway = isFailure && outcome.failure->code() == "unreachable";
+  if (isAway && rules_.connectTries > 0) allowed = std::min(allowed, rules_.connectTries);
   ++failures_;
   if (failures_ >= allowed && !(isTooMany && allowed > 1)) return std::nullopt;
 

@@ -23,6 +23,8 @@ std::optional<std::int64_t> retryAfterMs(std::string_view value, std::time_t now
 struct RetryRules {
   int tries = 0;    // 0: three when there is no connection, five when the answer may change
   int delayMs = 0;  // before the second try, doubling up to 8 s; 0: 1 s and 0.5 s
+  // Less patience with a host that cannot be reached; 0: as much as with others.
+  int connectTries = 0;
 };
 
 // The tries of one request. A 429 is waited for as long as it says, up to five minutes in all.

@@ -68,10 +68,18 @@ Url Url::resolve(const std::string& location) const {
   const std::string scheme = target.part(CURLUPART_SCHEME);
   const bool isDowngrade = isSecure() && scheme != "https";
   if ((scheme != "http" && scheme != "https") || isDowngrade) {
-    throw Error::make(Kind::denied, "{} redirects to {}, which is not followed", shown(),
-                      shownLocation(location))
-        .why(isDowngrade ? "a redirect from https to http would give up its protection"
-                         : "only redirects to http and https are followed");
+    Error error = Error::make(Kind::denied, "{} leads to {}, which is not followed", shown(),
+                              shownLocation(location));
+    // Whoever words the error anew keeps the reason.
+    error.why(fmt::format("{} leads to {}: {}", shown(), shownLocation(location),
+                          isDowngrade ? "from https to http all protection would be lost"
+                                      : "only addresses with http and https are followed"));
+    if (isDowngrade) {
+      error.hint(
+          "a registry behind a proxy that speaks https for it has to know so: X-Forwarded-Proto, "
+          "or http.host and http.relativeurls of its configuration");
+    }
+    throw error;
   }
   target.requireHttp(location);
   // A server must not make us log in anywhere with what it invents.

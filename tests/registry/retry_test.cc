@@ -67,6 +67,17 @@ TEST(Backoff, TriesAsOftenAsTheRulesSay) {
   EXPECT_EQ(triesOf({1, 10}, answered(429)), 1);
 }
 
+TEST(Backoff, MayHaveLessPatienceWithAHostThatIsAway) {
+  Outcome away = broken(true);
+  away.failure->code("unreachable");
+  EXPECT_EQ(triesOf({4, 10, 2}, away), 2);
+  EXPECT_EQ(triesOf({0, 0, 2}, away), 2);
+  EXPECT_EQ(triesOf({1, 0, 2}, away), 1);
+  EXPECT_EQ(triesOf({4, 10, 0}, away), 4);
+  EXPECT_EQ(triesOf({4, 10, 2}, answered(503)), 4);
+  EXPECT_EQ(triesOf({4, 10, 2}, broken(true)), 4);
+}
+
 TEST(Backoff, LeavesAloneWhatStays) {
   for (const long status : {200, 206, 301, 400, 401, 403, 404, 416, 501, 505}) {
     EXPECT_EQ(triesOf({4, 10}, answered(status)), 1) << status;
