@@ -87,6 +87,22 @@ TEST_F(ErofsView, KeepsLargeIdsAndFineTimes) {
           .end());
 }
 
+TEST_F(ErofsView, TimesBeyondThoseOfOtherFileSystems) {
+  RawTar tar;
+  int i = 0;
+  for (const char* time : {"-2147483648.5", "-2147483649", "-99999999999", "-2147483647.5",
+                           "15032385534.7", "15032385535.7", "15032385536", "253402300799"}) {
+    tar.pax({{"mtime", time}}).file(fmt::format("f{}", i));
+    tar.pax({{"mtime", time}}).folder(fmt::format("d{}", i));
+    tar.pax({{"mtime", time}}).symlink(fmt::format("l{}", i++), "x");
+  }
+  compare(tar.end());
+  const auto layer = indexAndMount(RawTar{}.pax({{"mtime", "253402300799.5"}}).file("f").end());
+  const struct stat st = sys::fstatat(layer.root.get(), "f");
+  EXPECT_EQ(st.st_mtim.tv_sec, 15032385535);
+  EXPECT_EQ(st.st_mtim.tv_nsec, 0);
+}
+
 TEST_F(ErofsView, SortsDotsWhereTheyBelong) {
   // Names before, between and behind "." and "..", and enough of them for several blocks.
   RawTar tar;
