@@ -188,7 +188,8 @@ std::vector<ErofsNodes::Name> ErofsNodes::sortedNames(NodeId folder) const {
 
 std::uint64_t ErofsNodes::addText(std::string_view text) {
   if (text.size() > kMaxText - text_.size())
-    throw Error::make(Kind::failed, "{}: over 512 MiB of names in one layer", archive_);
+    throw Error::make(Kind::unsupported, "{}: over 512 MiB of names in one layer", archive_)
+        .hint("IMG_LAYER_VIEW=directory has no such limit");
   text_.append(text);
   return text_.size() - text.size();
 }
@@ -208,7 +209,7 @@ void ErofsNodes::setXattrs(NodeId id, Xattrs xattrs) {
     xattrs_.push_back(&place->first);
     for (const auto& [name, value] : place->first) xattrBytes_ += name.size() + value.size() + 64;
     if (xattrBytes_ > kMaxXattrBytes) {
-      throw Error::make(Kind::failed, "{}: over 64 MiB of extended attributes in one layer",
+      throw Error::make(Kind::unsupported, "{}: over 64 MiB of extended attributes in one layer",
                         archive_)
           .hint("IMG_LAYER_VIEW=directory has no such limit");
     }

@@ -69,12 +69,14 @@ const char* layerViewName(LayerView view) {
 LayerViewChoice chooseLayerView(const Layout& layout) {
   const auto forced = forcedView();
   if (forced == LayerView::directory)
-    return {LayerView::directory, fmt::format("{} says so", kVariable)};
+    return {LayerView::directory, fmt::format("{} says so", kVariable), true};
   std::string missing = whyNotAllowed().value_or("");
   if (missing.empty()) missing = askKernel(layout);
   if (missing.empty()) {
-    return {LayerView::erofs, forced ? fmt::format("{} says so", kVariable)
-                                     : "the kernel mounts layers straight from their tars"};
+    return {LayerView::erofs,
+            forced ? fmt::format("{} says so", kVariable)
+                   : "the kernel mounts layers straight from their tars",
+            forced.has_value()};
   }
   if (forced) {
     throw Error{Kind::unsupported, "layers cannot be EROFS here, as IMG_LAYER_VIEW wants"}
@@ -82,7 +84,7 @@ LayerViewChoice chooseLayerView(const Layout& layout) {
         .why(missing)
         .hint("EROFS layers need root and Linux 6.15; without IMG_LAYER_VIEW they are unpacked");
   }
-  return {LayerView::directory, missing};
+  return {LayerView::directory, missing, false};
 }
 
 std::optional<std::string> whyNoErofsViews(int folder) {

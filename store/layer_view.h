@@ -17,6 +17,7 @@ const char* layerViewName(LayerView view);
 struct LayerViewChoice {
   LayerView view = LayerView::directory;
   std::string why;  // "forced by IMG_LAYER_VIEW", what is missing for the other one
+  bool isForced = false;
 };
 
 // The view of layers that are made now. IMG_LAYER_VIEW=directory|erofs forces one; throws

@@ -229,6 +229,20 @@ UnpackStats indexChecked(const IngestDir& folder, const Digest& diffId, Source& 
   return stats;
 }
 
+UnpackStats fillChecked(const IngestDir& folder, const Digest& diffId, Source& plain,
+                        LayerView view, bool keepTar) {
+  return view == LayerView::erofs ? indexChecked(folder, diffId, plain, keepTar)
+                                  : unpackChecked(folder, diffId, plain);
+}
+
+// An index has limits that a folder has not; only who has asked for one hears of them.
+bool canUnpackInstead(const LayerViewChoice& choice, const Error& error) {
+  if (choice.isForced || choice.view != LayerView::erofs || error.kind() != Kind::unsupported)
+    return false;
+  log::info("{}: it is unpacked instead", error.cause());
+  return true;
+}
+
 // Relative to layout.fd().
 std::string archivePath(const Layout& layout, const Meta& meta) {
   if (meta.archive == kInBlob) return layout.blobPath(meta.diffId);
@@ -302,17 +316,27 @@ bool Layers::makeFrom(const Digest& diffId, Source& plain, Archive archive) cons
   // Where the bytes come from may be slow: no lock is held meanwhile (reliability.md 4). Of two who
   // make it at the same time, the second drops his.
   IngestDir folder{layout_};
-  const UnpackStats stats = fillFrom(folder, diffId, plain, archive);
+  const LayerViewChoice choice = chooseLayerView(layout_);
+  UnpackStats stats;
+  try {
+    stats = fillChecked(folder, diffId, plain, choice.view, archive == Archive::view);
+  } catch (const Error& error) {
+    if (!canUnpackInstead(choice, error)) throw;
+    drain(plain);
+    return true;
+  }
   const FileLock lock = lockObject(layout_, diffId);
   if (!has(diffId)) publishFilled(folder, diffId, stats, archive);
   return true;
 }
 
-UnpackStats Layers::fillFrom(const IngestDir& folder, const Digest& diffId, Source& plain,
-                             Archive archive) const {
-  const bool isIndex = chooseLayerView(layout_).view == LayerView::erofs;
-  return isIndex ? indexChecked(folder, diffId, plain, archive == Archive::view)
-                 : unpackChecked(folder, diffId, plain);
+void Layers::makeFromBlob(const Digest& diffId, const Descriptor& blob, LayerView view) const {
+  FdSource raw{openBlob(layout_, blob.digest), blob.digest.str()};
+  const std::unique_ptr<Source> plain = openLayerStream(blob, raw);
+  const Archive archive = blob.digest == diffId ? Archive::blob : Archive::view;
+  IngestDir folder{layout_};
+  const UnpackStats stats = fillChecked(folder, diffId, *plain, view, archive == Archive::view);
+  publishFilled(folder, diffId, stats, archive);
 }
 
 void Layers::publishFilled(IngestDir& folder, const Digest& diffId, const UnpackStats& stats,
@@ -327,12 +351,13 @@ void Layers::ensure(const Digest& diffId, const Descriptor& blob) const try {
   if (has(diffId)) return;
   const FileLock lock = lockObject(layout_, diffId);
   if (has(diffId)) return;  // somebody else did it meanwhile
-  FdSource raw{openBlob(layout_, blob.digest), blob.digest.str()};
-  const std::unique_ptr<Source> plain = openLayerStream(blob, raw);
-  const Archive archive = blob.digest == diffId ? Archive::blob : Archive::view;
-  IngestDir folder{layout_};
-  const UnpackStats stats = fillFrom(folder, diffId, *plain, archive);
-  publishFilled(folder, diffId, stats, archive);
+  const LayerViewChoice choice = chooseLayerView(layout_);
+  try {
+    makeFromBlob(diffId, blob, choice.view);
+  } catch (const Error& error) {
+    if (!canUnpackInstead(choice, error)) throw;
+    makeFromBlob(diffId, blob, LayerView::directory);
+  }
 } catch (Error& error) {
   // Whatever unpacking has stumbled over: when the blob is not what its name says, that is why.
   const bool isAboutBytes = error.kind() == Kind::corrupt || error.kind() == Kind::failed;
@@ -371,8 +396,16 @@ void Layers::adopt(const std::string& folder, const Digest& diffId, std::uint64_
 }
 
 UnpackStats Layers::fill(const IngestDir& folder, Source& tar, const std::string& name) const {
-  const bool isIndex = chooseLayerView(layout_).view == LayerView::erofs;
-  return isIndex ? indexInto(folder, tar, name) : unpackInto(folder, tar, name);
+  const LayerViewChoice choice = chooseLayerView(layout_);
+  if (choice.view != LayerView::erofs) return unpackInto(folder, tar, name);
+  try {
+    return indexInto(folder, tar, name);
+  } catch (const Error& error) {
+    if (!canUnpackInstead(choice, error)) throw;
+    sys::unlinkat(folder.fd(), kIndex, 0);
+    drain(tar);
+    return {};
+  }
 }
 
 void Layers::adopt(IngestDir& folder, const Digest& diffId, std::uint64_t entries,
@@ -381,6 +414,7 @@ void Layers::adopt(IngestDir& folder, const Digest& diffId, std::uint64_t entrie
   if (has(diffId)) return;
   Meta meta{diffId, entries, bytes, bootId()};
   if (sys::tryFstatat(folder.fd(), kIndex)) meta.archive = kInBlob;
+  if (meta.archive.empty() && !sys::tryFstatat(folder.fd(), kFolder)) return;  // see fill()
   publishView(layout_, folder, meta);
 }
 

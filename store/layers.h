@@ -19,6 +19,7 @@
 #include "base/digest.h"
 #include "base/fd.h"
 #include "base/stream.h"
+#include "store/layer_view.h"
 #include "store/layout.h"
 #include "store/oci.h"
 #include "store/unpack.h"
@@ -40,7 +41,8 @@ class Layers {
   // The same from uncompressed tar bytes that come from anywhere, to their end (a download, an
   // archive): the view of diffId, if they are what it says. False: the view was there already, and
   // `plain` was not read. `blob`: the same bytes are, or are about to be, the blob with this
-  // digest, so that an index needs no copy of them; until the blob is there, has() says no.
+  // digest, so that an index needs no copy of them; until the blob is there, has() says no. What no
+  // index has room for is read and left: ensure() unpacks it when the blob is there.
   enum class Archive { view, blob };
   bool makeFrom(const Digest& diffId, Source& plain,  // NOLINT(modernize-use-nodiscard)
                 Archive archive = Archive::view) const;
@@ -59,7 +61,7 @@ class Layers {
 
   // For a layer whose diff ID is known only at its end (import): reads `tar` to its end, and makes
   // the view in `folder`, for adopt() once the blob of these very bytes is in the store. `name`
-  // opens the messages.
+  // opens the messages. As with makeFrom(), ensure() has the last word.
   UnpackStats fill(const IngestDir& folder, Source& tar, const std::string& name) const;
   // A finished IngestDir (the folder "fs" is in it, or fill() has filled it) becomes the view;
   // `folder` keeps nothing when it was published.
@@ -67,8 +69,7 @@ class Layers {
              std::uint64_t bytes) const;
 
  private:
-  UnpackStats fillFrom(const IngestDir& folder, const Digest& diffId, Source& plain,
-                       Archive archive) const;
+  void makeFromBlob(const Digest& diffId, const Descriptor& blob, LayerView view) const;
   void publishFilled(IngestDir& folder, const Digest& diffId, const UnpackStats& stats,
                      Archive archive) const;
   const Layout& layout_;

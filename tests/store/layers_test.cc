@@ -5,8 +5,10 @@
 #include <set>
 
 #include "base/process.h"
+#include "store/archive.h"
 #include "store/layer_view.h"
 #include "store/overlay.h"
+#include "store/tar.h"
 #include "store/union_copy.h"
 #include "tests/store/erofs_helpers.h"
 #include "tests/store/store_fixture.h"
@@ -317,6 +319,80 @@ TEST_F(ErofsLayers, TheKernelIsAskedOncePerBoot) {
 TEST_F(ErofsLayers, AViewThatDoesNotExistIsAMistake) {
   ::setenv("IMG_LAYER_VIEW", "squashfs", 1);
   EXPECT_EQ(errorOf([&] { std::ignore = chooseLayerView(layout); }).kind(), Kind::usage);
+}
+
+// --- What an index has no room for ---
+
+// Two files of 8 TiB with a byte here and there: an index copies each into a block as large as the
+// piece that the kernel wants to map, and ends up with more than 2 TiB of addresses.
+std::string tarBeyondAnIndex() {
+  StringSink sink;
+  TarWriter writer{sink};
+  const std::string bytes(100, 'x');
+  for (const char* name : {"a", "b"}) {
+    TarEntry entry;
+    entry.path = name;
+    entry.size = std::uint64_t{8} << 40;
+    entry.sparse = true;
+    for (std::uint64_t i = 0; i < 100; ++i) entry.extents.push_back({(i << 36) + 1, 1});
+    writer.add(entry);
+    writer.data(std::as_bytes(std::span{bytes}));
+  }
+  writer.finish();
+  return sink.text;
+}
+
+class TooLargeForErofs : public ErofsLayers {
+ protected:
+  void SetUp() override {
+    ErofsLayers::SetUp();
+    ::setenv("IMG_LIMIT_LAYER_BYTES", "0", 1);
+  }
+  void TearDown() override {
+    ::unsetenv("IMG_LIMIT_LAYER_BYTES");
+    ErofsLayers::TearDown();
+  }
+  void expectFolder() const {
+    EXPECT_EQ(layers.pathOf(large), layout.layerPath(large) + "/fs");
+    const Fd file = sys::openat(layers.open(large).get(), "b", O_RDONLY);
+    char byte = 0;
+    EXPECT_EQ(::pread(file.get(), &byte, 1, (off_t{99} << 36) + 1), 1);
+    EXPECT_EQ(byte, 'x');
+    EXPECT_TRUE(fs::list(layout.ingest()).empty());
+  }
+  const std::string content = tarBeyondAnIndex();
+  const Digest large = Digest::of(content);
+};
+
+TEST_F(TooLargeForErofs, ALayerIsUnpacked) {
+  layers.ensure(large, putBlob(layout, gzip(content), media::kLayerGzip));
+  expectFolder();
+}
+
+TEST_F(TooLargeForErofs, WhoForcesAnIndexIsTold) {
+  ::setenv("IMG_LAYER_VIEW", "erofs", 1);
+  const Descriptor blob = putBlob(layout, content, media::kLayer);
+  EXPECT_EQ(errorOf([&] { layers.ensure(large, blob); }).kind(), Kind::unsupported);
+  StringSource source{content};
+  EXPECT_EQ(errorOf([&] { layers.makeFrom(large, source); }).kind(), Kind::unsupported);
+  EXPECT_FALSE(layers.has(large));
+}
+
+TEST_F(TooLargeForErofs, AStreamIsReadToItsEndAndUnpackedFromTheBlob) {
+  StringSource source{content};
+  EXPECT_TRUE(layers.makeFrom(large, source));
+  std::byte rest[1];
+  EXPECT_EQ(source.read(rest), 0U);
+  EXPECT_FALSE(layers.has(large));
+  layers.ensure(large, putBlob(layout, content, media::kLayer));
+  expectFolder();
+}
+
+TEST_F(TooLargeForErofs, AnImportedTarIsUnpacked) {
+  StringSource source{content};
+  const Image image = importTar(layout, source, "large.tar", {});
+  EXPECT_EQ(image.config.diffIds, std::vector{large});
+  expectFolder();
 }
 
 TEST_F(ErofsLayers, AreNotForProcessesThatMountNothing) {
