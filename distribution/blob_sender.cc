@@ -4,11 +4,14 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "base/compress.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "distribution/growing_blob.h"
 #include "store/blobs.h"
 #include "store/compressed_forms.h"
 #include "store/layer_type.h"
@@ -26,11 +29,12 @@ store::CompressedForm formKey(const PushedBlob& blob) {
 }
 
 // In a forked child. The result is the digest and size of the new blob.
-std::string compressLayer(const store::Layout& layout, const PushedBlob& blob, unsigned threads) {
+std::string compressLayer(const store::Layout& layout, const PushedBlob& blob, unsigned threads,
+                          Fd listener) {
   FdSource raw{store::openBlob(layout, blob.stored.digest), blob.stored.digest.str()};
   const auto plain = store::openLayerStream(blob.stored, raw);
   HashingSource checked{*plain};
-  store::BlobWriter writer{layout};
+  GrowingBlob writer{layout, std::move(listener)};
   if (blob.form->kind == Compression::none) {
     copyAll(checked, writer);
   } else {
@@ -44,7 +48,7 @@ std::string compressLayer(const store::Layout& layout, const PushedBlob& blob, u
         .code("digest-mismatch")
         .hint("img verify --repair");
   }
-  const store::Descriptor made = writer.commit("", {}, store::BlobWriter::Durability::later);
+  const store::Descriptor made = writer.commit();
   store::rememberCompressed(layout, formKey(blob), made);
   return fmt::format("{} {}", made.digest.str(), made.size);
 }
@@ -117,7 +121,14 @@ void BlobSender::compress(Job& job, unsigned threads) {
   job.state = State::compressing;
   job.weight = threads;
   busyThreads_ += threads;
-  job.child = Child::fork([&] { return compressLayer(target_.layout, job.blob, threads); });
+  Fd listener;
+  if (job.blob.stored.size >= kLargeLayer) {
+    auto [ours, theirs] = sys::socketPair();
+    job.growing = target_.session.startGrowing(std::move(theirs));
+    listener = std::move(ours);
+  }
+  job.child = Child::fork(
+      [&] { return compressLayer(target_.layout, job.blob, threads, std::move(listener)); });
 }
 
 void BlobSender::finishCompression(Job& job) {
@@ -137,7 +148,11 @@ void BlobSender::ask(Job& job) {
 void BlobSender::goOn(Job& job, const Json& answer) {
   switch (job.state) {
     case State::asking: {
-      if (answer.value("found", false)) return finish(job, "already there");
+      if (answer.value("found", false)) {
+        if (job.growing != 0) target_.session.cancel(job.growing);
+        return finish(job, "already there");
+      }
+      if (job.growing != 0) return sendRest(job);
       const std::string own = target_.destination.repository();
       for (const store::Reference& place : placesOf(target_.layout, job.final.digest)) {
         const bool isUsable = place.host == target_.destination.host && place.repository() != own;
@@ -179,6 +194,32 @@ void BlobSender::send(Job& job) {
   job.request = target_.session.startUpload(job.final, file);
 }
 
+void BlobSender::sendRest(Job& job) {
+  progress_.blobStarted(job.final);
+  job.state = State::sending;
+  job.request = 0;
+  target_.session.finishGrowing(job.growing, job.final);
+}
+
+// Whatever went wrong while the blob grew, it can still be sent from its file, with all that is
+// done about failures there; what stays wrong is said then.
+bool BlobSender::takeGrowing(int id) {
+  const auto job = std::find_if(jobs_.begin(), jobs_.end(),
+                                [&](const Job& candidate) { return candidate.growing == id; });
+  if (job == jobs_.end()) return false;
+  job->growing = 0;
+  try {
+    std::ignore = target_.session.wait(id);
+    hasSent_ = true;
+    finish(*job, "pushed");
+  } catch (const Error& error) {
+    if (job->state == State::done) return true;  // cancelled
+    log::info("a layer is sent again, as a whole: {}", error.what());
+    if (job->state == State::sending) send(*job);
+  }
+  return true;
+}
+
 void BlobSender::finish(Job& job, std::string_view how) {
   job.state = State::done;
   --unfinished_;
@@ -207,6 +248,7 @@ void BlobSender::wait() {
 
 void BlobSender::takeAnswers() {
   for (const int id : target_.session.answered()) {
+    if (takeGrowing(id)) continue;
     const auto job = std::find_if(jobs_.begin(), jobs_.end(), [&](const Job& candidate) {
       return candidate.request == id && candidate.state != State::done;
     });

@@ -1,6 +1,6 @@
 // The blobs of a push: each is asked for, mounted from another repository, or sent; those that are
 // to be compressed first are compressed in forked children meanwhile, the next one while the last
-// one is sent. One thread; img-remote moves the bytes.
+// one is sent; a large one is sent while it grows. One thread; img-remote moves the bytes.
 #pragma once
 
 #include <deque>
@@ -44,6 +44,7 @@ class BlobSender {
     Child child;
     unsigned weight = 0;  // threads, while compressing
     int request = 0;
+    int growing = 0;                  // the request that sends it while it is compressed
     std::vector<std::string> places;  // repositories to try a mount from, best last
   };
 
@@ -54,6 +55,8 @@ class BlobSender {
   void goOn(Job& job, const Json& answer);
   void mountOrSend(Job& job);
   void send(Job& job);
+  void sendRest(Job& job);
+  bool takeGrowing(int id);
   void finish(Job& job, std::string_view how);
   void wait();
   void takeAnswers();

@@ -319,6 +319,18 @@ int Session::startUpload(const store::Descriptor& blob, const Fd& file) {
       file.get());
 }
 
+int Session::startGrowing(Fd socket) {
+  return state_->send("upload_growing", Json::object(), socket.get());
+}
+
+void Session::finishGrowing(int id, const store::Descriptor& blob) {
+  state_->call("finish", {{"of", id}, {"digest", blob.digest.str()}, {"size", blob.size}});
+}
+
+void Session::cancel(int id) {
+  state_->call("cancel", {{"of", id}});
+}
+
 int Session::fd() const {
   return state_->process.socket();
 }

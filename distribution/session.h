@@ -72,6 +72,11 @@ class Session {
   bool mountBlob(const Digest& digest, const std::string& fromRepository);
   // `file` is a regular file, read by offset from its beginning, so that it can be sent again.
   int startUpload(const store::Descriptor& blob, const Fd& file);
+  // A blob whose maker, another process, is still at it and holds the other end of `socket`
+  // (growing_blob.h). The answer comes after finishGrowing(), or earlier when it has failed.
+  int startGrowing(Fd socket);
+  void finishGrowing(int id, const store::Descriptor& blob);
+  void cancel(int id);  // its answer is an error with code "cancelled", unless it was there already
 
   // Readable when wait() has something to read.
   [[nodiscard]] int fd() const;

@@ -9,6 +9,7 @@ FOLDER/faults/HEX            what goes wrong with a blob, one line for each requ
                              the connection is lost), "gone" (404), "die" (the process ends in mid-blob); anything else: nothing; the last
                              line stays
 FOLDER/faults/ping           "denied"
+FOLDER/faults/growing        "refused": nothing is taken while it grows
 FOLDER/log                   one line for each request
 FOLDER/config                the configuration of the last session
 """
@@ -33,6 +34,7 @@ class Failure(Exception):
 class Session:
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
+        self.growing = {}  # id: (the file, the writer's socket, which must not end)
         self.socket = socket.socket(fileno=3)
 
     def run(self):
@@ -51,7 +53,8 @@ class Session:
                 answer = {"error": failure.document}
             if fd is not None:
                 os.close(fd)
-            self.socket.send(json.dumps({"id": request["id"], **answer}).encode())
+            if answer is not None:
+                self.socket.send(json.dumps({"id": request["id"], **answer}).encode())
 
     def document(self, request):
         path = self.folder / "manifests" / request["reference"].replace(":", "-")
@@ -133,6 +136,28 @@ class Session:
     def upload(self, request, fd):
         data = os.pread(fd, request["size"] + 1, 0)
         (self.folder / "blobs" / request["digest"].split(":")[1]).write_bytes(data)
+        return {}
+
+    def upload_growing(self, request, fd):
+        if self.fault("growing") == ["refused"]:
+            raise Failure("failed", "registry.example takes no pieces (405)", "registry-error")
+        writer = socket.socket(fileno=os.dup(fd))
+        _, controls, _, _ = writer.recvmsg(1000, socket.CMSG_SPACE(4))
+        self.growing[request["id"]] = array.array("i", controls[0][2])[0], writer
+
+    def finish(self, request, _):
+        if request["of"] in self.growing:
+            file, writer = self.growing.pop(request["of"])
+            self.upload(request, file)
+            os.close(file)
+            writer.close()
+            self.socket.send(json.dumps({"id": request["of"]}).encode())
+        return {}
+
+    def cancel(self, request, _):
+        failure = Failure("failed", "cancelled", "cancelled")
+        if self.growing.pop(request["of"], None):
+            self.socket.send(json.dumps({"id": request["of"], "error": failure.document}).encode())
         return {}
 
     def put_manifest(self, request, fd):
