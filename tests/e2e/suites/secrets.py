@@ -12,6 +12,7 @@ def blocks_of(folder):
     paths = (os.path.join(parent, name) for parent, folders, names in os.walk(folder) for name in folders + names)
     return sum(os.lstat(path).st_blocks * 512 for path in paths)
 
+
 SECRET = b"correct-horse-battery-staple-4711"
 
 
