@@ -325,6 +325,62 @@ COPY data/noise /$TARGETARCH
         self.store("push", "app", self.name().replace(self.registry.host, proxy.host))
         self.assertEqual(self.manifest()["config"]["digest"], self.store.image("app").id)
 
+    def large_layer(self, name):
+        """An image with a layer that is sent while it is compressed."""
+        context = self.dir / "large"
+        context.mkdir()
+        (context / "noise").write_bytes(os.urandom(12 << 20))
+        (context / "Dockerfile").write_text("FROM scratch\nCOPY noise /\n")
+        self.store.build(context, name)
+        return self.store.image(name)
+
+    def asked(self, proxy, method):
+        return [path for verb, path, _ in proxy.seen if verb == method and "/uploads/" in path]
+
+    def proxy(self):
+        proxy = faulty_registry.FaultyRegistry(self.registry)
+        self.addCleanup(proxy.stop)
+        return proxy, self.name().replace(self.registry.host, proxy.host)
+
+    def pulls_back(self, image):
+        other = self.second_store()
+        other("pull", self.name())
+        self.assertEqual(other.image(self.name()).id, image.id)
+
+    def test_a_large_layer_is_sent_while_it_is_compressed(self):
+        image = self.large_layer("large")
+        proxy, name = self.proxy()
+        self.store("push", "large", name)
+        self.assertGreaterEqual(len(self.asked(proxy, "PATCH")), 2)  # before its end was known, and the rest
+        self.pulls_back(image)
+
+    def test_an_interrupted_early_upload_goes_on(self):
+        image = self.large_layer("large")
+        proxy, name = self.proxy()
+        proxy.fault("/uploads/", faulty_registry.busy(503, after=0), times=1, method="PATCH")
+        self.store("push", "large", name)
+        self.pulls_back(image)
+
+    def test_a_registry_that_takes_no_pieces_gets_the_layer_whole(self):
+        image = self.large_layer("large")
+        proxy, name = self.proxy()
+        proxy.fault("/uploads/", faulty_registry.status(405), times=None, method="PATCH")
+        self.store("push", "large", name)
+        self.assertTrue(self.asked(proxy, "PATCH"))
+        self.pulls_back(image)
+
+    def test_an_early_upload_of_what_is_there_already_is_given_up(self):
+        self.large_layer("large")
+        self.store("push", "large", self.name())
+        layer = self.manifest()["layers"][0]["digest"]
+        for path in (self.store.store / "cache/compressed").iterdir():
+            path.unlink()
+        proxy, name = self.proxy()
+        again = self.store("push", "large", name)
+        self.assertIn("already there", again.err)
+        self.assertEqual(self.asked(proxy, "PUT"), [])
+        self.assertEqual(self.manifest()["layers"][0]["digest"], layer)
+
     def test_an_ordinary_user_pushes(self):
         user = people.Ordinary("imgpush")
         program = user.img()
