@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <cstdlib>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -92,6 +94,13 @@ Json readDocument(const std::string& file) {
   return parseAuthDocument(text.value_or(""), file);
 }
 
+// People keep their settings elsewhere and link them into place: the link stays.
+std::string targetOf(const std::string& file) {
+  const std::unique_ptr<char, decltype(&std::free)> real{::realpath(file.c_str(), nullptr),
+                                                         &std::free};
+  return real ? std::string{real.get()} : file;
+}
+
 void writeDocument(const std::string& file, const Json& document) {
   const size_t slash = file.rfind('/');
   if (slash != std::string::npos && slash > 0) {
@@ -99,8 +108,9 @@ void writeDocument(const std::string& file, const Json& document) {
     if (!sys::tryOpenat(AT_FDCWD, folder, O_PATH | O_DIRECTORY))
       static_cast<void>(fs::makeDirs(AT_FDCWD, folder, 0700));
   }
-  fs::replaceFile(AT_FDCWD, file, document.dump(8, ' ', false, Json::error_handler_t::replace),
-                  0600, fs::Sync::data);
+  fs::replaceFile(AT_FDCWD, targetOf(file),
+                  document.dump(8, ' ', false, Json::error_handler_t::replace), 0600,
+                  fs::Sync::data);
 }
 
 std::string encode(const Credentials& credentials) {

@@ -238,6 +238,21 @@ TEST(Login, WritesAPrivateFileAndKeepsWhatElseIsThere) {
   EXPECT_EQ(findCredentials("h.example", "x", {}).password, "pw");
 }
 
+TEST(Login, KeepsALinkToTheFile) {
+  OwnHome home;
+  home.write("settings/docker.json", R"({"proxies":{"x":1}})", 0644);
+  home.write(".docker/other", "");
+  sys::symlinkat("../settings/docker.json", home.fd(), ".docker/config.json");
+  Credentials credentials;
+  credentials.username = "me";
+  storeCredentials(loginFile({}), "h.example", credentials);
+  EXPECT_TRUE(S_ISLNK(sys::fstatat(home.fd(), ".docker/config.json").st_mode));
+  EXPECT_EQ(sys::fstatat(home.fd(), "settings/docker.json").st_mode & 07777, 0600U);
+  const Json written = parseJson(home.read("settings/docker.json"), "f");
+  EXPECT_TRUE(written["auths"].contains("h.example"));
+  EXPECT_EQ(written["proxies"]["x"], 1);
+}
+
 TEST(Login, MakesTheFolderAndUsesDockersKeyForTheHub) {
   OwnHome home;
   home.set("DOCKER_CONFIG", home.path("new/folder"));
