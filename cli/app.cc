@@ -29,8 +29,8 @@ constexpr std::array<GroupTitle, 5> kGroupTitles{{{Group::build, "Build"},
 
 // Commands that users of docker and podman look for and that this version does not have.
 constexpr auto kLaterCommands = std::to_array<std::string_view>(
-    {"search", "tree", "exists", "mount", "unmount", "umount", "manifest", "events", "network",
-     "completion", "pod", "reset", "unshare", "compose"});
+    {"search", "mount", "unmount", "umount", "manifest", "events", "network", "completion", "pod",
+     "reset", "unshare", "compose"});
 
 bool hasName(const Command& command, std::string_view name) {
   std::string_view rest = command.names;

@@ -1,4 +1,7 @@
-// history: what each instruction of an image did, newest first.
+// history: what each instruction of an image did, newest first. image tree: its layers, bottom
+// first. image exists.
+
+#include <fmt/core.h>
 
 #include <nlohmann/json.hpp>
 
@@ -8,6 +11,7 @@
 #include "cli/image_facts.h"
 #include "cli/lists.h"
 #include "cli/options.h"
+#include "cli/report.h"
 
 namespace img::cli {
 namespace {
@@ -133,11 +137,54 @@ int runHistory(Context& context, const std::vector<std::string>& args) {
   return 0;
 }
 
+// The instruction as one line: that of a layer of another tool may have any bytes.
+std::string lineOf(const store::HistoryEntry& entry) {
+  const std::string& text = entry.createdBy.empty() ? entry.comment : entry.createdBy;
+  return printable(text::join(text::split(text, '\n'), " "));
+}
+
+int runTree(Context& context, const std::vector<std::string>& args) {
+  bool noTrunc = false;
+  Options options{context, "NAME", "Show the layers of an image and what made them"};
+  options.flag("--no-trunc", noTrunc, "Full ids and commands").positionals(1, 1);
+  if (!options.parse(args)) return 0;
+
+  const store::Layout& layout = context.store();
+  const store::Image image = store::Images{layout}.get(options.words().front());
+  std::vector<std::string> names;
+  for (const std::string& name : namesOf(layout, image)) names.push_back(familiarName(name));
+  std::string out = noTrunc ? image.id.str() : image.id.shortHex();
+  if (!names.empty()) out += "  " + text::join(names, ", ");
+  out += fmt::format("  {}\n", formatSize(imageSize(layout, image)));
+  const size_t last = image.config.diffIds.size();
+  size_t below = 0;
+  for (const Step& step : stepsOf(layout, image)) {
+    if (step.layers == below) continue;  // a step without a layer
+    const Digest& diffId = image.config.diffIds[below];
+    below = step.layers;
+    const std::string line = lineOf(step.entry);
+    out += fmt::format("{}{}  {:>7}  {}\n", below == last ? "└── " : "├── ",
+                       noTrunc ? diffId.str() : diffId.shortHex(), formatSize(step.size),
+                       noTrunc ? line : ellipsis(line, kCreatedByColumns));
+  }
+  context.print(out);
+  return 0;
+}
+
+int runExists(Context& context, const std::vector<std::string>& args) {
+  Options options{context, "NAME", "Tell by the exit status whether an image is there: 0 or 1"};
+  options.positionals(1, 1);
+  if (!options.parse(args)) return 0;
+  return store::Images{context.store()}.find(options.words().front()) ? 0 : 1;
+}
+
 }  // namespace
 
 void addHistoryCommand(CommandTable& table) {
   table.add(
       {"history,image history", Group::images, "Show the steps that made an image", runHistory});
+  table.add({"image tree", Group::images, "Show the layers of an image", runTree});
+  table.add({"image exists", Group::images, "Tell whether an image is there", runExists});
 }
 
 }  // namespace img::cli

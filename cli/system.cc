@@ -18,6 +18,8 @@
 #include "cli/options.h"
 #include "cli/rootless.h"
 #include "cli/template.h"
+#include "distribution/credentials.h"
+#include "distribution/registries_conf.h"
 #include "store/containers.h"
 #include "store/images.h"
 #include "store/layer_view.h"
@@ -132,6 +134,34 @@ Facts privilegeFacts(Context& context) {
   return facts;
 }
 
+// What registries.conf says, one text a table; without any, images come from where their names say.
+Json registriesFact() try {
+  std::vector<std::string> texts;
+  for (const distribution::RegistryRule& rule : distribution::readRegistriesConf()) {
+    std::vector<std::string> facts;
+    if (rule.isBlocked) facts.emplace_back("blocked");
+    if (rule.location != rule.prefix && !rule.location.empty())
+      facts.push_back("at " + rule.location);
+    for (const distribution::MirrorRule& mirror : rule.mirrors)
+      facts.push_back("mirror " + mirror.location);
+    facts.push_back(rule.origin);
+    texts.push_back(text::escape(fmt::format("{} ({})", rule.prefix, text::join(facts, ", "))));
+  }
+  return texts;
+} catch (const Error& error) {
+  return Json::array({"unusable: " + text::escape(error.what())});
+}
+
+Facts registryFacts() {
+  Facts facts{{"Registries", registriesFact()}};
+  try {
+    facts.emplace_back("Credentials File", distribution::loginFile({}));
+  } catch (const Error& error) {
+    facts.emplace_back("Credentials File", std::string{error.what()});
+  }
+  return facts;
+}
+
 int runInfo(Context& context, const std::vector<std::string>& args) {
   std::string format;
   Options options{context, "", "Show facts about this machine and the store"};
@@ -149,6 +179,7 @@ int runInfo(Context& context, const std::vector<std::string>& args) {
               {"Total Memory", formatSize(std::uint64_t{memory.totalram} * memory.mem_unit, 4)}};
   for (auto& fact : storeFacts(context.store())) facts.push_back(std::move(fact));
   for (auto& fact : privilegeFacts(context)) facts.push_back(std::move(fact));
+  for (auto& fact : registryFacts()) facts.push_back(std::move(fact));
   for (auto& fact : cgroupFacts()) facts.push_back(std::move(fact));
   printFacts(context, facts, format);
   return 0;

@@ -263,6 +263,35 @@ TEST_F(ImageCommands, HistoryNamesTheImageOfAnEarlierState) {
       << commands;
 }
 
+TEST_F(ImageCommands, TreeShowsEachLayerWithWhatMadeIt) {
+  const std::string id = makeImage("app");
+  const store::Layout store = layout();
+  store::Image image = store::Images{store}.get("app");
+  image.config.history.push_back({"2001-09-09T01:46:41Z", "RUN a\nb \x1b[31m", "", "", false});
+  image.config.history.push_back({"2001-09-09T01:46:42Z", "CMD [\"sh\"]", "", "", true});
+  const Digest lower = image.config.diffIds.front();
+  image.config.diffIds.push_back(lower);
+  image.manifest.layers.push_back(image.manifest.layers.front());
+  const store::Image derived = store::writeImage(store, image.config, image.manifest.layers);
+  store::Images{store}.publish(derived.manifestDescriptor, {"docker.io/library/two:latest"});
+
+  const std::string tree = outOf({"image", "tree", "two"});
+  EXPECT_TRUE(tree.starts_with(derived.id.shortHex() + "  two:latest  200B\n")) << tree;
+  EXPECT_NE(tree.find("\n├── " + lower.shortHex() + "     100B  "), std::string::npos) << tree;
+  EXPECT_NE(tree.find("\n└── " + lower.shortHex() + "     100B  RUN a b \\x1b[31m\n"),
+            std::string::npos)
+      << tree;
+  EXPECT_EQ(tree.find("CMD"), std::string::npos) << tree;
+}
+
+TEST_F(ImageCommands, ExistsAnswersByItsStatus) {
+  makeImage("app");
+  EXPECT_EQ(outOf({"image", "exists", "app:latest"}), "");
+  const CommandResult missing = run({"image", "exists", "other"});
+  EXPECT_EQ(missing.status, 1);
+  EXPECT_EQ(missing.out + missing.err, "");
+}
+
 TEST_F(ImageCommands, InspectHasDockersKeys) {
   const std::string id = makeImage("app", 1'000'000'000,
                                    {"-c", "ENV A=b", "-c", "CMD [\"sh\"]", "-c", "EXPOSE 80", "-c",
@@ -427,9 +456,21 @@ TEST_F(ImageCommands, VolumesInUseStay) {
 }
 
 TEST_F(ImageCommands, InfoAndVersionGiveFacts) {
+  const std::string conf = folder_.path() + "/registries.conf";
+  const ScopedVariable confVariable{"CONTAINERS_REGISTRIES_CONF", conf.c_str()};
+  const std::string auth = folder_.path() + "/auth.json";
+  const ScopedVariable authVariable{"REGISTRY_AUTH_FILE", auth.c_str()};
+  fs::replaceFile(AT_FDCWD, conf,
+                  "[[registry]]\nprefix = \"docker.io\"\n[[registry.mirror]]\n"
+                  "location = \"mirror.example\"\n[[registry]]\nprefix = \"bad.example\"\n"
+                  "blocked = true\n",
+                  0644, fs::Sync::none);
   const Json info = Json::parse(outOf({"info", "--format", "json"}));
   EXPECT_EQ(info.at("Store"), folder_.path() + "/store");
   EXPECT_EQ(info.at("Images"), 0);
+  EXPECT_EQ(info.at("CredentialsFile"), folder_.path() + "/auth.json");
+  EXPECT_EQ(info.at("Registries"), Json::array({"docker.io (mirror mirror.example, " + conf + ":1)",
+                                                "bad.example (blocked, " + conf + ":5)"}));
   EXPECT_EQ(outOf({"version", "--format", "{{.Version}}"}), IMG_VERSION "\n");
   EXPECT_NE(outOf({"version"}).find("OS/Arch: linux/"), std::string::npos);
 }
