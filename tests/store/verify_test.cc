@@ -3,9 +3,11 @@
 #include <functional>
 #include <ostream>
 
+#include "store/archive.h"
 #include "store/layers.h"
 #include "store/verify_view.h"
 #include "tests/store/store_fixture.h"
+#include "tests/store/tar_helpers.h"
 
 namespace img::store {
 namespace {
@@ -67,6 +69,26 @@ TEST_F(VerifyTest, FindsNothingInAStoreThatIsWell) {
   EXPECT_EQ(report.images, 1U);
   EXPECT_EQ(report.blobs, 3U);
   EXPECT_EQ(report.layers, 1U);
+}
+
+TEST_F(VerifyTest, AnIndexIsWellWhateverItsTarTakesBack) {
+  if (chooseLayerView(layout).view != LayerView::erofs) GTEST_SKIP() << "no EROFS views here";
+  testing_tar::RawTar tar;
+  tar.file("d/e/f").hardLink("d/g", "d/e/f").file("d/e", "takes the link's target away");
+  StringSource source{tar.end()};
+  const Image image = importTar(layout, source, "odd.tar", {});
+  Images{layout}.publish(image.manifestDescriptor, {"docker.io/library/odd:1"});
+  const VerifyReport well = verify();
+  EXPECT_EQ(lines(well), Lines{});
+  EXPECT_EQ(well.layers, 1U);
+  // Neither is damage overlooked.
+  const Digest diffId = image.config.diffIds.front();
+  const Fd index = sys::openat(layout.fd(), Layers{layout}.pathOf(diffId), O_RDWR);
+  std::string bytes = fs::readFile(layout.fd(), Layers{layout}.pathOf(diffId));
+  const size_t name = bytes.rfind("..eg");
+  ASSERT_NE(name, std::string::npos);
+  ASSERT_EQ(::pwrite(index.get(), "h", 1, static_cast<off_t>(name + 3)), 1);
+  EXPECT_FALSE(verify().isClean());
 }
 
 // --- Damage and what is said about it ---
