@@ -61,6 +61,7 @@ std::string displayText(const Scope& scope, const parser::Instruction& syntax,
 // lost, the build starts anew without it.
 struct Attempts {
   ImportedCaches& imports;
+  Events::Clock::time_point begin;
   std::string buildId;  // of the first one; empty: nothing was told yet
   std::set<int> shown;  // steps
 };
@@ -105,7 +106,7 @@ class Build {
     if (attempts_.buildId.empty()) progress_.planned(planned);
     attempts_.buildId = planned.buildId;
     if (request_.timeoutSeconds > 0)
-      events_.setTimeout(std::chrono::seconds{request_.timeoutSeconds});
+      events_.setTimeout(std::chrono::seconds{request_.timeoutSeconds}, attempts_.begin);
     runStages(plan);
     if (request_.isDryRun) {
       report();
@@ -401,11 +402,12 @@ Result buildAll(const Request& request, const parser::Dockerfile& file, const st
     parts.assign(request.platforms.size(), request);
     for (size_t i = 0; i < parts.size(); ++i) parts[i].platforms = {request.platforms[i]};
   }
+  const auto begin = Events::Clock::now();
   const auto imports = std::make_shared<ImportedCaches>(layout, request, progress);
   Result result;
   std::vector<BuiltImage> images;
   for (const Request& part : parts) {
-    Attempts attempts{*imports, {}, {}};
+    Attempts attempts{*imports, begin, {}, {}};
     while (!buildOne(part, attempts, {file, layout, progress, parts.size() > 1}, result, images))
       imports->restart();
   }

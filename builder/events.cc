@@ -76,9 +76,9 @@ Events::Wait Events::untilEnd(int fd, std::chrono::milliseconds timeout) {
   return Wait{*this, {fd, -1, Clock::now() + timeout, {}, true}};
 }
 
-void Events::setTimeout(std::chrono::seconds timeout) {
+void Events::setTimeout(std::chrono::seconds timeout, Clock::time_point begin) {
   timeout_ = timeout;
-  deadline_ = Clock::now() + timeout;
+  deadline_ = begin + timeout;
 }
 
 void Events::fail(const std::exception_ptr& error) {

@@ -71,8 +71,8 @@ class Events {
   // throws Cancelled.
   Wait untilEnd(int fd, std::chrono::milliseconds timeout);
 
-  // From then on everything ends, with exit code 124 (cli.md 3).
-  void setTimeout(std::chrono::seconds timeout);
+  // `timeout` after `begin` everything ends, with exit code 124 (cli.md 3).
+  void setTimeout(std::chrono::seconds timeout, Clock::time_point begin);
   // Drives the tasks to their ends.
   void run(std::vector<Task<>> tasks);
   // After run() has failed: lets the layers of finished steps be sealed, so that the next build

@@ -183,6 +183,19 @@ TEST_F(EventsTest, ASignalEndsEverythingWithItsExitCode) {
   EXPECT_EQ(log_, "clean");
 }
 
+TEST_F(EventsTest, TheTimeRunsFromTheBeginOfTheFirstAttempt) {
+  constexpr std::chrono::seconds kTimeout{60};
+  std::optional<int> code;
+  events_.setTimeout(kTimeout, Events::Clock::now() - kTimeout);
+  try {
+    run(waitForEver("clean"));
+  } catch (const Error& error) {
+    code = error.exitCode();
+  }
+  EXPECT_EQ(code, 124);
+  EXPECT_EQ(log_, "clean");
+}
+
 TEST_F(EventsTest, ASecondSignalCutsTheCleanUpShort) {
   const auto stubborn = [&]() -> Task<> {
     bool isCancelled = false;
