@@ -82,6 +82,21 @@ TEST_F(Archive, BringsAnImageToAnotherStoreWithItsDigestAndNames) {
   }
 }
 
+TEST_F(Archive, LayersThatNeedNoUnpackingAreReadyWhenTheyAreLoaded) {
+  const Image image = makeImage("1", {kA});
+  const std::string archive = save({{image, {kA}}});
+  const Layout other = Layout::open(folder.path() + "/other");
+  load(other, archive);
+  const bool isCheap = chooseLayerView(other).view == LayerView::erofs;
+  EXPECT_EQ(Layers{other}.has(image.config.diffIds[0]), isCheap);
+
+  ::setenv("IMG_LAYER_VIEW", "directory", 1);
+  const Layout third = Layout::open(folder.path() + "/third");
+  load(third, archive);
+  EXPECT_FALSE(Layers{third}.has(image.config.diffIds[0]));
+  ::unsetenv("IMG_LAYER_VIEW");
+}
+
 TEST_F(Archive, MayBeCompressed) {
   const std::string tar = save({{makeImage("1", {kA}), {kA}}});
   for (const char* program : {"gzip", "zstd", "xz", "bzip2"}) {
