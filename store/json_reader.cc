@@ -1,5 +1,7 @@
 #include "store/json_reader.h"
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "base/text.h"
 

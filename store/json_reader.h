@@ -1,12 +1,10 @@
 // A JSON value together with its place in the document, so that a wrong type, a missing key or a
 // number out of range is a Kind::corrupt error with the JSON pointer (security.md M9). null counts
-// as absent, as in Go's encoding/json, which wrote most of the documents we read. For .cc files
-// only: it includes nlohmann/json.
+// as absent, as in Go's encoding/json, which wrote most of the documents we read.
 #pragma once
 
 #include <cstdint>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>

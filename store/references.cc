@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 
+#include <nlohmann/json.hpp>
+
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/sys.h"
