@@ -15,6 +15,7 @@
 #include "store/json_reader.h"
 #include "store/layer_type.h"
 #include "store/layers.h"
+#include "store/plain_layers.h"
 #include "store/read_ahead.h"
 #include "store/unpack.h"
 
@@ -23,7 +24,6 @@ namespace {
 
 constexpr int kMaxNesting = 4;  // M8
 constexpr size_t kMaxNodes = 10'000;
-constexpr std::uint64_t kWorthForking = std::uint64_t{16} << 20;
 constexpr std::uint64_t kDefaultLayerLimit = std::uint64_t{64} << 30;
 
 // What an archive holds, before anything of it is in the store.
@@ -136,34 +136,6 @@ void warnOfOtherArchitecture(const Platform& platform, const std::string& origin
   if (platform.architecture.empty() || platform.architecture == host.architecture) return;
   log::warn("{}: the image is for the architecture {}, this machine is {}", origin,
             text::escape(platform.architecture), host.architecture);
-}
-
-// An index of a layer that lies in the store uncompressed, as verified, so that the first run need
-// not make it: its tar is read once more, which is in memory, but not hashed. What has no index
-// (or no tar worth the name) is Layers::ensure()'s business, which says what is wrong with it.
-void indexStored(const Layout& layout, const Digest& diffId) try {
-  const Layers layers{layout};
-  if (layers.has(diffId)) return;
-  IngestDir folder{layout};
-  FdSource tar{openBlob(layout, diffId), diffId.str()};
-  const UnpackStats stats = layers.fill(folder, tar, diffId.str());
-  layers.adopt(folder, diffId, stats.entries, stats.bytes);
-} catch (const Error& error) {
-  if (error.kind() != Kind::corrupt) throw;
-  log::info("layer {}: {}", diffId.str(), error.what());
-}
-
-// Unpacking one would cost inodes, and time, for an image that may never run.
-void indexLayers(const Layout& layout, const std::set<Digest>& diffIds) {
-  if (diffIds.empty() || chooseLayerView(layout).view != LayerView::erofs) return;
-  std::vector<std::function<void()>> tasks;
-  std::uint64_t bytes = 0;
-  for (const Digest& diffId : diffIds) {
-    bytes += blobSize(layout, diffId);
-    tasks.emplace_back([&layout, diffId] { indexStored(layout, diffId); });
-  }
-  if (tasks.size() > 1 && bytes > kWorthForking) return runInChildren(tasks);
-  for (const auto& task : tasks) task();
 }
 
 class Loader {
@@ -420,7 +392,7 @@ class Loader {
     std::set<Digest> plain;
     for (const Plan::Layer& layer : plan_.layers)
       if (layer.blob.digest == layer.diffId) plain.insert(layer.diffId);
-    indexLayers(layout_, plain);
+    indexPlainLayers(layout_, plain);
     const std::vector<ImageRow> rows = Images{layout_}.list();
     std::vector<Images::Publication> publications;
     for (LoadedImage& image : plan_.images) {
