@@ -83,14 +83,12 @@ void Collector::markDocument(const Digest& digest) {
   }
 }
 
-// What a lease names may be anything.
+// What a lease names may be anything; what is not there yet may be a document when it comes.
 void Collector::markLoose(const Digest& digest) {
   marks_.layers.insert(digest);
-  if (documents_.tryFind(digest) != nullptr) {
-    markDocument(digest);
-  } else {
-    marks_.blobs.insert(digest);
-  }
+  if (documents_.tryFind(digest) != nullptr) return markDocument(digest);
+  const bool isNew = marks_.blobs.insert(digest).second;
+  if (isNew && !sys::tryFstatat(layout_.blobs(), digest.hex())) marks_.expected.push_back(digest);
 }
 
 // Adds what is a root now to what was one before: too much is kept at worst, until the next
@@ -98,6 +96,11 @@ void Collector::markLoose(const Digest& digest) {
 void Collector::markAll() {
   for (const Digest& digest : readLeases(layout_)) markLoose(digest);
   roots_.refresh();
+  // Its owner may have made it, named it and ended since.
+  for (const Digest& digest : std::exchange(marks_.expected, {})) {
+    marks_.blobs.erase(digest);
+    markLoose(digest);
+  }
   for (const Digest& digest : std::exchange(marks_.missing, {})) {
     marks_.blobs.erase(digest);
     markDocument(digest);

@@ -55,7 +55,8 @@ class Collector {
  private:
   struct Marks {
     DigestSet blobs, layers;
-    std::vector<Digest> missing;  // documents that may still come
+    std::vector<Digest> missing;   // documents that may still come
+    std::vector<Digest> expected;  // pinned, and not there yet
   };
   void markAll();
   void markDocument(const Digest& digest);

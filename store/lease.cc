@@ -75,6 +75,11 @@ bool Lease::open() {
   }
 }
 
+void Lease::begin() {
+  const std::lock_guard guard{mutex_};
+  open();
+}
+
 void Lease::append(const std::string& lines) {
   if (!gate_ || gateOwner_ != ::getpid()) {
     gate_ = sys::openat(root_, kGate, O_RDWR | O_CREAT, 0600);
@@ -129,6 +134,7 @@ std::set<Digest> readLeases(const Layout& layout) {
 StoreUse::StoreUse(const Layout& layout) : lease_(layout.lease()) {
   if (lease_) return;  // of a caller, whose it is to end it
   lease_ = std::make_shared<Lease>(layout.fd());
+  lease_->begin();
   layout.setLease(lease_);
 }
 

@@ -27,6 +27,8 @@ class Lease {
   Lease& operator=(const Lease&) = delete;
   ~Lease();  // ends it
 
+  // Before anything is pinned: children that are forked from now on pin for this process.
+  void begin();
   void pin(std::span<const Digest> digests);
 
  private:

@@ -70,6 +70,24 @@ TEST_F(CollectorTest, FreesWhileOthersAreAtWorkOnSomethingElse) {
   EXPECT_TRUE(isThere(layout, other.digest));
 }
 
+// A pull pins its manifest, makes it, names it and ends while a survey takes its time.
+TEST_F(CollectorTest, WhatIsMadeNamedAndLetGoAfterTheSurveyStays) {
+  const Image image = garbage("1");
+  const Digest manifest = image.manifestDescriptor.digest;
+  sys::renameat(layout.fd(), layout.blobPath(manifest), layout.fd(), "ingest/manifest");
+  Collector collector{layout};
+  {
+    const StoreUse use{layout};
+    pin(layout, manifest);
+    collector.survey();
+  }
+  EXPECT_EQ(collector.dead().size(), 2U);
+  sys::renameat(layout.fd(), "ingest/manifest", layout.fd(), layout.blobPath(manifest));
+  Images{layout}.publish(image.manifestDescriptor, {kA});
+  collector.bury();
+  EXPECT_TRUE(isWhole(image));
+}
+
 // Between the survey and the lock: found, named, contained, remembered.
 TEST_F(CollectorTest, WhatIsPinnedAfterTheSurveyStays) {
   const Image image = garbage("1");

@@ -28,10 +28,10 @@ TEST_F(LeaseTest, ListsWhatItsOwnerFoundOrMade) {
   EXPECT_EQ(leased(), (std::set{made, a}));
 }
 
-TEST_F(LeaseTest, IsMadeByTheFirstPinAndGoesWithItsOwner) {
+TEST_F(LeaseTest, ComesAndGoesWithItsOwner) {
   {
     const StoreUse use{layout};
-    EXPECT_EQ(leaseCount(), 0U);
+    EXPECT_EQ(leaseCount(), 1U);
     pin(layout, a);
     EXPECT_EQ(leaseCount(), 1U);
   }
@@ -71,6 +71,16 @@ TEST_F(LeaseTest, ForkedChildrenPinForTheirParentAndDoNotEndIt) {
     return std::string{};
   }).finish();
   EXPECT_EQ(leased(), (std::set{a, b}));
+}
+
+// A build FROM scratch makes its first blob in a child.
+TEST_F(LeaseTest, WhatAChildPinsFirstOutlivesTheChild) {
+  const StoreUse use{layout};
+  Child::fork([&] {
+    pin(layout, b);
+    return std::string{};
+  }).finish();
+  EXPECT_EQ(leased(), std::set{b});
 }
 
 TEST_F(LeaseTest, OfAKilledOwnerIsRemovedByTheNextOneThatLooks) {
