@@ -2,6 +2,7 @@
 
 #include <sys/file.h>
 
+#include "base/lock_wait.h"
 #include "base/sys.h"
 
 namespace img {
@@ -19,7 +20,7 @@ int operation(FileLock::Mode mode) {
 
 FileLock FileLock::acquire(int dir, const std::string& path, Mode mode) {
   Fd fd = openLock(dir, path);
-  sys::check([&] { return ::flock(fd.get(), operation(mode)); }, "lock {}", path);
+  waitForLock(fd.get(), operation(mode), path);
   return FileLock{std::move(fd)};
 }
 

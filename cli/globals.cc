@@ -1,6 +1,7 @@
 #include "cli/globals.h"
 
 #include "base/environment.h"
+#include "base/lock_wait.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cli/values.h"
@@ -51,6 +52,11 @@ void setErrorFormat(Context& context, const std::string& value) {
   context.globals.jsonErrors = value == "json";
 }
 
+void setLongestWait(Context&, const std::string& value) {
+  constexpr std::int64_t kMillisecond = 1'000'000;
+  setLockTimeout(parseDuration(value, "--lock-timeout") / kMillisecond);
+}
+
 void setRoot(Context& context, const std::string& value) {
   if (value.empty()) refuse("--root", value, "a directory");
   context.globals.root = value;
@@ -63,12 +69,13 @@ void setRunRoot(Context& context, const std::string& value) {
 
 }  // namespace
 
-const std::array<GlobalOption, 6> kGlobalOptions{{
+const std::array<GlobalOption, 7> kGlobalOptions{{
     {"--root", "DIR", "Store directory", setRoot},
     {"--runroot", "DIR", "Directory for what does not outlive a boot", setRunRoot},
     {"--log-level", "LEVEL", "trace, debug, info, warn, error or fatal (warn)", setLogLevel},
     {"--verbose", "", "Same as --log-level info", setVerbose},
     {"--color", "WHEN", "auto, always or never (auto)", setColor},
+    {"--lock-timeout", "TIME", "Longest wait for another command (no limit)", setLongestWait},
     {"--error-format", "FORMAT", "Form of errors: text or json (text)", setErrorFormat},
 }};
 

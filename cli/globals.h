@@ -14,7 +14,7 @@ struct GlobalOption {
   void (*apply)(Context& context, const std::string& value);
 };
 
-extern const std::array<GlobalOption, 6> kGlobalOptions;
+extern const std::array<GlobalOption, 7> kGlobalOptions;
 
 // What the environment says, before any option (section 7).
 void applyEnvironment(Context& context);

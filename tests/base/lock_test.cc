@@ -6,6 +6,7 @@
 #include <csignal>
 
 #include "base/fs.h"
+#include "base/lock_wait.h"
 #include "base/process.h"
 #include "base/sys.h"
 
@@ -50,6 +51,29 @@ TEST(FileLock, AMovedLockIsHeldOnce) {
     EXPECT_FALSE(canLock(dir.fd(), Mode::shared));
   }
   EXPECT_TRUE(canLock(dir.fd(), Mode::exclusive));
+}
+
+TEST(FileLock, WhoWaitsTooLongIsToldWhoHasIt) {
+  const fs::TempDir dir;
+  const FileLock lock = FileLock::acquire(dir.fd(), "lock", Mode::exclusive);
+  const auto refused = [&] {
+    setLockTimeout(0);
+    try {
+      const FileLock second = FileLock::acquire(dir.fd(), "lock", Mode::shared);
+    } catch (const Error& error) {
+      return error.code() + ": " + error.cause();
+    }
+    return std::string{"it came"};
+  };
+  const std::string said = Child::fork(refused).finish();
+  EXPECT_TRUE(said.starts_with(fmt::format("locked: process {} (", ::getpid()))) << said;
+  EXPECT_TRUE(said.ends_with(" has locked lock")) << said;
+}
+
+TEST(FileLock, OfSomebodyWhoCannotBeFoundAnotherProcessHasIt) {
+  const fs::TempDir dir;
+  const Fd file = sys::openat(dir.fd(), "free", O_RDWR | O_CREAT, 0600);
+  EXPECT_EQ(lockHolder(file.get()), "another process");
 }
 
 TEST(FileLock, IsFreedByTheDeathOfItsHolder) {
