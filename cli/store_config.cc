@@ -39,8 +39,7 @@ void readTable(const toml::table& table, const std::string& file, StoreConfig& c
     const std::string what = fmt::format("{}: {}", place, name);
     // Numbers may stand without quotes.
     std::string text = value.value<std::string>().value_or("");
-    if (const auto number = value.value<std::int64_t>(); number && !value.is_string())
-      text = std::to_string(*number);
+    if (const auto* number = value.as_integer()) text = std::to_string(number->get());
     if (name == "max-size") {
       setMaxSize(config.limits, text, what);
     } else if (name == "reserve") {

@@ -157,6 +157,9 @@ TEST_F(ImagesTest, AMultiPlatformIndexResolvesToThisMachine) {
   EXPECT_EQ(images.get("a").id, own.id);
   index.manifests.pop_back();
   images.publish(putBlob(layout, toJson(index), media::kIndex), {kB});
+  EXPECT_EQ(images.get("b").id, other.id) << "nobody asked for a platform, and no other is here";
+  index.manifests[0].digest = Digest::of("elsewhere");
+  images.publish(putBlob(layout, toJson(index), media::kIndex), {kB});
   EXPECT_NE(errorOf([&] { images.get("b"); }).why().find("linux/pdp11"), std::string::npos);
 }
 
