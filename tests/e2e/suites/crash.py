@@ -3,6 +3,7 @@
     python3 tests/e2e/run.py --bin DIR crash                a random sample, at most a minute (the seed is printed)
     IMG_CRASH_FULL=1 python3 tests/e2e/run.py ... crash     every call of every command, every failpoint, every cut
     IMG_CRASH_SEED=N                                        the same sample again
+    IMG_CRASH_ONLY=COMMAND                                  kill -9 of this one alone
 
 kill -9: strace kills each process of a command at its N-th call of SET, for all N. Power cut: the store lies on ext4 in a
 loop device, which the shutdown ioctl of the file system cuts off (flag 0: all on the disk; 1: the journal, not the data;
@@ -11,6 +12,8 @@ loop device, which the shutdown ioctl of the file system cuts off (flag 0: all o
 import collections
 import contextlib
 import fcntl
+import gzip
+import io
 import json
 import os
 import pathlib
@@ -20,14 +23,16 @@ import shutil
 import signal
 import struct
 import subprocess
+import tarfile
 import time
 
-from lib import harness
+from lib import harness, registries
 from lib.harness import run
 
 FULL = bool(os.environ.get("IMG_CRASH_FULL"))
 SEED = int(os.environ.get("IMG_CRASH_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 SECONDS = 1e9 if FULL else 12  # of each sweep
+ONLY = os.environ.get("IMG_CRASH_ONLY", "")
 CHANCE = random.Random(SEED)
 
 SET = ("openat,write,pwrite64,copy_file_range,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,symlink,"
@@ -64,6 +69,7 @@ class CrashCase(harness.TestCase):
 
     def setUp(self):
         super().setUp()
+        self.present = harness.processes()  # a registry
         self.env = {"SOURCE_DATE_EPOCH": "1600000000", "IMG_RUNROOT": str(self.dir / "run")}
         context = self.dir / "ctx"
         self.archive, self.saved = self.dir / "archive.tar", self.dir / "saved.tar"
@@ -114,9 +120,12 @@ class CrashCase(harness.TestCase):
     def quiet_processes(self):
         """Those that the command left behind may take a moment to die."""
         deadline = time.monotonic() + 2
-        while (left := harness.processes()) and time.monotonic() < deadline:
+        while (left := self.others()) and time.monotonic() < deadline:
             time.sleep(0.01)
         return left
+
+    def others(self):
+        return {pid: what for pid, what in harness.processes().items() if pid not in self.present}
 
     def check(self, img, command, before, expected, what):
         self.assertEqual(self.quiet_processes(), {}, what)
@@ -137,6 +146,8 @@ class CrashCase(harness.TestCase):
         for folder in ("ingest", "trash", "leases"):
             left = [n for n in os.listdir(img.store / folder) if n != "partial"] if (img.store / folder).exists() else []
             self.assertEqual(left, [], f"{what}: {folder}")
+        # The download that was cut off has become the blob.
+        self.assertEqual([p.name for p in img.store.glob("ingest/partial/*")], [], what)
 
     def assert_verified(self, img, what):
         checked = img("verify", check=False)
@@ -148,8 +159,35 @@ class CrashCase(harness.TestCase):
 
 
 class Kill9(CrashCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.registry = registries.Registry()
+        cls.addClassCleanup(cls.registry.stop)
+        cls.pulled = cls.put_image()
+
+    @classmethod
+    def put_image(cls):
+        """Two layers, one of which is no other command's; the name to pull them by."""
+        large = io.BytesIO()
+        with tarfile.open(fileobj=large, mode="w") as tar:
+            info = tarfile.TarInfo("random")
+            info.size, info.mtime = 3 << 20, harness.PAST
+            tar.addfile(info, io.BytesIO(random.Random(1).randbytes(info.size)))
+        tars = [pathlib.Path(harness.busybox_tar()).read_bytes(), large.getvalue()]
+        put = lambda data: cls.registry.put_blob("crash", data)
+        config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["true"]}, "rootfs": {
+            "type": "layers", "diff_ids": [registries.sha256(tar) for tar in tars]}}).encode()
+        cls.registry.put_manifest("crash", "v1", {
+            "schemaVersion": 2, "mediaType": registries.MANIFEST, "config": {"mediaType": registries.CONFIG, **put(config)},
+            "layers": [{"mediaType": registries.LAYER, **put(gzip.compress(tar, 1, mtime=0))} for tar in tars]})
+        return cls.registry.host + "/crash:v1"
+
     def setUp(self):
         super().setUp()
+        self.env |= {"CONTAINERS_REGISTRIES_CONF": "/dev/null", "REGISTRY_AUTH_FILE": None, "DOCKER_AUTH_CONFIG": None}
+        self.commands["pull"] = Command(["pull", self.pulled], [self.pulled], result=self.pulled)
+        self.commands = {name: command for name, command in self.commands.items() if ONLY in ("", name)}
         # What is on a disk makes no difference to a kill; copies of the store are made in memory.
         if os.geteuid() == 0:
             run(["mount", "-t", "tmpfs", "none", self.dir])

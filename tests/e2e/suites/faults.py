@@ -2,6 +2,7 @@
 
     python3 tests/e2e/run.py --bin DIR faults               a random sample, at most a minute (the seed is printed)
     IMG_FAULTS_FULL=1 python3 tests/e2e/run.py ... faults   every size, every call
+    IMG_FAULTS_SECONDS=N                                    as much of it as fits
     IMG_FAULTS_SEED=N                                       the same sample again
 """
 import collections
@@ -16,7 +17,7 @@ from lib.harness import run
 
 FULL = bool(os.environ.get("IMG_FAULTS_FULL"))
 SEED = int(os.environ.get("IMG_FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
-SECONDS = 1e9 if FULL else 7  # of each sweep
+SECONDS = float(os.environ.get("IMG_FAULTS_SECONDS") or (1e9 if FULL else 7))  # of each sweep
 CHANCE = random.Random(SEED)
 
 # What a failing disk answers to, and what must never be taken for success.
