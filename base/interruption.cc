@@ -32,9 +32,9 @@ InterruptionScope::InterruptionScope() : outer_(watched) {
 
 InterruptionScope::~InterruptionScope() {
   watched = outer_;
-  // What comes after the last question does not undo what is done.
+  // What comes after the last question does not undo what is done; an outer scope may still ask.
   signalfd_siginfo info{};
-  while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+  while (outer_ < 0 && ::read(signals_.get(), &info, sizeof info) == sizeof info) {
   }
   ::pthread_sigmask(SIG_SETMASK, &oldMask_, nullptr);
 }

@@ -6,8 +6,8 @@
 
 #include <optional>
 
+#include "base/interruption.h"
 #include "base/sys.h"
-#include "distribution/interruption.h"
 
 namespace img::cli {
 namespace {
@@ -34,13 +34,10 @@ class HiddenInput {
   std::optional<termios> before_;
 };
 
-std::string readLine(const distribution::Interruption& interruption) {
+std::string readLine() {
   std::string line;
   while (line.size() < kMaxAnswer) {
-    pollfd polls[2] = {{interruption.fd(), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
-    sys::check([&] { return ::poll(polls, 2, -1); }, "wait for an answer");
-    if (polls[0].revents != 0) interruption.throwIfSignalled();
-    if (polls[1].revents == 0) continue;
+    waitOrThrow(STDIN_FILENO, POLLIN);
     char c = 0;
     const ssize_t count = sys::check([&] { return ::read(STDIN_FILENO, &c, 1); }, "read an answer");
     if (count == 0 || c == '\n') break;
@@ -56,11 +53,11 @@ std::string promptFor(Context& context, const std::string& label, Echo echo,
   if (::isatty(STDIN_FILENO) != 1) {
     throw Error::make(Kind::usage, "stdin is no terminal to ask for the {} on", label).hint(hint);
   }
-  const distribution::Interruption interruption;  // so that the terminal is put right first
+  const InterruptionScope interruption;  // so that the terminal is put right first
   std::optional<HiddenInput> hidden;
   if (echo == Echo::hidden) hidden.emplace();
   context.notice(label + ": ");
-  std::string answer = readLine(interruption);
+  std::string answer = readLine();
   if (hidden) context.notice("\n");
   return answer;
 }

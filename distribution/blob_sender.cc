@@ -8,6 +8,7 @@
 
 #include "base/compress.h"
 #include "base/error.h"
+#include "base/interruption.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -230,8 +231,7 @@ void BlobSender::finish(Job& job, std::string_view how) {
 void BlobSender::wait() {
   takeAnswers();  // what came while another call waited
   if (unfinished_ == 0) return;
-  std::vector<pollfd> polls{{target_.interruption.fd(), POLLIN, 0},
-                            {target_.session.fd(), POLLIN, 0}};
+  std::vector<pollfd> polls{{interruptionFd(), POLLIN, 0}, {target_.session.fd(), POLLIN, 0}};
   std::vector<Job*> children;
   for (Job& job : jobs_) {
     if (job.state != State::compressing) continue;
@@ -239,7 +239,7 @@ void BlobSender::wait() {
     children.push_back(&job);
   }
   sys::check([&] { return ::poll(polls.data(), polls.size(), -1); }, "wait for blobs");
-  if (polls[0].revents != 0) target_.interruption.throwIfSignalled();
+  if (polls[0].revents != 0) throwIfInterrupted();
   for (size_t i = 0; i < children.size(); ++i) {
     if (polls[i + 2].revents != 0) finishCompression(*children[i]);
   }

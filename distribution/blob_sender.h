@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "base/process.h"
-#include "distribution/interruption.h"
 #include "distribution/push.h"
 #include "distribution/push_documents.h"
 #include "distribution/session.h"
@@ -20,7 +19,6 @@ namespace img::distribution {
 struct PushTarget {
   const store::Layout& layout;
   Session& session;
-  const Interruption& interruption;
   const store::Reference& destination;
 };
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/interruption.h"
 #include "base/sys.h"
 
 namespace img::distribution {
@@ -43,11 +44,11 @@ void LayerPool::start(const LayerTask& task) {
 }
 
 void LayerPool::wait() {
-  std::vector<pollfd> polls{{interruption_.fd(), POLLIN, 0}, {session_.fd(), POLLIN, 0}};
+  std::vector<pollfd> polls{{interruptionFd(), POLLIN, 0}, {session_.fd(), POLLIN, 0}};
   for (const Worker& worker : workers_) polls.push_back({worker.socket.get(), POLLIN, 0});
   sys::check([&] { return ::poll(polls.data(), polls.size(), patience()); }, "wait for layers");
   tellWaiting();
-  if (polls[0].revents != 0) interruption_.throwIfSignalled();
+  if (polls[0].revents != 0) throwIfInterrupted();
   if (polls[1].revents != 0) answerTransfers();
   for (size_t i = 0; i < workers_.size(); ++i) {
     if (polls[i + 2].revents == 0) continue;

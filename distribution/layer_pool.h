@@ -8,7 +8,6 @@
 
 #include "base/fd.h"
 #include "base/process.h"
-#include "distribution/interruption.h"
 #include "distribution/layer_worker.h"
 #include "distribution/messages.h"
 #include "distribution/pull.h"
@@ -18,9 +17,8 @@ namespace img::distribution {
 
 class LayerPool {
  public:
-  LayerPool(const store::Layout& layout, Session& session, const Interruption& interruption,
-            PullProgress& progress)
-      : layout_(layout), session_(session), interruption_(interruption), progress_(progress) {}
+  LayerPool(const store::Layout& layout, Session& session, PullProgress& progress)
+      : layout_(layout), session_(session), progress_(progress) {}
 
   // Afterwards all are in the store. The first error ends all and is rethrown; what has been
   // downloaded stays for the next pull.
@@ -44,7 +42,6 @@ class LayerPool {
 
   const store::Layout& layout_;
   Session& session_;
-  const Interruption& interruption_;
   PullProgress& progress_;
   std::vector<Worker> workers_;
   bool hasToldWaiting_ = false;

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/interruption.h"
 #include "base/log.h"
 #include "base/text.h"
-#include "distribution/interruption.h"
 #include "distribution/known_layers.h"
 #include "distribution/layer_pool.h"
 #include "distribution/push.h"
@@ -75,7 +75,7 @@ class Puller {
     fetchDocuments(top, 0);
     store::Image image = images_.load(top);
     checkPlatform(image);
-    LayerPool{layout_, *session_, interruption_, progress_}.run(tasksOf(image));
+    LayerPool{layout_, *session_, progress_}.run(tasksOf(image));
     // From here on everything is in the store: what is left is the name.
     publish(top);
     for (const store::Descriptor& layer : image.manifest.layers)
@@ -112,7 +112,6 @@ class Puller {
   void connect() {
     session_.emplace(request_.reference, Action::pull, request_.access);
     session_->setNotice([this](const std::string& notice) { progress_.notice(notice); });
-    session_->setInterruption(interruption_.fd(), [this] { interruption_.throwIfSignalled(); });
   }
 
   // HEAD, unless a digest says already what is meant. A registry that answers without a digest is
@@ -344,7 +343,7 @@ class Puller {
   const PullRequest& request_;
   PullProgress& progress_;
   const store::Images images_;
-  const Interruption interruption_;
+  const InterruptionScope interruption_;
   std::optional<Session> session_;
 };
 

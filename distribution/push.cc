@@ -1,8 +1,8 @@
 #include "distribution/push.h"
 
 #include "base/error.h"
+#include "base/interruption.h"
 #include "distribution/blob_sender.h"
-#include "distribution/interruption.h"
 #include "distribution/push_documents.h"
 #include "distribution/session.h"
 #include "store/images.h"
@@ -34,14 +34,12 @@ class Pusher {
         progress_(progress),
         session_(request.destination, Action::push, request.access) {
     session_.setNotice([this](const std::string& notice) { progress_.notice(notice); });
-    session_.setInterruption(interruption_.fd(), [this] { interruption_.throwIfSignalled(); });
   }
 
   store::Descriptor run() {
     const store::Descriptor source = chooseSource(layout_, request_.source, progress_);
     const auto documents = readDocuments(layout_, source, request_.form);
-    BlobSender sender{PushTarget{layout_, session_, interruption_, request_.destination},
-                      progress_};
+    BlobSender sender{PushTarget{layout_, session_, request_.destination}, progress_};
     for (const PushedDocument& document : documents) {
       for (const PushedBlob& blob : document.blobs) sender.add(blob);
     }
@@ -94,7 +92,7 @@ class Pusher {
   const store::Layout& layout_;
   const PushRequest& request_;
   PushProgress& progress_;
-  Interruption interruption_;
+  const InterruptionScope interruption_;
   Session session_;
 };
 

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "base/interruption.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -136,8 +137,6 @@ struct Session::State {
   std::map<int, Json> answers;  // not yet taken
   std::optional<Error> ended;
   std::function<void(const std::string&)> onNotice;
-  int interruptionFd = -1;
-  std::function<void()> checkInterruption;
   std::string loginHost;  // as `img login` takes it
   int lastId = 0;
 };
@@ -173,9 +172,9 @@ bool Session::State::take(Receive how) {
 }
 
 void Session::State::awaitNews() {
-  pollfd polls[] = {{process.socket(), POLLIN, 0}, {interruptionFd, POLLIN, 0}};
+  pollfd polls[] = {{process.socket(), POLLIN, 0}, {interruptionFd(), POLLIN, 0}};
   sys::check([&] { return ::poll(polls, std::size(polls), -1); }, "wait for img-remote");
-  if (polls[1].revents != 0) checkInterruption();
+  if (polls[1].revents != 0) throwIfInterrupted();
 }
 
 Json Session::State::wait(int id) {
@@ -227,11 +226,6 @@ Session::~Session() = default;
 
 void Session::setNotice(std::function<void(const std::string&)> notice) {
   state_->onNotice = std::move(notice);
-}
-
-void Session::setInterruption(int fd, std::function<void()> check) {
-  state_->interruptionFd = fd;
-  state_->checkInterruption = std::move(check);
 }
 
 std::optional<store::Descriptor> Session::head(const std::string& reference) {

@@ -1,6 +1,7 @@
 // A conversation with one repository of one registry, through an img-remote process of its own
 // (registry/README.md has the protocol). Requests run at the same time; answers are taken by id.
-// One thread at a time. The destructor ends the process.
+// One thread at a time; a wait ends with what
+// base/interruption.h throws. The destructor ends the process.
 #pragma once
 
 #include <sys/types.h>
@@ -41,9 +42,6 @@ class Session {
 
   // What img-remote tells in between ("waits 20 s for ..."); without one it is logged.
   void setNotice(std::function<void(const std::string&)> notice);
-
-  // While a call waits and `fd` is readable, `check` is called, which may throw.
-  void setInterruption(int fd, std::function<void()> check);
 
   // --- Documents: blocking. `reference` is a tag or a digest.
   struct Document {

@@ -32,10 +32,9 @@ class BlobSenderTest : public FakeRegistry {
   }
   // Sends it; the digest it has then.
   Digest send(const PushedBlob& blob) {
-    const Interruption interruption;
     const store::Reference destination = reference();
     Session session{destination, Action::push, AccessOptions{}};
-    BlobSender sender{{layout_, session, interruption, destination}, told_};
+    BlobSender sender{{layout_, session, destination}, told_};
     sender.add(blob);
     sender.run();
     return sender.replacements().at(blob.stored.digest).digest;

@@ -4,6 +4,9 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
+#include <csignal>
+
+#include "base/interruption.h"
 #include "distribution/messages.h"
 #include "distribution/remote_process.h"
 #include "tests/distribution/remote_fixture.h"
@@ -168,10 +171,10 @@ TEST_F(SessionTest, AProgramThatCannotBeStartedSaysWhy) {
 TEST_F(SessionTest, AnInterruptionEndsAWait) {
   const auto blob = addBlob(std::string(1 << 20, 'x'));
   Session one = session();
-  Pipe signal = Pipe::make(), pipe = Pipe::make();
-  one.setInterruption(signal.read.get(), [] { throw Error{Kind::failed, "interrupted"}; });
+  Pipe pipe = Pipe::make();
+  const InterruptionScope scope;
   const int id = one.startBlob(blob, 0, std::move(pipe.write));  // nobody reads it
-  writeAll(signal.write.get(), std::string_view{"x"}, "signal");
+  ::raise(SIGTERM);
   EXPECT_EQ(errorOf([&] { one.wait(id); }).cause(), "interrupted");
 }
 
