@@ -84,6 +84,7 @@ void PartialBlob::clear() {
 
 void PartialBlob::publish() {
   adoptBlob(layout_, folder_.get(), digest_.hex(), digest_, size_);
+  ::flock(fd_.get(), LOCK_UN);  // a process forked meanwhile would keep it by its descriptor
   fd_.close("a download");
 }
 
