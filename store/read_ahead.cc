@@ -31,8 +31,10 @@ size_t ReadAhead::fillBlock(Block& block) {
     }
     block.size += count;
     const std::lock_guard lock{mutex_};
-    // Nobody waits behind a slow source for the block to become full.
-    if (stopped_ || (filled_ == 0 && block.size > 0 && count < kBlockBytes / 2)) break;
+    // Nobody waits behind a slow source for the block to become full; the reader may be through
+    // with the block it holds at any moment.
+    const bool isReaderAtItsLast = filled_ == (isHolding_ ? size_t{1} : 0);
+    if (stopped_ || (isReaderAtItsLast && block.size > 0 && count < kBlockBytes / 2)) break;
   }
   return count;
 }

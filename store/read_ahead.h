@@ -38,7 +38,8 @@ class ReadAhead final : public Source {
   Source& inner_;
   std::array<Block, kBlocks> blocks_;  // a ring: [front_, front_ + filled_) has bytes
   size_t front_ = 0;                   // of the reader
-  bool isHolding_ = false;             // the reader is in the middle of blocks_[front_]
+  // The reader is in the middle of blocks_[front_]; written by it, under mutex_.
+  bool isHolding_ = false;
 
   std::mutex mutex_;
   std::condition_variable changed_;
