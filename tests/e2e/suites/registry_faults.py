@@ -828,7 +828,7 @@ class Pulls(SessionCase):
                   ([(layer, faulty.chunked(lambda body: body + b"x" * 100), None)], self.layer),
                   ([(layer, faulty.chunked(lambda body: body[:-9]), None)], self.layer),
                   ([(layer, faulty.truncated(0), None)], self.layer),
-                  ([(layer, faulty.status(404), None)], "404"), ([(layer, faulty.redirect("file:///etc/passwd"), None)], "redirect")]
+                  ([(layer, faulty.status(404), None)], "404"), ([(layer, faulty.redirect("file:///etc/passwd"), None)], "only addresses with http and https")]
         for faults, words in cases:
             with self.subTest(faults=faults):
                 shown, store = self.pull(*faults)
