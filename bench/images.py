@@ -265,9 +265,19 @@ class Engine:
         subprocess.run(list(map(os.fspath, command)), env=getattr(command, "env", None), stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, check=False)
 
+    def forget(self):
+        """Without this the layers of an image of another row would be found there, and nothing would be pulled or loaded."""
+        command = self.engine("images", "--format", "{{.ID}} {{.Repository}}")
+        lines = subprocess.run(list(map(os.fspath, command)), env=getattr(command, "env", None), stdout=subprocess.PIPE, text=True,
+                               check=True).stdout.splitlines()
+        ids = {line.split()[0] for line in lines if not line.endswith("busybox")}  # which other rows run
+        if ids:
+            self.quietly("rmi", "-f", *sorted(ids))
+        self.has_pushed = self.has_layers = False
+
     def pulled(self, name, form):
         target = self.work.images.published(name, form)
-        self.quietly("rmi", "-f", target, "debian")
+        self.forget()
         return self.engine("pull", "-q", *self.insecure, target)
 
     def pull_debian_gzip(self):
@@ -300,7 +310,7 @@ class Engine:
         return self.engine("save", "-o", self.work.fresh("saved"), "debian")
 
     def load_debian(self):
-        self.quietly("rmi", "-f", self.work.images.published("debian", "gzip"), "debian", "localhost/debian")
+        self.forget()
         return self.engine("load", "-i", self.work.images.saved)
 
     def run_many_layers(self):
