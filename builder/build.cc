@@ -336,9 +336,11 @@ class Build {
   Events events_;
   network::NetworkPool networks_{network::Settings::fromEnvironment(request_.runRoot)};
   WorkTrees trees_;
-  Workshop workshop_{
-      layout_,   scope_, context_, nullptr, events_, progress_, {}, {}, remoteAccess(request_.step),
-      networks_, trees_, attempts_.imports, {}};
+  Workshop workshop_{layout_,   scope_,  context_,
+                     nullptr,   events_, progress_,
+                     {},        {},      remoteAccess(request_.step),
+                     networks_, trees_,  attempts_.imports,
+                     {}};
   std::map<int, StageState> states_;  // of finished stages
   std::map<int, int> firstNumber_;    // of the steps of each needed stage
   StepRunner steps_{{request_, workshop_, cache_, provenance_, sealer_, states_, attempts_.imports,

@@ -28,15 +28,15 @@ Json hexOf(const std::vector<Digest>& keys) {
 std::string encode(const Layer& layer, const Digest& state, const std::string& instruction,
                    const StepKeys& known) {
   Json json{{"version", kVersion},
-                  {"diff_id", layer.diffId->str()},
-                  {"layer",
-                   {{"mediaType", layer.descriptor->mediaType},
-                    {"digest", layer.descriptor->digest.str()},
-                    {"size", layer.descriptor->size}}},
-                  {"state", state.hex()},
-                  {"bytes", layer.bytes},
-                  {"created", layer.created},
-                  {"instruction", instruction}};
+            {"diff_id", layer.diffId->str()},
+            {"layer",
+             {{"mediaType", layer.descriptor->mediaType},
+              {"digest", layer.descriptor->digest.str()},
+              {"size", layer.descriptor->size}}},
+            {"state", state.hex()},
+            {"bytes", layer.bytes},
+            {"created", layer.created},
+            {"instruction", instruction}};
   if (!known.keys.empty()) json["keys"] = hexOf(known.keys);
   if (known.own) json["own"] = known.own->hex();
   const std::string body = dumpJson(json);

@@ -68,7 +68,8 @@ GitProgram::GitProgram(const GitUrl& url, const RemoteAccess& access, std::strin
   }
   addAuthorization(url, access);
   addSsh(access);
-  for (std::string& entry : distribution::networkEnvironment()) variables_.push_back(std::move(entry));
+  for (std::string& entry : distribution::networkEnvironment())
+    variables_.push_back(std::move(entry));
   // git knows this variable by a name of its own.
   if (const std::string trust = variableOrEmpty("SSL_CERT_FILE"); !trust.empty())
     variables_.push_back("GIT_SSL_CAINFO=" + trust);

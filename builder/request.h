@@ -15,7 +15,6 @@
 #include "builder/progress.h"
 #include "builder/step_options.h"
 #include "builder/wasted.h"
-#include "store/images.h"
 #include "distribution/access.h"
 #include "store/images.h"
 

@@ -27,7 +27,8 @@ int main(int argc, char** argv) {
   if (!openStandardStreams()) return 125;
   // A reader that went away shows as EPIPE on the write and is handled there (cli.md section 2).
   std::signal(SIGPIPE, SIG_IGN);
-  // A file beyond the limit of its size (setrlimit(2), RLIMIT_FSIZE) is an error of its write, EFBIG.
+  // A file beyond the limit of its size (setrlimit(2), RLIMIT_FSIZE) is an error of its write,
+  // EFBIG.
   std::signal(SIGXFSZ, SIG_IGN);
   img::distribution::installRemoteInflate();
   return img::cli::runMain(std::vector<std::string>(argv, argv + argc));

@@ -33,7 +33,8 @@ std::string fileName(const Digest& digest) {
   throw Error::make(Kind::corrupt, "blob {} is damaged", expected.str())
       .why(fmt::format("the {} bytes of the file {}/{} have the digest {}", size,
                        text::escape(layout.root()), layout.blobPath(expected), actual.str()))
-      .hint("`img verify --repair` removes what it belongs to; then load, import or build that again")
+      .hint(
+          "`img verify --repair` removes what it belongs to; then load, import or build that again")
       .code("digest-mismatch");
 }
 
@@ -53,8 +54,8 @@ void sealFile(const Layout& layout, int fd, const std::string& what) {
   sys::fsync(fd, what);
 }
 
-// The blob that is there already wins, unless its size is wrong. Its bytes are not read again: it was
-// synced or read once (boot.h), and what a disk does to it later `img verify` finds.
+// The blob that is there already wins, unless its size is wrong. Its bytes are not read again: it
+// was synced or read once (boot.h), and what a disk does to it later `img verify` finds.
 void publishFile(const Layout& layout, int dir, const std::string& file, const Digest& digest,
                  std::uint64_t size) {
   const std::string name = fileName(digest);

@@ -70,7 +70,8 @@ class Images {
   // nameless.
   void remove(const Digest& manifest) const;
 
-  // For repairs. Entries that `keeps` refuses go, whoever uses them; one that is broken serves nobody.
+  // For repairs. Entries that `keeps` refuses go, whoever uses them; one that is broken serves
+  // nobody.
   void keepOnly(const std::function<bool(const Descriptor&)>& keeps) const;
   // index.json, which cannot be read, becomes this.
   void reset(const std::vector<Descriptor>& entries) const;
