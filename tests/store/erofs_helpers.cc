@@ -157,10 +157,9 @@ std::string checkByFsck(const std::string& tar) {
   indexLayer(source, index.get(), "test", ErofsFormat{12});
   Fd archive = sys::openat(dir.fd(), "tar", O_RDWR | O_CREAT, 0600);
   writeAll(archive.get(), tar, "tar");
-  const std::string command =
-      fmt::format("fsck.erofs --device={0}/tar {0}/index >{0}/out 2>&1", dir.path());
-  const int status = std::system(command.c_str());  // NOLINT(concurrency-mt-unsafe)
-  return status == 0 ? "" : fs::readFile(dir.fd(), "out");
+  const Output output =
+      runProgram({"fsck.erofs", "--device=" + dir.path() + "/tar", dir.path() + "/index"});
+  return output.status.code == 0 ? "" : output.out + output.err;
 }
 
 }  // namespace img::store::testing_erofs
