@@ -13,6 +13,8 @@
 namespace img {
 namespace {
 
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+
 // Of the scope that is in force, and the process that it belongs to.
 int watched = -1;
 pid_t owner = 0;
@@ -22,7 +24,7 @@ pid_t owner = 0;
 InterruptionScope::InterruptionScope() : outer_(watched) {
   sigset_t mask;
   sigemptyset(&mask);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&mask, signal);
+  for (const int signal : kSignals) sigaddset(&mask, signal);
   ::pthread_sigmask(SIG_BLOCK, &mask, &oldMask_);
   signals_ = Fd{sys::check([&] { return ::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK); },
                            "watch signals")};
@@ -43,14 +45,16 @@ int interruptionFd() {
   return watched >= 0 && owner == ::getpid() ? watched : -1;
 }
 
+// The signal stays pending: a thread that reads ahead has to hear of it as well as the one that
+// waits for that thread.
 void throwIfInterrupted() {
-  const int signals = interruptionFd();
-  if (signals < 0) return;
-  signalfd_siginfo info{};
-  if (::read(signals, &info, sizeof info) != sizeof info) return;
-  throw Error{Kind::failed, "interrupted"}
-      .code("interrupted")
-      .exitCode(128 + static_cast<int>(info.ssi_signo));
+  if (interruptionFd() < 0) return;
+  sigset_t pending;
+  sigpending(&pending);
+  for (const int signal : kSignals) {
+    if (sigismember(&pending, signal) != 1) continue;
+    throw Error{Kind::failed, "interrupted"}.code("interrupted").exitCode(128 + signal);
+  }
 }
 
 void waitOrThrow(int fd, short events) {

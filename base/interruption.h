@@ -25,7 +25,7 @@ class [[nodiscard]] InterruptionScope {
 
 // Readable when a signal has come; -1: nobody asks.
 int interruptionFd();
-// Throws when one has come. One system call.
+// Throws when one has come, for everybody who asks until the outermost scope ends. One system call.
 void throwIfInterrupted();
 // The same, after waiting until `fd` is ready for `events` (poll(2)).
 void waitOrThrow(int fd, short events);

@@ -6,6 +6,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <thread>
+
 #include "base/error.h"
 #include "base/stream.h"
 
@@ -23,7 +28,38 @@ TEST(InterruptionScope, TurnsASignalIntoAnError) {
     EXPECT_EQ(error.code(), "interrupted");
     EXPECT_EQ(error.exitCode(), 143);
   }
-  EXPECT_NO_THROW(throwIfInterrupted());
+  EXPECT_THROW(throwIfInterrupted(), Error) << "whoever else asks is told, too";
+}
+
+TEST(InterruptionScope, EndsTheWaitsOfAllThreads) {
+  const InterruptionScope scope;
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const Fd writer{ends[1]}, reader{ends[0]};
+  std::array<std::thread, 4> threads;
+  std::atomic<int> ended = 0;
+  for (std::thread& thread : threads) {
+    thread = std::thread{[&] {
+      try {
+        waitOrThrow(reader.get(), POLLIN);
+      } catch (const Error&) {
+        ++ended;
+      }
+    }};
+  }
+  ::kill(::getpid(), SIGINT);
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(ended, 4);
+}
+
+TEST(InterruptionScope, LeavesASignalToTheScopeAroundIt) {
+  const InterruptionScope outer;
+  {
+    const InterruptionScope inner;
+    ::raise(SIGTERM);
+    EXPECT_THROW(throwIfInterrupted(), Error);
+  }
+  EXPECT_THROW(throwIfInterrupted(), Error);
 }
 
 TEST(InterruptionScope, EndsAReadThatWouldWaitForever) {
