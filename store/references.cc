@@ -86,8 +86,13 @@ const Targets* Documents::find(const Digest& digest) {
   if (const auto known = known_.find(digest); known != known_.end()) return &known->second;
   if (!sys::tryFstatat(layout_.blobs(), digest.hex())) return nullptr;
   const std::string origin = digest.str();
-  const Json document = parseJson(readBlob(layout_, digest), origin);
-  return &known_.emplace(digest, targetsOf(JsonReader{document, origin})).first->second;
+  try {
+    const Json document = parseJson(readBlob(layout_, digest), origin);
+    return &known_.emplace(digest, targetsOf(JsonReader{document, origin})).first->second;
+  } catch (const Error& error) {
+    if (error.kind() != Kind::notFound) throw;
+    return nullptr;  // another collection has taken it away between the two calls
+  }
 }
 
 const Targets* Documents::known(const Digest& digest) const {
