@@ -84,14 +84,13 @@ FileStamp::FileStamp(const struct stat& st)
 
 const Targets* Documents::find(const Digest& digest) {
   if (const auto known = known_.find(digest); known != known_.end()) return &known->second;
-  if (!sys::tryFstatat(layout_.blobs(), digest.hex())) return nullptr;
   const std::string origin = digest.str();
   try {
     const Json document = parseJson(readBlob(layout_, digest), origin);
     return &known_.emplace(digest, targetsOf(JsonReader{document, origin})).first->second;
   } catch (const Error& error) {
     if (error.kind() != Kind::notFound) throw;
-    return nullptr;  // another collection has taken it away between the two calls
+    return nullptr;  // of another platform, or another collection has just taken it away
   }
 }
 
