@@ -36,11 +36,16 @@ void thawIfPaused(const store::ContainerRecord& record) {
   if (record.state.status == Status::paused) groupOf(record).thaw();
 }
 
-// Its keeper does not start it again.
-void keepDown(const store::Containers& containers, const store::ContainerRecord& record) {
+// Between two runs, or about to write down that one has ended: a busy machine gives it its time.
+bool mayStartAgain(const store::Containers& containers, const store::ContainerRecord& record) {
   const bool isRestarted =
       !record.config.restart.policy.empty() || record.config.health.onFailure == "restart";
-  if (isRestarted && record.state.isAlive()) containers.requestStop(record.config.id);
+  return isRestarted && (record.state.isAlive() || containers.isHeld(record.config.id));
+}
+
+// Its keeper does not start it again.
+void keepDown(const store::Containers& containers, const store::ContainerRecord& record) {
+  if (mayStartAgain(containers, record)) containers.requestStop(record.config.id);
 }
 
 // For whoever has the lock now. A keeper takes the groups away and then writes the end down: one
@@ -182,8 +187,11 @@ void setPaused(const store::Containers& containers, const store::ContainerRecord
 
 bool stopContainer(const store::Containers& containers, const store::ContainerRecord& record,
                    const StopRequest& request) {
-  keepDown(containers, record);
-  if (!record.state.isAlive()) return false;
+  if (mayStartAgain(containers, record)) {
+    containers.requestStop(record.config.id);
+  } else if (!record.state.isAlive()) {
+    return false;
+  }
   bool isKilled = false;
   waitForKeeper(
       containers, record.config.id, [&](const store::ContainerRecord& now, const Fd& process) {
