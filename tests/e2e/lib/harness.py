@@ -272,6 +272,14 @@ def processes():
     return found
 
 
+def process_name(pid):
+    """Empty for a process that has ended meanwhile: a list of processes is old as soon as it is made."""
+    try:
+        return pathlib.Path("/proc", str(pid), "comm").read_text().rstrip("\n")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def mounts():
     return sorted(line.split(" - ")[0].split(" ", 4)[4] for line in open("/proc/self/mountinfo"))
 

@@ -141,7 +141,7 @@ class Ports(harness.TestCase):
             time.sleep(0.02)
 
     def relays(self):
-        return [pid for pid in harness.processes() if pathlib.Path(f"/proc/{pid}/comm").read_text() == "img-port-relay\n"]
+        return [pid for pid in harness.processes() if harness.process_name(pid) == "img-port-relay"]
 
     # --- who reaches it ---
 
