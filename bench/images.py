@@ -11,8 +11,11 @@ import os
 import pathlib
 import shutil
 import subprocess
+import tarfile
 
 from lib import harness, many_images, registries
+from process import capture, quietly
+from rows import Row
 
 BIG = 1 << 30
 BIG_FILES = 4_000
@@ -94,6 +97,10 @@ class Images:
         (root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
         return root
 
+    @functools.lru_cache(None)
+    def layout_of_base(self, name):
+        return self.layout(f"base-{name}", [self.work.base(name)], "none")
+
     @functools.cached_property
     def registry(self):
         return registries.Registry()
@@ -121,17 +128,43 @@ class Images:
                         f"docker-archive:{path}:debian:latest"], check=True)
         return path
 
-    @functools.cached_property
-    def many_layers(self):
-        """busybox and LAYERS - 1 layers of one small file."""
+    @functools.lru_cache(None)
+    def archive_of_layers(self, count):
+        """A docker archive of busybox and count - 1 layers of one small file."""
         layers = [pathlib.Path(self.work.busybox)]
-        for number in range(LAYERS - 1):
+        for number in range(count - 1):
             path = self.dir / f"layer{number}.tar"
             path.write_bytes(many_images._layer(number))
             layers.append(path)
-        path = self.dir / "layers.tar"
-        subprocess.run(["skopeo", *SKOPEO, f"oci:{self.layout('layers', layers, 'none')}:latest",
+        path = self.dir / f"layers{count}.tar"
+        subprocess.run(["skopeo", *SKOPEO, f"oci:{self.layout(f'layers{count}', layers, 'none')}:latest",
                         f"docker-archive:{path}:layers:latest"], check=True)
+        return path
+
+    @property
+    def many_layers(self):
+        return self.archive_of_layers(LAYERS)
+
+    @functools.cached_property
+    def many(self):
+        """A docker archive of IMAGES images, which differ in their configs only, as `many_of` has them."""
+        store, path = self.dir / "many", self.dir / "many.tar"
+        many_images.make(store, IMAGES, layers=many_images.PER_IMAGE)
+        entries = json.loads((store / "index.json").read_text())["manifests"]
+        blob = lambda digest: store / "blobs" / digest.replace(":", "/")
+        listed, files = [], {}
+        for entry in entries:
+            manifest = json.loads(blob(entry["digest"]).read_text())
+            name = lambda descriptor: descriptor["digest"].removeprefix("sha256:")
+            files.update({name(d) + end: blob(d["digest"]) for d, end in
+                          [(manifest["config"], ".json"), *((layer, ".tar") for layer in manifest["layers"])]})
+            listed.append({"Config": name(manifest["config"]) + ".json", "Layers": [name(layer) + ".tar" for layer in manifest["layers"]],
+                           "RepoTags": [entry["annotations"]["org.opencontainers.image.ref.name"].removeprefix("docker.io/library/")]})
+        (self.dir / "manifest.json").write_text(json.dumps(listed))
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, file in sorted(files.items()):
+                tar.add(file, name)
+            tar.add(self.dir / "manifest.json", "manifest.json")
         return path
 
     def close(self):
@@ -141,12 +174,13 @@ class Images:
 
 
 class Limit:
-    """transfer (limits/transfer.c) beside: no store, no network."""
+    """transfer (limits/transfer.c) beside: no store, no network, a layer ends as one file."""
+    unpacks = False
 
     def transfer(self, what, *args):
-        for old in self.work.dir.glob("limit-out-*"):
-            old.unlink()
-        return [self.work.bin / "transfer", what, *args, *([] if what == "push" else [self.work.fresh("limit-out")])]
+        out = self.work.fresh("limit-out")
+        last = [] if what == "push" else ["-x", out] if self.unpacks else [out]
+        return [self.work.bin / "transfer", what, *args, *last]
 
     def limit_pull(self, tar, form):
         return self.transfer("pull", "-z", form, self.work.images.packed(tar, form))
@@ -160,6 +194,18 @@ class Limit:
     def pull_big(self):
         return self.limit_pull(self.work.images.big, "gzip")
 
+    def load_debian(self):
+        return self.transfer("load", self.work.images.debian)
+
+
+class LimitFiles(Limit):
+    """The layer is unpacked while it is hashed; nothing else is written."""
+    unpacks = True
+
+
+class LimitAlone:
+    """What ends in no layer."""
+
     def push_gzip(self):
         return self.transfer("push", "-z", "gzip", "-t", str(os.cpu_count()), self.work.images.pushed)
 
@@ -169,53 +215,57 @@ class Limit:
     def save_debian(self):
         return self.transfer("save", self.work.images.debian)
 
-    def load_debian(self):
-        return self.transfer("load", self.work.images.debian)
-
-    def run_many_layers(self):
-        lowers = [self.work.dir / f"limit-lowers/{n:03}" for n in range(LAYERS - 1)]
+    def run_many_layers(self, layers=LAYERS):
+        lowers = [self.work.dir / f"limit-lowers/{n:03}" for n in range(layers - 1)]
         for lower in lowers:
             lower.mkdir(parents=True, exist_ok=True)
-        layers = [word for lower in reversed([self.work.rootfs, *lowers]) for word in ("-l", lower)]
-        upper, work = self.work.fresh("limit-u"), self.work.fresh("limit-w")
-        return [self.work.bin / "minirun", "-q", "-V", "-i", "-N", *layers, "-u", upper, "-w", work, "--", "/bin/true"]
+        return self.container([*reversed(lowers), self.work.rootfs("busybox")], ["/bin/true"], "-i", "-N")
+
+    def documents(self, images):
+        """As many small documents as there are images."""
+        folder = self.work.fresh("limit-documents")
+        folder.mkdir()
+        for number in range(images):
+            (folder / f"{number}.json").write_text("{}" * 500)
+        return folder
+
+    def list_images(self, images=IMAGES):
+        return ["/bin/sh", "-c", f"cat {self.documents(images)}/* > /dev/null"]
+
+    def prune_images(self, images=IMAGES):
+        return ["/bin/rm", "-r", self.documents(images)]
 
 
 class Ours:
-    @property
-    def insecure(self):
-        return ["--tls-verify=false"]
+    insecure = ["--tls-verify=false"]
 
-    def empty(self, name):
-        """A new store; the last one of that name goes, which is not measured."""
-        last = self.stores.pop(f"empty-{name}", None)
-        if last:
-            shutil.rmtree(last, ignore_errors=True)
-        self.stores[f"empty-{name}"] = path = self.work.fresh(f"store-{name}")
-        return path
-
-    def pulled(self, name, form):
-        return self.img(self.empty("pull"), "imgpull", "-q", *self.insecure, self.work.images.published(name, form))
+    def pulled(self, store, name, form):
+        return self.img(store, "imgpull", "-q", *self.insecure, self.work.images.published(name, form))
 
     def pull_debian_gzip(self):
-        return self.pulled("debian", "gzip")
+        return self.pulled(self.work.fresh("store-pull"), "debian", "gzip")
 
     def pull_debian_zstd(self):
-        return self.pulled("debian", "zstd")
+        return self.pulled(self.work.fresh("store-pull"), "debian", "zstd")
+
+    def pull_debian_directory(self):
+        return self.in_directories(self.pull_debian_gzip)
 
     def pull_big(self):
-        return self.pulled("big", "gzip")
+        return self.pulled(self.work.fresh("store-pull"), "big", "gzip")
 
     def run_just_pulled(self):
-        command = self.pulled("debian", "gzip")
-        subprocess.run(list(map(os.fspath, command)), check=True, stdout=subprocess.DEVNULL)
-        return self.img(self.stores["empty-pull"], "imgrun", "--rm", "--net", "none", self.work.images.published("debian", "gzip"),
-                        "/bin/true")
+        store = self.work.fresh("store-pull")
+        quietly(self.pulled(store, "debian", "gzip"))
+        return self.img(store, "imgrun", "--rm", "--net", "none", self.work.images.published("debian", "gzip"), "/bin/true")
 
     def pushed(self, form):
-        store = self.empty("push")
-        subprocess.run(list(map(os.fspath, self.img(store, "imgimport", self.work.images.pushed, "pushed"))), check=True,
-                       stdout=subprocess.DEVNULL)
+        if "push" not in self.stores:
+            self.stores["push"] = self.work.path("store-push")
+            quietly(self.img(self.stores["push"], "imgimport", self.work.images.pushed, "pushed"))
+        # What one store has packed for a registry it keeps: each time a copy that has packed nothing yet.
+        store = self.work.fresh("store-push")
+        quietly(["/bin/cp", "-a", self.stores["push"], store])
         target = f"{self.work.images.fresh_registry()}/pushed"
         return self.img(store, "imgpush", "-q", *self.insecure, "--compression", form, "pushed", target)
 
@@ -225,55 +275,52 @@ class Ours:
     def push_zstd(self):
         return self.pushed("zstd")
 
+    def loaded(self, name, archive):
+        """A store with the images of that archive."""
+        if name not in self.stores:
+            self.stores[name] = self.work.path("store-" + name)
+            quietly(self.img(self.stores[name], "imgload", "-i", archive))
+        return self.stores[name]
+
     def save_debian(self):
-        if "save" not in self.stores:
-            self.stores["save"] = self.work.fresh("store-save")
-            subprocess.run(list(map(os.fspath, self.img(self.stores["save"], "imgload", "-i", self.work.images.saved))), check=True,
-                           stdout=subprocess.DEVNULL)
-        for old in self.work.dir.glob("saved-*"):
-            old.unlink()
-        return self.img(self.stores["save"], "imgsave", "-o", self.work.fresh("saved"), "debian")
+        return self.img(self.loaded("save", self.work.images.saved), "imgsave", "-o", self.work.fresh("saved"), "debian")
 
     def load_debian(self):
-        return self.img(self.empty("load"), "imgload", "-i", self.work.images.saved)
+        return self.img(self.work.fresh("store-load"), "imgload", "-i", self.work.images.saved)
 
     def run_many_layers(self):
-        if "layers" not in self.stores:
-            self.stores["layers"] = self.work.fresh("store-layers")
-            subprocess.run(list(map(os.fspath, self.img(self.stores["layers"], "imgload", "-i", self.work.images.many_layers))),
-                           check=True, stdout=subprocess.DEVNULL)
-        return self.img(self.stores["layers"], "imgrun", "--rm", "--net", "none", "layers", "true")
+        return self.img(self.loaded("layers", self.work.images.many_layers), "imgrun", "--rm", "--net", "none", "layers", "true")
 
-    def list_images(self):
-        if "many" not in self.stores:
-            self.stores["many"] = many_images.make(self.work.fresh("store-many"), IMAGES)
-        return self.img(self.stores["many"], "imgimages")
+    def many_of(self, images, nameless=0.0):
+        return many_images.make(self.work.fresh("store-many"), images, layers=many_images.PER_IMAGE, nameless=nameless)
 
-    def prune_images(self):
-        store = self.empty("prune")
-        many_images.make(store, IMAGES, nameless=0.5)
-        return [self.bin / "img", "--root", store, "image", "prune", "-f"]
+    def list_images(self, images=IMAGES):
+        key = f"many-{images}"
+        if key not in self.stores:
+            self.stores[key] = many_images.make(self.work.path("store-many"), images)
+        return self.img(self.stores[key], "imgimages")
+
+    def prune_images(self, images=IMAGES):
+        return self.img(self.many_of(images), "img", "image", "prune", "-af")
+
+    def prune_half(self):
+        store = many_images.make(self.work.fresh("store-half"), IMAGES, nameless=0.5)
+        return self.img(store, "img", "image", "prune", "-f")
 
 
 class Engine:
     """docker and podman: `engine(*args)` gives the command line of one of theirs."""
     insecure = []
-    can_zstd = False
-
-    def quietly(self, *args):
-        command = self.engine(*args)
-        subprocess.run(list(map(os.fspath, command)), env=getattr(command, "env", None), stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, check=False)
 
     def forget(self):
         """Without this the layers of an image of another row would be found there, and nothing would be pulled or loaded."""
-        command = self.engine("images", "--format", "{{.ID}} {{.Repository}}")
-        lines = subprocess.run(list(map(os.fspath, command)), env=getattr(command, "env", None), stdout=subprocess.PIPE, text=True,
-                               check=True).stdout.splitlines()
-        ids = {line.split()[0] for line in lines if not line.endswith("busybox")}  # which other rows run
-        if ids:
-            self.quietly("rmi", "-f", *sorted(ids))
-        self.has_pushed = self.has_layers = False
+        ids = sorted({line.split()[0] for line in self.listed() if line.split()[1].removeprefix("localhost/") not in self.bases})
+        for start in range(0, len(ids), 200):
+            quietly(self.engine("rmi", "-f", *ids[start:start + 200]), check=False)
+        self.has_pushed = self.has_layers = self.has_many = False
+
+    def listed(self):
+        return capture(self.engine("images", "--format", "{{.ID}} {{.Repository}}")).splitlines()
 
     def pulled(self, name, form):
         target = self.work.images.published(name, form)
@@ -287,26 +334,23 @@ class Engine:
         return self.pulled("big", "gzip")
 
     def run_just_pulled(self):
-        command = self.pulled("debian", "gzip")
-        subprocess.run(list(map(os.fspath, command)), env=getattr(command, "env", None), stdout=subprocess.DEVNULL, check=True)
-        return self.engine("run", "--rm", "--network", "none", self.work.images.published("debian", "gzip"), "/bin/true")
+        quietly(self.pulled("debian", "gzip"))
+        return self.engine("run", "--rm", "--network", "none", *self.run_options, self.work.images.published("debian", "gzip"), "/bin/true")
 
     def push_target(self):
         """Imported once; each time another registry."""
         if not getattr(self, "has_pushed", False):
-            self.quietly("import", self.work.images.pushed, "pushed")
+            quietly(self.engine("import", self.work.images.pushed, "pushed"))
             self.has_pushed = True
         target = f"{self.work.images.fresh_registry()}/pushed"
-        self.quietly("tag", "pushed", target)
+        quietly(self.engine("tag", "pushed", target))
         return target
 
     def push_gzip(self):
         return self.engine("push", "-q", *self.insecure, self.push_target())
 
     def save_debian(self):
-        self.quietly("load", "-i", self.work.images.saved)
-        for old in self.work.dir.glob("saved-*"):
-            old.unlink()
+        quietly(self.engine("load", "-i", self.work.images.saved))
         return self.engine("save", "-o", self.work.fresh("saved"), "debian")
 
     def load_debian(self):
@@ -315,23 +359,35 @@ class Engine:
 
     def run_many_layers(self):
         if not getattr(self, "has_layers", False):
-            self.quietly("load", "-i", self.work.images.many_layers)
+            quietly(self.engine("load", "-i", self.work.images.many_layers))
             self.has_layers = True
-        return self.engine("run", "--rm", "--network", "none", "layers", "true")
+        return self.engine("run", "--rm", "--network", "none", *self.run_options, "layers", "true")
 
 
 class Docker(Engine):
     """20.10 reads no zstd layers."""
 
-    def engine(self, *args):
-        return self.docker(*args)
+    def with_many(self):
+        if not getattr(self, "has_many", False):
+            quietly(self.engine("load", "-i", self.work.images.many))
+            self.has_many = True
+
+    def list_images(self):
+        self.with_many()
+        return self.engine("images")
+
+    def prune_images(self):
+        """Everything goes that no container uses: the bases of other rows too, which come back when they are asked for."""
+        self.with_many()
+        self.has_pushed = self.has_layers = self.has_many = False
+        self.bases.clear()
+        self.warm.clear()
+        return self.engine("image", "prune", "-af")
 
 
 class Podman(Engine):
+    """A thousand images take it many minutes to load and to prune, so it has no such rows."""
     insecure = ["--tls-verify=false"]
-
-    def engine(self, *args):
-        return self.command(*args)
 
     def pull_debian_zstd(self):
         return self.pulled("debian", "zstd")
@@ -340,64 +396,18 @@ class Podman(Engine):
         return self.engine("push", "-q", *self.insecure, "--compression-format", "zstd", self.push_target())
 
 
-class Skopeo:
-    """Copies only: to an OCI layout, nothing is unpacked."""
-    name = "skopeo"
-
-    def __init__(self, work):
-        harness.require("skopeo")
-        self.work = work
-
-    def copy(self, *args):
-        return [shutil.which("skopeo"), *SKOPEO, *args]
-
-    def target(self):
-        for old in self.work.dir.glob("skopeo-*"):
-            shutil.rmtree(old)
-        return f"oci:{self.work.fresh('skopeo')}:latest"
-
-    def pulled(self, name, form):
-        return self.copy("--src-tls-verify=false", f"docker://{self.work.images.published(name, form)}:latest", self.target())
-
-    def pull_debian_gzip(self):
-        return self.pulled("debian", "gzip")
-
-    def pull_debian_zstd(self):
-        return self.pulled("debian", "zstd")
-
-    def pull_big(self):
-        return self.pulled("big", "gzip")
-
-    @functools.cached_property
-    def source(self):
-        return f"oci:{self.work.images.layout('pushed', [self.work.images.pushed], 'none')}:latest"
-
-    def pushed(self, form):
-        return self.copy("--dest-tls-verify=false", "--dest-compress-format", form, self.source,
-                         f"docker://{self.work.images.fresh_registry()}/pushed")
-
-    def push_gzip(self):
-        return self.pushed("gzip")
-
-    def push_zstd(self):
-        return self.pushed("zstd")
-
-    def load_debian(self):
-        return self.copy(f"docker-archive:{self.work.images.saved}", self.target())
-
-
-# As ROWS of run.py.
 ROWS = {
-    "pull_debian_gzip": ("pull of Debian, gzip", 1120),
-    "pull_debian_zstd": ("pull of Debian, zstd", 940),
-    "pull_big": ("pull of 1 GiB, gzip", 6000),
-    "run_just_pulled": ("run of a just pulled image", 15),
-    "push_gzip": (f"push of {PUSHED // 1_000_000} MB, gzip", 3430),
-    "push_zstd": (f"push of {PUSHED // 1_000_000} MB, zstd", 2110),
-    "save_debian": ("save of Debian", 115),
-    "load_debian": ("load of Debian", 450),
-    "run_many_layers": (f"run on {LAYERS} layers", 12),
-    "list_images": (f"images, {IMAGES:,} of them", 15),
-    "prune_images": (f"image prune, half of {IMAGES:,}", 2000),
+    "pull_debian_gzip": Row("W9 pull of Debian, gzip", factor=1.2, against="limit files", rounds=5, writes=True),
+    "pull_debian_zstd": Row("W9 pull of Debian, zstd", factor=1.2, against="limit files", rounds=5, writes=True),
+    "pull_debian_directory": Row("W9 pull of Debian, gzip, directory view", factor=1.2, against="limit files", rounds=5, writes=True),
+    "pull_big": Row("pull of 1 GiB, gzip", goal=6000, rounds=2, writes=True),
+    "run_just_pulled": Row("run of a just pulled image", goal=15, rounds=5),
+    "push_gzip": Row(f"W10 push of {PUSHED // 1_000_000} MB, gzip", factor=1.1, rounds=5, writes=True),
+    "push_zstd": Row(f"W10 push of {PUSHED // 1_000_000} MB, zstd", factor=1.1, rounds=5, writes=True),
+    "save_debian": Row("W11 save of Debian", factor=1.3, writes=True),
+    "load_debian": Row("W11 load of Debian", factor=1.3, rounds=5, writes=True),
+    "run_many_layers": Row(f"W12 run on {LAYERS} layers", factor=1.3, quick=True),
+    "list_images": Row(f"W12 list {IMAGES:,} images", factor=1),
+    "prune_images": Row(f"W12 prune {IMAGES:,} images", factor=3, rounds=5, writes=True),
+    "prune_half": Row(f"prune half of {IMAGES:,} images of three layers each", goal=2000, rounds=5, writes=True),
 }
-SLOW = ("pull_debian_gzip", "pull_debian_zstd", "pull_big", "run_just_pulled", "push_gzip", "push_zstd", "load_debian", "prune_images")

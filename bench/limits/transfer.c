@@ -3,20 +3,21 @@
  *   transfer load FILE DEST                       read and write | hash
  *   transfer save FILE DEST                       read and write
  *   transfer push [-z gzip|zstd] [-t THREADS] FILE    read, hash the plain bytes, compress in pieces of 1 MiB on THREADS threads, hash
+ * pull and load with -x: DEST becomes a folder with the files of the tar, and the tar itself is not written.
  * "|" is between two threads. One layer is one FILE, from the page cache; no network, no JSON, no names, no fsync. gzip is
- * zlib's inflate and libdeflate's deflate (level 6), zstd is libzstd's (level 3). */
-#include "lim.h"
+ * ISA-L's inflate and libdeflate's deflate (level 6), zstd is libzstd's (level 3). */
+#include "extract.h"
+#include <isa-l/igzip_lib.h>
 #include <libdeflate.h>
 #include <openssl/evp.h>
 #include <pthread.h>
-#include <zlib.h>
 #include <zstd.h>
 
 enum { SLOT = 1 << 20, SLOTS = 8 };
 static char *ring[SLOTS];
 static size_t fill[SLOTS];
 static unsigned head, tail;
-static int ended, out = -1, writes;
+static int ended, out = -1, writes, unpacks;
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cv = PTHREAD_COND_INITIALIZER;
 
@@ -26,6 +27,10 @@ static EVP_MD_CTX *sha(void) {
   return c;
 }
 static void put(const char *p, size_t n) {
+  if (unpacks) {
+    extract(p, n);
+    return;
+  }
   while (n) {
     ssize_t w = write(out, p, n);
     if (w < 0) die("write");
@@ -70,27 +75,30 @@ static size_t in(int fd, char *p, size_t n) {
 }
 static void pull_gzip(int fd) {
   static char buf[256 << 10];
+  static struct inflate_state z;
   EVP_MD_CTX *c = sha();
-  z_stream z = {0};
-  if (inflateInit2(&z, 15 + 16)) die("inflateInit2");
+  isal_inflate_init(&z);
+  z.crc_flag = ISAL_GZIP;
   for (int more = 1; more;) {
     char *s = slot();
     z.next_out = (void *)s, z.avail_out = SLOT;
     while (z.avail_out) {
       if (!z.avail_in) {
         size_t n = in(fd, buf, sizeof buf);
-        if (!n) {
+        if (n) EVP_DigestUpdate(c, buf, n);
+        z.next_in = (void *)buf, z.avail_in = n;
+        if (!n && z.block_state == ISAL_BLOCK_FINISH) {
           more = 0;
           break;
         }
-        EVP_DigestUpdate(c, buf, n);
-        z.next_in = (void *)buf, z.avail_in = n;
       }
-      int r = inflate(&z, Z_NO_FLUSH);
-      if (r == Z_STREAM_END)
-        inflateReset(&z);
-      else if (r)
-        die("inflate");
+      if (z.block_state == ISAL_BLOCK_FINISH) { /* another member of the stream */
+        isal_inflate_reset(&z);
+        z.crc_flag = ISAL_GZIP;
+      }
+      uint32_t before = z.avail_out, given = z.avail_in;
+      if (isal_inflate(&z) != ISAL_DECOMP_OK) die("inflate");
+      if (before == z.avail_out && given == z.avail_in && !given) die("truncated");
     }
     if (SLOT - z.avail_out) give(SLOT - z.avail_out);
   }
@@ -116,12 +124,13 @@ static void pull_zstd(int fd) {
     if (o.pos) give(o.pos);
   }
 }
+/* The other half only hashes, unless it unpacks. */
 static void copy(int fd, int hashes) {
   for (;;) {
     char *s = hashes ? slot() : ring[0];
     size_t n = in(fd, s, SLOT);
     if (!n) return;
-    put(s, n);
+    if (!writes) put(s, n);
     if (hashes) give(n);
   }
 }
@@ -151,9 +160,10 @@ int main(int argc, char **argv) {
   const char *what = argv[1], *format = "none";
   int o, threads = 2;
   argc--, argv++;
-  while ((o = getopt(argc, argv, "z:t:")) != -1) switch (o) {
+  while ((o = getopt(argc, argv, "z:t:x")) != -1) switch (o) {
       case 'z': format = optarg; break;
       case 't': threads = atoi(optarg); break;
+      case 'x': unpacks = 1; break;
       default: return 64;
     }
   source = open(argv[optind], O_RDONLY);
@@ -168,16 +178,18 @@ int main(int argc, char **argv) {
     return 0;
   }
   for (int i = 0; i < SLOTS; i++) ring[i] = malloc(SLOT);
-  out = open(argv[optind + 1], O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  if (unpacks && mkdir(argv[optind + 1], 0755)) die(argv[optind + 1]);
+  out = unpacks ? ex.dest = open(argv[optind + 1], O_RDONLY | O_DIRECTORY) : open(argv[optind + 1], O_WRONLY | O_CREAT | O_TRUNC, 0600);
   if (out < 0) die(argv[optind + 1]);
   if (!strcmp(what, "save")) {
     copy(source, 0);
     return 0;
   }
-  writes = !strcmp(what, "pull");
+  int plain = !strcmp(what, "load") || !strcmp(format, "none");
+  writes = !plain || unpacks;
   pthread_create(&th[0], NULL, taker, NULL);
-  if (!writes || !strcmp(format, "none"))
-    writes = 0, copy(source, 1);
+  if (plain)
+    copy(source, 1);
   else if (!strcmp(format, "gzip"))
     pull_gzip(source);
   else
