@@ -337,12 +337,26 @@ void writeErofs(ErofsTree& tree, int image, std::uint64_t archiveBytes, ErofsFor
   sys::ftruncate(image, static_cast<off_t>(writer.write()));
 }
 
-UnpackStats indexLayer(Source& tar, int image, const std::string& name, ErofsFormat format) {
-  TarReader reader{tar, name};
+namespace {
+
+UnpackStats indexEntries(TarReader& reader, int image, const std::string& name,
+                         ErofsFormat format) {
   ErofsTree tree{name, image, firstErofsBlock(format), format};
   const UnpackStats stats = readLayer(reader, tree, name);
   writeErofs(tree, image, reader.dataOffset(), format);
   return stats;
+}
+
+}  // namespace
+
+UnpackStats indexLayer(Source& tar, int image, const std::string& name, ErofsFormat format) {
+  TarReader reader{tar, name};
+  return indexEntries(reader, image, name, format);
+}
+
+UnpackStats indexLayerFile(int tar, int image, const std::string& name, ErofsFormat format) {
+  TarReader reader{tar, name};
+  return indexEntries(reader, image, name, format);
 }
 
 }  // namespace img::store

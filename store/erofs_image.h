@@ -28,5 +28,8 @@ void writeErofs(ErofsTree& tree, int image, std::uint64_t archiveBytes, ErofsFor
 // The whole way: reads a layer's tar to its end and makes `image`, an empty file, its index. Errors
 // are those of unpackLayer().
 UnpackStats indexLayer(Source& tar, int image, const std::string& name, ErofsFormat format = {});
+// The same index of a tar that is a file, whose bytes are known to be right: the data of its files
+// is not read, except what has to be copied.
+UnpackStats indexLayerFile(int tar, int image, const std::string& name, ErofsFormat format = {});
 
 }  // namespace img::store

@@ -247,8 +247,7 @@ void ErofsTree::putFile(const std::string& path, const EntryMeta& meta, const Ta
   if (entry.sparse) {
     copySparse(file, entry, data);
   } else {
-    while (!data.readPiece().empty()) {  // so that a truncated archive is refused here
-    }
+    data.skipData();  // so that a truncated archive is refused here
   }
   setXattrs(id, meta.xattrs);
 }

@@ -339,6 +339,21 @@ void Layers::makeFromBlob(const Digest& diffId, const Descriptor& blob, LayerVie
   publishFilled(folder, diffId, stats, archive);
 }
 
+void Layers::makeFromVerified(const Digest& diffId, LayerView view) const {
+  const std::string name = diffId.str();
+  Fd tar = openBlob(layout_, diffId);
+  IngestDir folder{layout_};
+  UnpackStats stats;
+  if (view == LayerView::erofs) {
+    const Fd index = sys::openat(folder.fd(), kIndex, kNewFile, 0644);
+    stats = indexLayerFile(tar.get(), index.get(), name);
+  } else {
+    FdSource plain{std::move(tar), name};
+    stats = unpackInto(folder, plain, name);
+  }
+  publishFilled(folder, diffId, stats, Archive::blob);
+}
+
 void Layers::publishFilled(IngestDir& folder, const Digest& diffId, const UnpackStats& stats,
                            Archive archive) const {
   Meta meta{diffId, stats.entries, stats.bytes, bootId()};
@@ -347,24 +362,32 @@ void Layers::publishFilled(IngestDir& folder, const Digest& diffId, const Unpack
   publishView(layout_, folder, meta);
 }
 
-void Layers::ensure(const Digest& diffId, const Descriptor& blob) const try {
+void Layers::ensureBy(const Digest& diffId, const Digest& blob, const MakeView& make) const try {
   if (has(diffId)) return;
   const FileLock lock = lockObject(layout_, diffId);
   if (has(diffId)) return;  // somebody else did it meanwhile
   const LayerViewChoice choice = chooseLayerView(layout_);
   try {
-    makeFromBlob(diffId, blob, choice.view);
+    make(choice.view);
   } catch (const Error& error) {
     if (!canUnpackInstead(choice, error)) throw;
-    makeFromBlob(diffId, blob, LayerView::directory);
+    make(LayerView::directory);
   }
 } catch (Error& error) {
   // Whatever unpacking has stumbled over: when the blob is not what its name says, that is why.
   const bool isAboutBytes = error.kind() == Kind::corrupt || error.kind() == Kind::failed;
-  if (isAboutBytes && error.code() != "no-space") checkBlob(layout_, blob.digest);
+  if (isAboutBytes && error.code() != "no-space") checkBlob(layout_, blob);
   addSpaceHint(error, layout_);
   error.during("unpacking layer {}", diffId.str());
   throw;
+}
+
+void Layers::ensure(const Digest& diffId, const Descriptor& blob) const {
+  ensureBy(diffId, blob.digest, [&](LayerView view) { makeFromBlob(diffId, blob, view); });
+}
+
+void Layers::ensureFromVerified(const Digest& diffId) const {
+  ensureBy(diffId, diffId, [&](LayerView view) { makeFromVerified(diffId, view); });
 }
 
 void Layers::ensureAll(const std::vector<Digest>& diffIds,

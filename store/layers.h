@@ -38,6 +38,9 @@ class Layers {
   // processes that want the same layer do it once (locks/obj). Throws Kind::corrupt, code
   // "digest-mismatch".
   void ensure(const Digest& diffId, const Descriptor& blob) const;
+  // The same for a layer whose blob is its tar, as it is, and was written or verified by this
+  // process: nothing is hashed, and for an index only the headers are read.
+  void ensureFromVerified(const Digest& diffId) const;
   // The same from uncompressed tar bytes that come from anywhere, to their end (a download, an
   // archive): the view of diffId, if they are what it says. False: the view was there already, and
   // `plain` was not read. `blob`: the same bytes are, or are about to be, the blob with this
@@ -69,7 +72,10 @@ class Layers {
              std::uint64_t bytes) const;
 
  private:
+  using MakeView = std::function<void(LayerView)>;
+  void ensureBy(const Digest& diffId, const Digest& blob, const MakeView& make) const;
   void makeFromBlob(const Digest& diffId, const Descriptor& blob, LayerView view) const;
+  void makeFromVerified(const Digest& diffId, LayerView view) const;
   void publishFilled(IngestDir& folder, const Digest& diffId, const UnpackStats& stats,
                      Archive archive) const;
   const Layout& layout_;

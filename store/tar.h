@@ -73,6 +73,8 @@ class TarReader {
   // works.
   enum class Mode { direct, readAhead };
   explicit TarReader(Source& source, std::string name, Mode mode = Mode::direct);
+  // From the start of a regular file; what is skipped of it is not read.
+  TarReader(int file, std::string name);
   TarReader(const TarReader&) = delete;
   TarReader& operator=(const TarReader&) = delete;
   ~TarReader();
@@ -84,6 +86,8 @@ class TarReader {
   // The same without a copy: the next piece, valid until the next call; empty at the end of the
   // file.
   std::span<const std::byte> readPiece();
+  // To the end of the file's data. Throws, as reading it would, when the archive ends before.
+  void skipData();
   // Where in the archive the next byte of the current file's data lies; at the end, its size.
   [[nodiscard]] std::uint64_t dataOffset() const;
   // Reads what is left of the source, so that a hash over it is complete; refuses trailing garbage

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "store/block_reader.h"
+#include "store/file_window.h"
 #include "store/tar.h"
 #include "store/tar_format.h"
 #include "store/tar_pax.h"
@@ -64,15 +65,16 @@ std::optional<std::int64_t> parseNumber(std::string_view field) {
 }  // namespace
 
 struct TarReader::Impl {
-  Impl(Source& from, Mode mode, std::string archive)
-      : source(from,
-               mode == Mode::readAhead ? BlockReader::Mode::overlapped : BlockReader::Mode::direct),
-        name(std::move(archive)) {}
+  Impl(Source& from, Mode mode, std::string archive) : name(std::move(archive)) {
+    source.emplace(
+        from, mode == Mode::readAhead ? BlockReader::Mode::overlapped : BlockReader::Mode::direct);
+  }
+  Impl(int from, std::string archive) : name(std::move(archive)) { file.emplace(from, name); }
 
   // Bytes.
   // The next bytes of the source, at most `limit`; empty at its end.
   std::span<const std::byte> take(std::uint64_t limit) {
-    if (unread.empty()) unread = source.next();
+    if (unread.empty()) unread = file ? file->next() : source->next();
     const auto piece =
         unread.first(static_cast<size_t>(std::min<std::uint64_t>(limit, unread.size())));
     unread = unread.subspan(piece.size());
@@ -81,6 +83,7 @@ struct TarReader::Impl {
   }
   bool tryReadBlock(Block& block);
   void readExactly(std::span<std::byte> into);
+  bool trySkip(std::uint64_t count);
   void skip(std::uint64_t count);
   std::string readBody(std::uint64_t size);
 
@@ -107,7 +110,8 @@ struct TarReader::Impl {
   void readGnuSparse();
   std::vector<std::uint64_t> readSparseMap10();
 
-  BlockReader source;
+  std::optional<BlockReader> source;  // or
+  std::optional<FileWindow> file;
   std::span<const std::byte> unread;  // of the block the source gave last
   std::uint64_t taken = 0;            // bytes of the archive that are behind us
   std::string name;
@@ -144,12 +148,23 @@ void TarReader::Impl::readExactly(std::span<std::byte> into) {
   }
 }
 
-void TarReader::Impl::skip(std::uint64_t count) {
+// False when the archive ends before.
+bool TarReader::Impl::trySkip(std::uint64_t count) {
   while (count > 0) {
+    if (file && unread.empty()) {
+      const std::uint64_t skipped = file->skip(count);
+      taken += skipped;
+      return skipped == count;
+    }
     const auto piece = take(count);
-    if (piece.empty()) refuse("the archive ends in the middle of an entry");
+    if (piece.empty()) return false;
     count -= piece.size();
   }
+  return true;
+}
+
+void TarReader::Impl::skip(std::uint64_t count) {
+  if (!trySkip(count)) refuse("the archive ends in the middle of an entry");
 }
 
 std::string TarReader::Impl::readBody(std::uint64_t size) {
@@ -407,6 +422,9 @@ void TarReader::Impl::readSparse(char type) {
 TarReader::TarReader(Source& source, std::string name, Mode mode)
     : impl_(std::make_unique<Impl>(source, mode, std::move(name))) {}
 
+TarReader::TarReader(int file, std::string name)
+    : impl_(std::make_unique<Impl>(file, std::move(name))) {}
+
 TarReader::~TarReader() = default;
 
 const TarEntry* TarReader::next() {
@@ -462,6 +480,12 @@ size_t TarReader::read(std::span<std::byte> into) {
   std::memcpy(into.data(), piece.data(), piece.size());
   in.left -= piece.size();
   return piece.size();
+}
+
+void TarReader::skipData() {
+  Impl& in = *impl_;
+  if (!in.trySkip(std::exchange(in.left, 0)))
+    in.refuseEntry("the archive ends in the middle of its data");
 }
 
 std::uint64_t TarReader::dataOffset() const {

@@ -91,6 +91,17 @@ class Describer {
   std::map<ino_t, std::string> inodes_;
 };
 
+// Made by reading the headers alone, the index is the same.
+void expectSameIndexOfFile(const IndexedLayer& layer) {
+  const Fd again = scratchFile();
+  const UnpackStats stats = indexLayerFile(layer.archive.get(), again.get(), "test");
+  EXPECT_EQ(stats.entries, layer.stats.entries);
+  EXPECT_EQ(stats.bytes, layer.stats.bytes);
+  ::lseek(layer.index.get(), 0, SEEK_SET);
+  ::lseek(again.get(), 0, SEEK_SET);
+  EXPECT_TRUE(readAll(layer.index.get(), "index") == readAll(again.get(), "index"));
+}
+
 }  // namespace
 
 bool canMount() {
@@ -107,6 +118,7 @@ IndexedLayer indexAndMount(const std::string& tar) {
   writeAll(layer.archive.get(), tar, "tar");
   StringSource source{tar};
   layer.stats = indexLayer(source, layer.index.get(), "test");
+  expectSameIndexOfFile(layer);
   if (canMount()) layer.root = mountErofs(layer.index.get(), layer.archive.get());
   return layer;
 }
@@ -132,6 +144,15 @@ UnpackStats unpackBothWays(const std::string& tar, int folder) {
     try {
       indexAndMount(tar);
       ADD_FAILURE() << "the index has taken what unpacking refuses: " << error.cause();
+    } catch (const Error& other) {
+      EXPECT_EQ(error.cause(), other.cause());
+      EXPECT_EQ(error.kind(), other.kind());
+    }
+    const Fd archive = scratchFile(), index = scratchFile();
+    writeAll(archive.get(), tar, "tar");
+    try {
+      indexLayerFile(archive.get(), index.get(), "test");
+      ADD_FAILURE() << "the index of the file has taken what unpacking refuses";
     } catch (const Error& other) {
       EXPECT_EQ(error.cause(), other.cause());
       EXPECT_EQ(error.kind(), other.kind());

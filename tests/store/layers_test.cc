@@ -99,6 +99,37 @@ TEST_P(LayersTest, NameTheBlobThatIsDamaged) {
   EXPECT_EQ(contentOf(diffId), "content");
 }
 
+TEST_P(LayersTest, OfVerifiedBytesAreTheSameView) {
+  layers.ensure(diffId, putBlob(layout, tar, media::kLayer));
+  const auto expected = testing_erofs::describeAll(layers.open(diffId).get());
+  const std::string meta = fs::readFile(layout.fd(), layout.layerPath(diffId) + "/meta");
+  fs::removeTree(layout.fd(), layout.layerPath(diffId));
+  layers.ensureFromVerified(diffId);
+  layers.ensureFromVerified(diffId);  // it is there: nothing happens
+  EXPECT_EQ(testing_erofs::describeAll(layers.open(diffId).get()), expected);
+  EXPECT_EQ(fs::readFile(layout.fd(), layout.layerPath(diffId) + "/meta"), meta);
+  EXPECT_EQ(countIn("ingest"), 0U);
+}
+
+TEST_P(LayersTest, OfVerifiedBytesNeedTheirBlob) {
+  EXPECT_EQ(errorOf([&] { layers.ensureFromVerified(diffId); }).kind(), Kind::notFound);
+  EXPECT_EQ(countIn("ingest"), 0U);
+}
+
+TEST_P(LayersTest, OfABlobThatWasCutShortMeanwhileAreCorrupt) {
+  const std::string longTar = makeTar({{"file", std::string(100'000, 'x')}});
+  const Digest id = Digest::of(longTar);
+  putBlob(layout, longTar, media::kLayer);
+  for (const off_t size : {100, 512, 1000, 50'000, 100'500}) {
+    EXPECT_EQ(::truncate((layout.root() + "/" + layout.blobPath(id)).c_str(), size), 0);
+    const Error error = errorOf([&] { layers.ensureFromVerified(id); });
+    EXPECT_EQ(error.kind(), Kind::corrupt) << size;
+    EXPECT_EQ(error.code(), "digest-mismatch") << size;
+    EXPECT_FALSE(layers.has(id));
+    EXPECT_EQ(countIn("ingest"), 0U);
+  }
+}
+
 TEST_P(LayersTest, MustBeCompressedAsTheirMediaTypeSays) {
   const Error plain =
       errorOf([&] { layers.ensure(diffId, putBlob(layout, tar, media::kLayerGzip)); });
@@ -366,6 +397,12 @@ class TooLargeForErofs : public ErofsLayers {
 
 TEST_F(TooLargeForErofs, ALayerIsUnpacked) {
   layers.ensure(large, putBlob(layout, gzip(content), media::kLayerGzip));
+  expectFolder();
+}
+
+TEST_F(TooLargeForErofs, AVerifiedLayerIsUnpacked) {
+  putBlob(layout, content, media::kLayer);
+  layers.ensureFromVerified(large);
   expectFolder();
 }
 
