@@ -91,6 +91,7 @@ class Comparison {
  private:
   // What the tar says --------------------------------------------------------------------------
   bool enter(const std::string& parent);
+  void replace(const std::string& path, bool isWithFolder);
   void notePath(int folder);
   void object(const std::string& path, const std::string& last, const TarEntry& entry,
               TarReader& data);
@@ -126,7 +127,8 @@ class Comparison {
   std::unordered_set<ino_t> parents_, opaques_;  // folders that it needs; those it makes opaque
   // A whiteout beside an object of the same name gives way to it, whichever comes first.
   std::vector<std::pair<std::uint64_t, std::string>> pending_;
-  std::map<std::string, std::string> suspects_;  // until a later entry replaces them
+  std::map<std::string, std::string> suspects_;           // until a later entry replaces them
+  std::multimap<std::string, std::string> suspectLinks_;  // those that are hard links, by target
 };
 
 bool Comparison::enter(const std::string& parent) {
@@ -156,10 +158,7 @@ void Comparison::entry(const TarEntry& entry, TarReader& data) {
   }
   const WhiteoutKind kind = path.empty() ? WhiteoutKind::none : whiteoutKind(last);
   if (kind == WhiteoutKind::metadata) return;
-  suspects_.erase(path);
-  if (entry.type != Type::directory) {
-    suspects_.erase(suspects_.lower_bound(path + "/"), suspects_.lower_bound(path + "0"));
-  }
+  replace(path, entry.type != Type::directory);
   try {
     if (path.empty()) {
       if (!enter("")) return;
@@ -180,13 +179,31 @@ void Comparison::entry(const TarEntry& entry, TarReader& data) {
   }
 }
 
+// What an earlier entry said about the path does not hold any more, nor what lay below it unless
+// both are folders. A hard link keeps the inode whose other name goes here: it cannot be compared
+// with it then.
+void Comparison::replace(const std::string& path, bool isWithFolder) {
+  suspects_.erase(path);
+  const auto forgive = [&](auto from, auto to) {
+    for (auto at = from; at != to; ++at) suspects_.erase(at->second);
+    suspectLinks_.erase(from, to);
+  };
+  forgive(suspectLinks_.lower_bound(path), suspectLinks_.upper_bound(path));
+  if (!isWithFolder) return;
+  suspects_.erase(suspects_.lower_bound(path + "/"), suspects_.lower_bound(path + "0"));
+  forgive(suspectLinks_.lower_bound(path + "/"), suspectLinks_.lower_bound(path + "0"));
+}
+
 void Comparison::object(const std::string& path, const std::string& last, const TarEntry& entry,
                         TarReader& data) {
   seen_.insert(keyOf(inode_, last));
   const auto st = sys::tryFstatat(folder_.get(), last);
   if (!st) return suspect(path, "is missing");
   std::string what = differenceOf(last, *st, entry, data);
-  if (!what.empty()) suspect(path, std::move(what));
+  if (what.empty()) return;
+  suspect(path, std::move(what));
+  if (entry.type == Type::hardLink)
+    suspectLinks_.emplace(cleanTarPath(entry.linkTarget, name_), path);
 }
 
 void Comparison::whiteout(const std::string& path, const std::string& name) {

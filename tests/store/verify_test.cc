@@ -73,6 +73,7 @@ TEST_F(VerifyTest, FindsNothingInAStoreThatIsWell) {
 
 TEST_F(VerifyTest, AnIndexIsWellWhateverItsTarTakesBack) {
   if (chooseLayerView(layout).view != LayerView::erofs) GTEST_SKIP() << "no EROFS views here";
+  ::setenv("IMG_LAYER_VIEW", "erofs", 1);  // however small the layer is
   testing_tar::RawTar tar;
   tar.file("d/e/f").hardLink("d/g", "d/e/f").file("d/e", "takes the link's target away");
   StringSource source{tar.end()};
@@ -89,6 +90,24 @@ TEST_F(VerifyTest, AnIndexIsWellWhateverItsTarTakesBack) {
   ASSERT_NE(name, std::string::npos);
   ASSERT_EQ(::pwrite(index.get(), "h", 1, static_cast<off_t>(name + 3)), 1);
   EXPECT_FALSE(verify().isClean());
+  ::unsetenv("IMG_LAYER_VIEW");
+}
+
+TEST_F(VerifyTest, AFolderIsWellWhateverItsTarTakesBack) {
+  ::setenv("IMG_LAYER_VIEW", "directory", 1);
+  testing_tar::RawTar tar;
+  tar.file("d/e/f").hardLink("d/g", "d/e/f").file("d/e", "takes the link's target away");
+  tar.file("a").hardLink("b", "a").symlink("a", "elsewhere").hardLink("c", "b");
+  StringSource source{tar.end()};
+  const Image image = importTar(layout, source, "odd.tar", {});
+  Images{layout}.publish(image.manifestDescriptor, {"docker.io/library/odd:1"});
+  const VerifyReport well = verify();
+  EXPECT_EQ(lines(well), Lines{});
+  EXPECT_EQ(well.layers, 1U);
+  // Neither is damage overlooked.
+  sys::unlinkat(layout.fd(), Layers{layout}.pathOf(image.config.diffIds.front()) + "/d/g", 0);
+  EXPECT_FALSE(verify().isClean());
+  ::unsetenv("IMG_LAYER_VIEW");
 }
 
 // --- Damage and what is said about it ---
