@@ -33,7 +33,10 @@ class Exchange {
            const Patience& patience, BodyReceiver* receiver);
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
-  ~Exchange() { loop_.remove(easy_.get()); }
+  ~Exchange() {
+    stopListening();
+    loop_.remove(easy_.get());
+  }
 
   // co_await: until it is over.
   [[nodiscard]] bool await_ready() const noexcept { return false; }
@@ -49,6 +52,8 @@ class Exchange {
   void addHeader(const std::string& line);
   void finish(int code);
   void unpause();
+  void goOn();
+  void stopListening();
   [[nodiscard]] Phase phase() const;
   void openWindow();
   void closeWindow();
@@ -152,7 +157,10 @@ void Exchange::configureTrust(const Transport& transport) {
 void Exchange::configureBody() {
   if (!request_.body) return;
   CURL* const curl = easy_.get();
-  const auto length = static_cast<curl_off_t>(request_.body->length());
+  // -1: libcurl sends it in chunks (RFC 9112, 7.1), as docker and containerd send all blobs.
+  const curl_off_t length = request_.body->isLengthKnown()
+                                ? static_cast<curl_off_t>(request_.body->length())
+                                : curl_off_t{-1};
   if (request_.method == "PUT" || request_.method == "PATCH") {
     curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
     curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, length);
@@ -181,6 +189,7 @@ void Exchange::await_suspend(std::coroutine_handle<> task) {
 
 void Exchange::finish(int code) {
   code_ = static_cast<CURLcode>(code);
+  stopListening();
   window_.stop();
   room_.stop();
   over_.wake();
@@ -192,7 +201,9 @@ void Exchange::finish(int code) {
 
 Exchange::Phase Exchange::phase() const {
   if (hasHead_) return Phase::receiving;
-  return request_.body && sent_ < request_.body->length() ? Phase::sending : Phase::waiting;
+  const bool hasMore =
+      request_.body && (sent_ < request_.body->length() || !request_.body->isLengthKnown());
+  return hasMore ? Phase::sending : Phase::waiting;
 }
 
 void Exchange::openWindow() {
@@ -275,6 +286,14 @@ void Exchange::unpause() {
     room_.start(receiver_->blockedOn(), POLLOUT, Loop::kNever, [this] { unpause(); });
     return;
   }
+  goOn();
+}
+
+void Exchange::stopListening() {
+  if (request_.body && request_.body->growing != nullptr) request_.body->growing->onNews({});
+}
+
+void Exchange::goOn() {
   isPaused_ = false;
   openWindow();
   // What was held back is delivered inside this call, whose failure nobody else is told.
@@ -288,6 +307,11 @@ size_t Exchange::read(std::span<char> into) {
   const BodySource& source = *request_.body;
   const std::uint64_t left = source.length() - sent_;
   const size_t count = std::min<std::uint64_t>(left, into.size());
+  if (left == 0 && !source.isLengthKnown()) {
+    isPaused_ = true;
+    source.growing->onNews([this] { goOn(); });
+    return CURL_READFUNC_PAUSE;
+  }
   if (source.file < 0) {
     std::copy_n(source.text.data() + sent_, count, into.data());
   } else {

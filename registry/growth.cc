@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/error.h"
 #include "registry/endpoint.h"
@@ -19,7 +20,7 @@ Growth::Growth(Loop& loop, Growths& all, std::int64_t id, Fd socket)
 }
 
 void Growth::take(const Json& message, Fd fd) {
-  if (fd) file_ = std::move(fd);
+  if (!file_) file_ = std::move(fd);  // one for all: an exchange may be reading it
   if (!file_ || !message.is_object()) throw Error{Kind::usage, "a growing blob without a file"};
   // The caller may have been faster, on its own socket.
   if (digest_.empty()) size_ = std::max(size_, message.value("size", std::uint64_t{0}));
@@ -32,6 +33,11 @@ void Growth::finish(const Json& request) {
   digest_ = digest;
   size_ = request.value("size", std::uint64_t{0});
   changed_.wake();
+}
+
+void Growth::onNews(std::function<void()> tell) {
+  if (!tell) return changed_.stop();
+  changed_.start(-1, 0, Loop::kNever, std::move(tell));
 }
 
 void Growth::News::await_suspend(std::coroutine_handle<> task) const {

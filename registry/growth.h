@@ -4,12 +4,14 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 
 #include "base/fd.h"
 #include "base/json.h"
 #include "registry/channel.h"
+#include "registry/http.h"
 
 namespace img::registry {
 
@@ -17,20 +19,22 @@ class Growth;
 // Of a session, by the id of the upload.
 using Growths = std::map<std::int64_t, Growth*>;
 
-class Growth {
+class Growth final : public GrowingFile {
  public:
   // `socket` gets {"size": N}, the first with the file; that it ends means nothing.
   Growth(Loop& loop, Growths& all, std::int64_t id, Fd socket);
   Growth(const Growth&) = delete;
   Growth& operator=(const Growth&) = delete;
-  ~Growth() { all_.erase(id_); }
+  ~Growth() override { all_.erase(id_); }
 
   // Fields: digest, size.
   void finish(const Json& request);
 
-  [[nodiscard]] bool isWhole() const { return file_ && !digest_.empty(); }
+  [[nodiscard]] bool isWhole() const override { return file_ && !digest_.empty(); }
   // What the file has so far.
-  [[nodiscard]] std::uint64_t size() const { return file_ ? size_ : 0; }
+  [[nodiscard]] std::uint64_t size() const override { return file_ ? size_ : 0; }
+  // Not while a task waits for news().
+  void onNews(std::function<void()> tell) override;
   [[nodiscard]] int file() const { return file_.get(); }
   [[nodiscard]] const std::string& digest() const { return digest_; }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -15,13 +16,34 @@
 
 namespace img::registry {
 
+// How far the file of a request body is that somebody still writes.
+class GrowingFile {
+ public:
+  GrowingFile() = default;
+  GrowingFile(const GrowingFile&) = delete;
+  GrowingFile& operator=(const GrowingFile&) = delete;
+  virtual ~GrowingFile() = default;
+  [[nodiscard]] virtual std::uint64_t size() const = 0;
+  [[nodiscard]] virtual bool isWhole() const = 0;
+  // `tell` is called once, when either has changed. Empty: nobody listens any more.
+  virtual void onNews(std::function<void()> tell) = 0;
+};
+
 // A request body: bytes of a regular file, read by offset, so that it can be sent again; or a text.
 struct BodySource {
   std::string text;
   int file = -1;
   std::uint64_t offset = 0;
   std::uint64_t size = 0;  // of the file's part
-  [[nodiscard]] std::uint64_t length() const { return file >= 0 ? size : text.size(); }
+  // Instead of `size`: to the end of the file, whenever that is known (HTTP/1.1, "chunked").
+  GrowingFile* growing = nullptr;
+
+  // As far as is known.
+  [[nodiscard]] std::uint64_t length() const {
+    if (growing != nullptr) return growing->size() - offset;
+    return file >= 0 ? size : text.size();
+  }
+  [[nodiscard]] bool isLengthKnown() const { return growing == nullptr || growing->isWhole(); }
 };
 
 struct HttpRequest {

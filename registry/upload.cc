@@ -49,7 +49,9 @@ class Upload {
   Task<Outcome> attempt();
   Task<Outcome> open();
   Task<Outcome> sendPieces();
+  Task<Outcome> sendStream();
   Task<> grow();
+  void takeGrown();
   Task<Outcome> put(const BodySource& body);
   Task<bool> isThere();
   Task<> findOffset();
@@ -65,6 +67,7 @@ class Upload {
   std::uint64_t chunkBytes_;  // 0: in one piece
   Fd file_;
   Growth* growth_ = nullptr;  // then the file is there
+  bool wasStreamed_ = false;  // tried once: who does not like that gets pieces
   std::string action_;
 
   std::optional<Url> location_;  // of the session at the registry
@@ -136,10 +139,31 @@ Task<Outcome> Upload::put(const BodySource& body) {
 // Until there is enough to send, or no more will come.
 Task<> Upload::grow() {
   while (!growth_->isWhole() && growth_->size() < offset_ + chunkBytes_) co_await growth_->news();
+  takeGrown();
+}
+
+void Upload::takeGrown() {
   size_ = growth_->size();
-  if (!growth_->isWhole() || !digest_.empty()) co_return;
+  if (!growth_->isWhole() || !digest_.empty()) return;
   digest_ = growth_->digest();
   action_ = "upload blob " + digest_;
+}
+
+// All in one PATCH, whose end is known when the blob is: a registry may sync its file after each,
+// and answers only then.
+Task<Outcome> Upload::sendStream() {
+  wasStreamed_ = true;
+  ApiRequest request = at("PATCH", *location_);
+  request.headers = {kOctets};
+  request.body = part(0, 0);
+  request.body->growing = growth_;
+  Outcome outcome = co_await client_.send(address_, request, nullptr);
+  takeGrown();
+  if (outcome.failure || !outcome.answer.isSuccess()) co_return outcome;
+  const auto has = parseUploadRange(outcome.answer.header("range"));
+  offset_ = has && *has > 0 && *has < size_ ? *has : size_;
+  takeLocation(outcome);
+  co_return outcome;
 }
 
 // PATCH by PATCH from offset_ on.
@@ -176,6 +200,12 @@ Task<Outcome> Upload::attempt() {
     Outcome outcome = co_await put(all);
     co_return outcome;
   }
+  const bool mayStream = growth_ != nullptr && offset_ == 0 && !wasStreamed_;
+  while (mayStream && growth_->size() == 0 && !growth_->isWhole()) co_await growth_->news();
+  if (mayStream && !growth_->isWhole()) {
+    Outcome streamed = co_await sendStream();
+    if (streamed.failure || !streamed.answer.isSuccess()) co_return streamed;
+  }
   Outcome outcome = co_await sendPieces();
   co_return outcome;
 }
@@ -186,8 +216,10 @@ Upload::Verdict Upload::judge(const Outcome& outcome) {
   const long status = outcome.answer.status;
   if (isPassing(status)) return Verdict::wait;
   const bool wantsChunks = status == 405 || status == 411 || status == 413 || status == 501;
-  if (wantsChunks && chunkBytes_ == 0) {
-    chunkBytes_ = kFallbackChunk;
+  const bool isFirstRefusal = wasStreamed_ && restarts_ == 0;
+  if (wantsChunks && (chunkBytes_ == 0 || isFirstRefusal)) {
+    if (chunkBytes_ == 0) chunkBytes_ = kFallbackChunk;
+    ++restarts_;
     return Verdict::restart;
   }
   // The session is gone, or not where we think it is.
