@@ -92,6 +92,10 @@ std::optional<std::string> whyNoErofsViews(int folder) {
   return whyErofsFails(folder);
 }
 
+bool isLayerViewForced() {
+  return forcedView().has_value();
+}
+
 bool usesErofsViews() {
   return forcedView() != LayerView::directory && !whyNotAllowed();
 }

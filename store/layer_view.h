@@ -31,4 +31,7 @@ std::optional<std::string> whyNoErofsViews(int folder);
 // Whether this process takes EROFS views that are there already; asks nothing of the disk.
 bool usesErofsViews();
 
+// IMG_LAYER_VIEW names one.
+bool isLayerViewForced();
+
 }  // namespace img::store

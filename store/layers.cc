@@ -23,6 +23,7 @@
 #include "store/lease.h"
 #include "store/owner_shift.h"
 #include "store/owners.h"
+#include "store/small_layer.h"
 #include "store/union_copy.h"
 #include "store/unpack.h"
 
@@ -209,6 +210,27 @@ UnpackStats indexInto(const IngestDir& folder, Source& tar, const std::string& n
   return indexLayer(tar, sys::openat(folder.fd(), kIndex, kNewFile, 0644).get(), name);
 }
 
+// The finished index, and its tar when it is here, give way to a folder of the same layer.
+void unpackInstead(const IngestDir& folder, Source& tar, const std::string& name) {
+  unpackInto(folder, tar, name);
+  sys::unlinkat(folder.fd(), kIndex, 0);
+  sys::tryUnlinkat(folder.fd(), kTar, 0);
+}
+
+// `kept` has what the index was made of.
+void unpackIfSmall(const IngestDir& folder, const UnpackStats& stats, Remembered& kept,
+                   const std::string& name) {
+  if (!isBetterUnpacked(stats)) return;
+  if (auto text = kept.take()) {
+    StringSource tar{std::move(*text)};
+    return unpackInstead(folder, tar, name);
+  }
+  auto file = sys::tryOpenat(folder.fd(), kTar, O_RDONLY | O_NOFOLLOW);
+  if (!file) return;
+  FdSource tar{std::move(*file), name};
+  unpackInstead(folder, tar, name);
+}
+
 UnpackStats unpackChecked(const IngestDir& folder, const Digest& diffId, Source& plain) {
   ReadAhead ahead{plain};
   HashingSource hashed{ahead};
@@ -224,8 +246,11 @@ UnpackStats indexChecked(const IngestDir& folder, const Digest& diffId, Source& 
   ReadAhead ahead{plain};
   Keep kept{ahead, std::move(tar)};
   HashingSource hashed{kept};
-  const UnpackStats stats = indexInto(folder, hashed, diffId.str());
+  Remembered remembered{hashed};
+  const UnpackStats stats = indexInto(folder, remembered, diffId.str());
+  drain(remembered);
   checkDigest(hashed, diffId);
+  unpackIfSmall(folder, stats, remembered, diffId.str());
   return stats;
 }
 
@@ -249,19 +274,27 @@ std::string archivePath(const Layout& layout, const Meta& meta) {
   return layout.layerPath(meta.diffId) + '/' + kTar;
 }
 
-// The meta of a view that can be used by this process.
-std::optional<Meta> findView(const Layout& layout, const Digest& diffId) {
+// The meta of a view that was made for a process like this one.
+std::optional<Meta> findMeta(const Layout& layout, const Digest& diffId) {
   auto meta = readMeta(layout, diffId);
   if (!meta || meta->bootId != bootId() || meta->hasUserMarks != usesUserMarks())
     return std::nullopt;
   if (meta->idMaps != presentIdMaps()) return std::nullopt;
+  if (!meta->archive.empty() && !usesErofsViews()) return std::nullopt;
+  return meta;
+}
+
+// The meta of a view that can be used by this process.
+std::optional<Meta> findView(const Layout& layout, const Digest& diffId) {
+  auto meta = findMeta(layout, diffId);
+  if (!meta) return std::nullopt;
   const std::string folder = layout.layerPath(diffId) + '/';
   if (meta->archive.empty()) {
     if (!sys::tryFstatat(layout.fd(), folder + kFolder)) return std::nullopt;
     return meta;
   }
   // The blob may have gone with an image, while another one has the layer in a compressed blob.
-  if (!usesErofsViews() || !sys::tryFstatat(layout.fd(), folder + kIndex) ||
+  if (!sys::tryFstatat(layout.fd(), folder + kIndex) ||
       !sys::tryFstatat(layout.fd(), archivePath(layout, *meta)))
     return std::nullopt;
   return meta;
@@ -295,13 +328,19 @@ bool Layers::has(const Digest& diffId) const {
   return findView(layout_, diffId).has_value();
 }
 
+std::optional<OpenedLayer> Layers::tryOpen(const Digest& diffId) const {
+  const auto meta = findMeta(layout_, diffId);
+  if (!meta) return std::nullopt;
+  const bool isMount = !meta->archive.empty();
+  auto fd = isMount ? tryMountIndex(layout_, *meta)
+                    : sys::tryOpenat(layout_.layers(), diffId.hex() + '/' + kFolder,
+                                     O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  if (!fd) return std::nullopt;
+  return OpenedLayer{std::move(*fd), isMount};
+}
+
 Fd Layers::open(const Digest& diffId) const {
-  if (const auto meta = findView(layout_, diffId)) {
-    auto fd = meta->archive.empty() ? sys::tryOpenat(layout_.layers(), diffId.hex() + '/' + kFolder,
-                                                     O_PATH | O_DIRECTORY | O_NOFOLLOW)
-                                    : tryMountIndex(layout_, *meta);
-    if (fd) return std::move(*fd);
-  }
+  if (auto layer = tryOpen(diffId)) return std::move(layer->folder);
   throw Error::make(Kind::notFound, "layer {} is not unpacked", diffId.str());
 }
 
@@ -347,6 +386,10 @@ void Layers::makeFromVerified(const Digest& diffId, LayerView view) const {
   if (view == LayerView::erofs) {
     const Fd index = sys::openat(folder.fd(), kIndex, kNewFile, 0644);
     stats = indexLayerFile(tar.get(), index.get(), name);
+    if (isBetterUnpacked(stats)) {
+      FdSource plain{openBlob(layout_, diffId), name};
+      unpackInstead(folder, plain, name);
+    }
   } else {
     FdSource plain{std::move(tar), name};
     stats = unpackInto(folder, plain, name);
@@ -421,8 +464,12 @@ void Layers::adopt(const std::string& folder, const Digest& diffId, std::uint64_
 UnpackStats Layers::fill(const IngestDir& folder, Source& tar, const std::string& name) const {
   const LayerViewChoice choice = chooseLayerView(layout_);
   if (choice.view != LayerView::erofs) return unpackInto(folder, tar, name);
+  Remembered remembered{tar};
   try {
-    return indexInto(folder, tar, name);
+    const UnpackStats stats = indexInto(folder, remembered, name);
+    drain(remembered);
+    unpackIfSmall(folder, stats, remembered, name);
+    return stats;
   } catch (const Error& error) {
     if (!canUnpackInstead(choice, error)) throw;
     sys::unlinkat(folder.fd(), kIndex, 0);

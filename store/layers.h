@@ -26,6 +26,11 @@
 
 namespace img::store {
 
+struct OpenedLayer {
+  Fd folder;
+  bool isMount = false;  // of its own, detached: it goes with the descriptor
+};
+
 class Layers {
  public:
   explicit Layers(const Layout& layout) : layout_(layout) {}
@@ -34,6 +39,9 @@ class Layers {
   // O_PATH descriptor of the lowerdir; of a mount that goes with it where the view is an index.
   // Throws Kind::notFound.
   Fd open(const Digest& diffId) const;
+  // The same for who starts a container: nullopt when it is not there. What is opened need not be
+  // asked for by has().
+  [[nodiscard]] std::optional<OpenedLayer> tryOpen(const Digest& diffId) const;
   // Makes sure the layer is unpacked: blob -> decompress -> check diff ID -> layers/<hex>. Two
   // processes that want the same layer do it once (locks/obj). Throws Kind::corrupt, code
   // "digest-mismatch".
