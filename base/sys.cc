@@ -18,6 +18,8 @@
 #include <cstring>
 #include <ctime>
 
+#include "base/own_namespace.h"
+
 namespace img::sys {
 namespace {
 
@@ -380,9 +382,11 @@ pid_t clone3(clone_args& args) {
 }
 void unshare(int flags) {
   check([&] { return ::unshare(flags); }, "unshare namespaces");
+  if ((flags & CLONE_NEWUSER) != 0) userNamespaceChanged();
 }
 void setns(int fd, int flags, std::string_view what) {
   check([&] { return ::setns(fd, flags); }, "join {}", what);
+  if ((flags & CLONE_NEWUSER) != 0) userNamespaceChanged();
 }
 Fd pidfdOpen(pid_t pid) {
   return Fd{static_cast<int>(

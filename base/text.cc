@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <ctime>
 #include <limits>
 
@@ -181,17 +182,20 @@ std::string base64(std::string_view bytes) {
 }
 
 std::string formatTime(long long seconds, long nanoseconds) {
-  const auto raw = static_cast<time_t>(seconds);
-  tm parts{};
-  ::gmtime_r(&raw, &parts);
+  // Not gmtime_r(3), which reads the file of the local time zone.
+  using namespace std::chrono;
+  const sys_seconds time{std::chrono::seconds{seconds}};
+  const auto midnight = floor<days>(time);
+  const year_month_day day{midnight};
+  const hh_mm_ss clock{time - midnight};
   std::string fraction;
   if (nanoseconds != 0) {
     fraction = fmt::format(".{:09}", nanoseconds);
     fraction.erase(fraction.find_last_not_of('0') + 1);
   }
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}Z", parts.tm_year + 1900,
-                     parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec,
-                     fraction);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}Z", int{day.year()},
+                     unsigned{day.month()}, unsigned{day.day()}, clock.hours().count(),
+                     clock.minutes().count(), clock.seconds().count(), fraction);
 }
 
 std::optional<long long> parseTimeSeconds(std::string_view rfc3339) {

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "base/own_namespace.h"
 #include "base/process.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -137,6 +138,7 @@ void writeIdMaps(pid_t pid, const UserNamespace& user) {
 }
 
 void becomeNamespaceRoot() {
+  userNamespaceChanged();  // since the clone
   // Where the namespace around ours denies it (one id), there are no groups to let go of, and
   // becomeUser() says what is asked for and cannot be had.
   if (::setgroups(0, nullptr) != 0 && errno != EPERM) {

@@ -16,6 +16,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/own_namespace.h"
 #include "base/process.h"
 #include "base/sys.h"
 #include "base/text.h"
@@ -114,6 +115,7 @@ void mapSingle(const IdPlan& plan, bool uids, bool gids) {
 
 void enterBoth() {
   if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) throw explainDenied(errno);
+  userNamespaceChanged();
 }
 
 // Mounts of ours stay ours. Where a security module takes the capabilities in the new namespace

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/own_namespace.h"
 #include "base/process.h"
 #include "base/sys.h"
 #include "store/union_copy.h"
@@ -265,12 +266,9 @@ std::optional<Fd> tryNewApi(const OverlaySpec& spec, OverlayMethod method) {
 
 }  // namespace
 
-// trusted.* needs CAP_SYS_ADMIN in the machine's own user namespace (xattr(7)), whose inode number
-// is PROC_USER_INIT_INO of include/linux/proc_ns.h.
+// trusted.* needs CAP_SYS_ADMIN in the machine's own user namespace (xattr(7)).
 bool hasTrustedXattrs() {
-  constexpr ino_t kInitialUserNamespace = 0xEFFFFFFD;
-  struct stat info {};
-  return ::stat("/proc/self/ns/user", &info) != 0 || info.st_ino == kInitialUserNamespace;
+  return isInMachineNamespace();
 }
 
 Fd mountOverlay(OverlaySpec spec, OverlayMethod method) {

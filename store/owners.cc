@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "base/own_namespace.h"
 #include "base/sys.h"
 #include "base/text.h"
 
@@ -99,10 +100,7 @@ bool tryChown(int dir, const char* name, uid_t uid, gid_t gid, int flags) {
 }  // namespace
 
 bool recordsOwners() {
-  // PROC_USER_INIT_INO, include/linux/proc_ns.h: the machine's own user namespace.
-  constexpr ino_t kInitialUserNamespace = 0xEFFFFFFD;
-  struct stat info {};
-  return ::stat("/proc/self/ns/user", &info) == 0 && info.st_ino != kInitialUserNamespace;
+  return !isInMachineNamespace();
 }
 
 void giveFile(int fd, uid_t uid, gid_t gid) {
