@@ -172,14 +172,27 @@ void ensureLayers(const store::Layout& layout, const store::ContainerConfig& con
   layers.ensureAll(image.config.diffIds, image.manifest.layers);
 }
 
-PreparedContainer prepareContainer(const store::Layout& layout,
-                                   const store::ContainerConfig& config, bool isThrowaway) {
-  PreparedContainer prepared;
-  ensureLayers(layout, config);
+OpenedLayers openLayers(const store::Layout& layout, const store::ContainerConfig& config) {
   const store::Layers layers{layout};
+  OpenedLayers opened;
   for (auto diffId = config.diffIds.rbegin(); diffId != config.diffIds.rend(); ++diffId) {
-    prepared.layers.push_back(layers.open(*diffId));
+    auto layer = layers.tryOpen(*diffId);
+    if (!layer) {
+      ensureLayers(layout, config);
+      layer = layers.tryOpen(*diffId);
+    }
+    if (!layer) layer.emplace(store::OpenedLayer{layers.open(*diffId)});  // throws
+    opened.push_back(std::move(*layer));
   }
+  return opened;
+}
+
+PreparedContainer prepareContainer(const store::Layout& layout,
+                                   const store::ContainerConfig& config, bool isThrowaway,
+                                   OpenedLayers layers) {
+  PreparedContainer prepared;
+  const bool isOpen = layers.size() == config.diffIds.size();
+  prepared.layers = isOpen ? std::move(layers) : openLayers(layout, config);
   prepared.folder = store::Containers{layout}.folder(config.id);
   prepared.upper = sys::openDirectory(prepared.folder.get(), "upper");
   prepared.work = sys::openDirectory(prepared.folder.get(), "work");
@@ -205,7 +218,10 @@ PreparedContainer prepareContainer(const store::Layout& layout,
   addFiles(config, spec);
 
   store::RootfsSpec rootfs;
-  for (const Fd& layer : prepared.layers) rootfs.layers.push_back(layer.get());
+  for (const store::OpenedLayer& layer : prepared.layers) {
+    rootfs.layers.push_back(layer.folder.get());
+    if (layer.isMount) spec.layerMounts.push_back(layer.folder.get());
+  }
   rootfs.upper = prepared.upper.get();
   rootfs.work = prepared.work.get();
   rootfs.init = prepared.init.get();

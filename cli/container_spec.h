@@ -9,23 +9,30 @@
 #include "base/fd.h"
 #include "runtime/spec.h"
 #include "store/containers.h"
+#include "store/layers.h"
 #include "store/layout.h"
 
 namespace img::cli {
 
 struct Confinement;
 
+using OpenedLayers = std::vector<store::OpenedLayer>;  // of one container, topmost first
+
 // The spec refers to the descriptors beside it: keep them together until the container runs.
 struct PreparedContainer {
-  std::vector<Fd> layers;  // topmost first
+  OpenedLayers layers;
   Fd folder, upper, work, init;
   runtime::Spec spec;
 };
 
-// Throws Kind::notFound for a bind source that is not there. Unpacks a layer whose view was dropped
-// meanwhile. `isThrowaway`: nothing of the upper folder is needed after the container's end.
+// Unpacks those that are not.
+OpenedLayers openLayers(const store::Layout& layout, const store::ContainerConfig& config);
+
+// Throws Kind::notFound for a bind source that is not there. `isThrowaway`: nothing of the upper
+// folder is needed after the container's end. `layers`: empty, or all of them.
 PreparedContainer prepareContainer(const store::Layout& layout,
-                                   const store::ContainerConfig& config, bool isThrowaway);
+                                   const store::ContainerConfig& config, bool isThrowaway,
+                                   OpenedLayers layers);
 
 // The init layer (store/rootfs.h) depends on the image alone and is never written to: --rm
 // containers of one image share one in cache/init/, so that they neither make nor remove its files.

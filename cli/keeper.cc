@@ -92,7 +92,8 @@ void Keeper::connect(pid_t pid, int netns) {
 }
 
 void Keeper::start(const KeepOptions& options, Streams& streams) {
-  PreparedContainer prepared = prepareContainer(layout_, config_, config_.autoRemove);
+  PreparedContainer prepared =
+      prepareContainer(layout_, config_, config_.autoRemove, std::exchange(layers_, {}));
   runtime::Spec& spec = prepared.spec;
   namespaces_.emplace(layout_, config_, runRoot_);
   namespaces_->prepare(spec);
@@ -100,6 +101,8 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
   if (network_->isAttached() || ports_->isNeeded()) {
     spec.onCreated = [this](pid_t pid, int netns) { connect(pid, netns); };
   }
+  // `img update` writes the state before it adds groups (update.cc).
+  spec.hasLateGroups = [this] { return containers_.stateStamp(config_.id) != stateStamp_; };
   // Our copies of the container's ends go at the end of this function: then only the container
   // holds them.
   Pipe out;
@@ -329,6 +332,7 @@ void Keeper::recordStart(pid_t pid) {
   state_.failingStreak = 0;
   state_.healthLog.clear();
   containers_.setState(config_.id, state_);
+  stateStamp_ = containers_.stateStamp(config_.id);
   started_ = std::chrono::steady_clock::now();
 }
 
@@ -405,7 +409,7 @@ void Keeper::letWaitersRead() {
 void Keeper::removeRecord() {
   shareInit(layout_, config_);
   removeAnonymousVolumes(layout_, config_);  // the record goes last: recovery starts from it
-  containers_.remove(config_.id);
+  containers_.remove(config_.id, config_.name);
 }
 
 }  // namespace img::cli

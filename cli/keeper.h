@@ -14,6 +14,7 @@
 #include "cli/container_namespaces.h"
 #include "cli/container_network.h"
 #include "cli/container_ports.h"
+#include "cli/container_spec.h"
 #include "cli/foreground.h"
 #include "cli/health.h"
 #include "cli/run_deadline.h"
@@ -42,6 +43,9 @@ class Keeper {
   Keeper(const Keeper&) = delete;
   Keeper& operator=(const Keeper&) = delete;
   ~Keeper();
+
+  // Those of the first start, opened by who has made sure that they are there.
+  void giveLayers(OpenedLayers layers) { layers_ = std::move(layers); }
 
   // In this process: returns the command's exit status. Throws with the exit code of cli.md 3 when
   // it never ran; the record then says why, or is gone (--rm).
@@ -79,10 +83,12 @@ class Keeper {
   store::ContainerConfig config_;
   std::optional<FileLock> lock_;
   std::string runRoot_;
+  OpenedLayers layers_;
   std::optional<ContainerNamespaces> namespaces_;  // its range of ids as well
   std::optional<ContainerNetwork> network_;        // outlives the container
   std::optional<PublishedPorts> ports_;
   store::ContainerState state_;
+  std::string stateStamp_;  // of the last state that is surely ours
   std::optional<runtime::SignalCatcher> signals_;
   std::optional<runtime::Container> container_;
   std::optional<HealthWatch> health_;

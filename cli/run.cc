@@ -89,7 +89,7 @@ void completeRecord(const store::Layout& layout, const std::vector<MountRequest>
     writeIdFile(request.cidFile, config.id);
   } catch (...) {
     removeAnonymousVolumes(layout, config);
-    containers.remove(config.id);
+    containers.remove(config.id, config.name);
     throw;
   }
 }
@@ -112,7 +112,12 @@ void obtainMounted(Context& context, const std::vector<MountRequest>& mounts, Im
   }
 }
 
-store::Containers::Held makeContainer(Context& context, const RunRequest& request) {
+struct NewContainer {
+  store::Containers::Held record;
+  OpenedLayers layers;
+};
+
+NewContainer makeContainer(Context& context, const RunRequest& request) {
   const store::Layout& layout = context.store();
   requireNamespaces();
   recoverContainers(layout);
@@ -125,7 +130,7 @@ store::Containers::Held makeContainer(Context& context, const RunRequest& reques
   settleNamespaces(layout, config);
   settleNetwork(layout, config);
   warnOfIgnoredPorts(config);
-  ensureLayers(layout, config);
+  OpenedLayers layers = openLayers(layout, config);
   if (confinementOf(config).createsMountSources) createMountSources(request);
   std::vector<store::MountRecord> inherited;
   addVolumesFrom(layout, request.volumesFrom, inherited);
@@ -137,7 +142,7 @@ store::Containers::Held makeContainer(Context& context, const RunRequest& reques
   completeRecord(layout, mounts, request, held.config);
   // Whoever removed the image's last name before the record was there did not know of it.
   store::Images{layout}.keepForContainer(image.manifestDescriptor);
-  return held;
+  return {std::move(held), std::move(layers)};
 }
 
 // Reads the options of `run` or `create`; false: the help was shown.
@@ -164,7 +169,8 @@ int runImage(Context& context, const std::vector<std::string>& args) {
   RunRequest request;
   return withRunStatus([&] {
     if (!parseRequest(context, args, true, request)) return 0;
-    store::Containers::Held held = makeContainer(context, request);
+    NewContainer made = makeContainer(context, request);
+    store::Containers::Held& held = made.record;
     const std::string id = held.config.id;
     KeepOptions keep;
     keep.interactive = request.interactive && attachesTo(request, "stdin");
@@ -176,6 +182,7 @@ int runImage(Context& context, const std::vector<std::string>& args) {
     keep.idFile = request.cidFile;
     keep.detachKeys = runtime::DetachKeys{request.detachKeys};
     Keeper keeper{context.store(), std::move(held.config), std::move(held.lock), context.runRoot()};
+    keeper.giveLayers(std::move(made.layers));
     if (!request.detach && request.tty && keep.interactive) return keeper.runLeavable(keep);
     if (!request.detach) return keeper.runAttached(keep);
     keeper.runDetached(keep);
@@ -189,8 +196,8 @@ int createContainer(Context& context, const std::vector<std::string>& args) {
   return withRunStatus([&] {
     request.detach = true;  // a terminal is needed only when it starts
     if (!parseRequest(context, args, false, request)) return 0;
-    const store::Containers::Held held = makeContainer(context, request);
-    context.print(held.config.id + "\n");
+    const NewContainer made = makeContainer(context, request);
+    context.print(made.record.config.id + "\n");
     return 0;
   });
 }

@@ -99,7 +99,7 @@ ExitStatus Container::wait() {
       "wait for the container");
   impl_->isReaped = true;
   if (impl_->cgroup) {
-    addLateGroups(*impl_->cgroup);
+    if (impl_->hasLateGroups && impl_->hasLateGroups()) addLateGroups(*impl_->cgroup);
     impl_->outOfMemory = impl_->cgroup->outOfMemory();
     if (impl_->outOfMemory) impl_->peakMemory = impl_->cgroup->peakMemory();
     removeQuietly(*impl_->cgroup);
@@ -370,6 +370,7 @@ Container start(const Spec& spec) {
 
   auto held = std::make_unique<Container::Impl>(cloneContainer(spec, args, ends, side));
   held->cgroup = std::exchange(cgroup.group, std::nullopt);
+  held->hasLateGroups = spec.hasLateGroups;
   Container::Impl& impl = *held;
   Container container{std::move(held)};
   // The child holds its own copies; the end of the pipe and, once this function is left, the end of

@@ -30,6 +30,7 @@ struct Container::Impl {
   Fd pidfd;
   Fd terminal;
   std::optional<Cgroup> cgroup;  // ours to remove
+  std::function<bool()> hasLateGroups;
   bool isReaped = false;
   // `pidfd` is a process of ours that stands above the command (runtime/chroot_run.h).
   bool isSupervised = false;

@@ -107,8 +107,7 @@ CapabilityData toData(const Sets& sets) {
   return data;
 }
 
-void dropBounding(std::uint64_t keep) {
-  const std::uint64_t drop = boundingCapabilities() & ~keep;
+void dropBounding(std::uint64_t drop) {
   for (unsigned number = 0; number < 64; ++number) {
     if ((drop >> number & 1) != 0) sys::prctl(PR_CAPBSET_DROP, number, "drop a capability");
   }
@@ -163,7 +162,9 @@ void switchIds(const Identity& identity, bool hasAskedGroups) {
 void verify(const Sets& wanted, std::uint64_t ambient, const Identity& identity) {
   const CapabilityData expected = toData(wanted);
   const CapabilityData got = capget();
-  bool isRight = boundingCapabilities() == wanted.bounding && ambientCapabilities() == ambient;
+  bool isRight = boundingCapabilities() == wanted.bounding;
+  // What is not inheritable is not ambient either (capabilities(7)).
+  if (wanted.inheritable != 0) isRight = isRight && ambientCapabilities() == ambient;
   for (size_t half = 0; half < 2; ++half) {
     isRight = isRight && got[half].effective == expected[half].effective &&
               got[half].permitted == expected[half].permitted &&
@@ -210,21 +211,19 @@ void cleanProcessState(const Spec& spec) {
   }
 }
 
-std::uint64_t effectiveCapabilities(const Spec& spec) {
-  return spec.privileged ? boundingCapabilities() : spec.capabilities & boundingCapabilities();
-}
-
 void becomeUser(const Spec& spec, const Identity& identity) {
   const bool isConfined = spec.seccomp != Seccomp::unconfined && !spec.privileged;
   const bool isRoot = identity.uid == 0;
   Sets sets;
-  sets.bounding = effectiveCapabilities(spec);
+  // Privileged: everything that the caller has.
+  const std::uint64_t had = boundingCapabilities();
+  sets.bounding = spec.privileged ? had : spec.capabilities & had;
   const std::uint64_t ambient = isRoot ? 0 : spec.addedCapabilities & sets.bounding;
   sets.permitted = isRoot ? sets.bounding : ambient;
   sets.inheritable = ambient;  // never more: CVE-2022-24769 and its kin
 
   if (isConfined && !spec.noNewPrivs) loadFilter(spec, sets.bounding);
-  dropBounding(sets.bounding);
+  dropBounding(had & ~sets.bounding);
   sys::prctl(PR_SET_KEEPCAPS, 1, "keep capabilities over the change of user");
   switchIds(identity, !spec.groupAdd.empty());
   capset(toData(sets));

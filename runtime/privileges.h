@@ -10,10 +10,6 @@ namespace img::runtime {
 // Signals, session, umask, keyring, limits: nothing of the caller's survives (P5, P6).
 void cleanProcessState(const Spec& spec);
 
-// The set the process may keep: spec.capabilities, or with spec.privileged everything the caller
-// has.
-std::uint64_t effectiveCapabilities(const Spec& spec);
-
 // Bounding set, groups, user, capability sets (P1 order), verified. The seccomp filter goes on
 // before when it needs the caller's privilege, and after when no_new_privs is set (P7).
 void becomeUser(const Spec& spec, const Identity& identity);

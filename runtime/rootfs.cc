@@ -35,13 +35,16 @@ constexpr const char* kReadOnlyProc[] = {"bus", "fs", "irq", "sys", "sysrq-trigg
 struct Scratch {
   Fd mount;
 
-  Scratch() {
+  explicit Scratch(const Spec& spec) {
     mount = makeMount("tmpfs", kInert, {{"source", "img"}, {"mode", "0755"}});
     sys::mkdirat(mount.get(), "empty", 0555);
     // Attached somewhere below the old root, at a folder that surely exists: open_tree(2) clones
     // from a detached mount only since Linux 6.15, and letting go of a detached mount costs a wait
     // for RCU of its own (namespace_unlock() in the kernel), where the one for the old root is paid
     // anyway.
+    if (!spec.userNamespace.isUsed()) {
+      for (const int layer : spec.layerMounts) sys::moveMount(layer, AT_FDCWD, "/proc");
+    }
     sys::moveMount(mount.get(), AT_FDCWD, "/proc");
   }
 };
@@ -336,7 +339,7 @@ Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts
                        const CgroupView& cgroups) {
   const bool hasTtyGroup = contiguousIds(currentGidMap()) > kTtyGroup;  // while /proc is in view
   Fd proc = cloneHostProc(spec);
-  const Scratch scratch;
+  const Scratch scratch{spec};
   sys::moveMount(root, AT_FDCWD, "/");
 
   Devices devices = mountDevices(root, spec, hasTtyGroup);

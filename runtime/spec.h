@@ -139,6 +139,9 @@ struct Spec {
   std::string cgroupName;
   bool isCgroupRequired = false;  // it does not start without
   Limits limits;
+  // Asked when the container has ended: whether somebody may have added cgroups of version 1 of
+  // that name meanwhile, to be removed with the others. Unset: nobody can.
+  std::function<bool()> hasLateGroups;
 
   // Called by start() in the calling process once the container's PID 1 exists in its namespaces,
   // and before the command starts; what it throws ends the container. The network is laid here,
@@ -150,6 +153,11 @@ struct Spec {
   // before the clone: overlayfs refuses layers that belong to another mount namespace (EINVAL from
   // clone_private_mount() in the kernel), and descriptors keep the namespace they were opened in.
   std::function<Fd()> mountRootfs;
+  // Detached mounts that lie under the root file system and that only the descriptors hold. The
+  // container attaches them to what it leaves when it changes its root, so that all of them end
+  // with that: closing a detached mount waits until every CPU has passed a quiescent state, each
+  // time.
+  std::vector<int> layerMounts;
   // The same with userNamespace: called after the clone, when that namespace has its ids, with a
   // descriptor of it for ID-mapped layers. Unset: mountRootfs does.
   std::function<Fd(int)> mountMappedRootfs;

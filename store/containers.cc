@@ -324,6 +324,13 @@ void Containers::setState(const std::string& id, const ContainerState& state) co
   fs::replaceFile(dir.get(), "state.json", toJson(state), 0600, sync);
 }
 
+std::string Containers::stateStamp(const std::string& id) const {
+  const auto st = sys::tryFstatat(layout_.fd(), recordPath(id) + "/state.json");
+  if (!st) return {};
+  // The number alone may be that of a file that is gone.
+  return fmt::format("{} {} {}", st->st_ino, st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
+}
+
 void Containers::changeState(const std::string& id, const StateChange& change) const {
   const Fd dir = folder(id);
   const FileLock lock = FileLock::acquire(dir.get(), kStateLock, FileLock::Mode::exclusive);
@@ -399,9 +406,23 @@ void Containers::unmarkAutoRemove(const std::string& id) const {
   sys::tryUnlinkat(layout_.fd(), under(kAuto, id), 0);
 }
 
-void Containers::remove(const std::string& id) const {
+// `probable`: what the container was called when the caller looked. Only when somebody has renamed
+// it since, its record has to be read again.
+void Containers::giveNameBack(const std::string& id, const std::string& probable) const {
   const int root = layout_.fd();
-  const auto text = fs::tryReadFile(root, recordPath(id) + "/config.json");
+  const FileLock names = FileLock::acquire(root, kLock, FileLock::Mode::exclusive);
+  const auto giveBack = [&](const std::string& name) {
+    if (name.empty() || readName(root, name) != id) return false;
+    return sys::tryUnlinkat(root, under(kNames, name), 0);
+  };
+  if (giveBack(probable)) return;
+  const std::string path = under(kParts, id) + "/config.json";
+  const auto text = fs::tryReadFile(root, path);
+  if (text) giveBack(parseContainerConfig(*text, path, false).name);
+}
+
+void Containers::remove(const std::string& id, const std::string& name) const {
+  const int root = layout_.fd();
   const std::string part = under(kParts, id);
   try {
     sys::renameat(root, recordPath(id), root, part);
@@ -410,11 +431,7 @@ void Containers::remove(const std::string& id) const {
     if (error.errnum() != ENOENT) throw;
     return removeShared(root, part);
   }
-  if (text) {
-    const std::string name = parseContainerConfig(*text, recordPath(id), false).name;
-    const FileLock names = FileLock::acquire(root, kLock, FileLock::Mode::exclusive);
-    if (readName(root, name) == id) sys::tryUnlinkat(root, under(kNames, name), 0);
-  }
+  giveNameBack(id, name);
   removeShared(root, part);
   sys::tryUnlinkat(root, under(kAuto, id), 0);
 }

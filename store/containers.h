@@ -219,12 +219,15 @@ class Containers {
   FileLock hold(const std::string& id) const;  // the keeper's lock; waits
   [[nodiscard]] std::optional<FileLock> tryHold(const std::string& id) const;
   [[nodiscard]] bool isHeld(const std::string& id) const;
+  // Another value after every setState() and changeState(), by whomever; empty: there was none.
+  [[nodiscard]] std::string stateStamp(const std::string& id) const;
   // From now on a free lock means "remove it": to be called by the keeper of a --rm container.
   void markAutoRemove(const std::string& id) const;
   // Takes that back: for who marks a record while it makes what belongs to it.
   void unmarkAutoRemove(const std::string& id) const;
-  // Everything of it. The caller holds its lock, or nobody does.
-  void remove(const std::string& id) const;
+  // Everything of it. The caller holds its lock, or nobody does. `name`: what it was called, as far
+  // as the caller knows; that spares a look.
+  void remove(const std::string& id, const std::string& name = {}) const;
   Fd folder(const std::string& id) const;  // containers/<id>; throws Kind::notFound
 
   // Removes what dead keepers left: --rm containers and half-made records (reliability.md R-1).
@@ -238,6 +241,7 @@ class Containers {
  private:
   void recoverParts() const;
   void claimName(ContainerConfig& config, const std::string& folder) const;
+  void giveNameBack(const std::string& id, const std::string& probable) const;
   [[nodiscard]] std::optional<ContainerRecord> load(const std::string& id, bool withImage) const;
   [[nodiscard]] std::vector<std::string> ids() const;
 
