@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "base/interruption.h"
 #include "base/log.h"
@@ -17,7 +16,7 @@
 #include "store/erofs_mount.h"
 #include "store/failpoint.h"
 #include "store/free_space.h"
-#include "store/json_reader.h"
+#include "store/layer_meta.h"
 #include "store/layer_type.h"
 #include "store/layer_view.h"
 #include "store/lease.h"
@@ -30,63 +29,10 @@
 namespace img::store {
 namespace {
 
-constexpr int kMetaVersion = 1;
-constexpr size_t kMaxMeta = 64 << 10;
-
-std::string presentIdMaps() {
-  return recordsOwners() ? std::string{text::trim(ownIdMaps().text())} : std::string{};
-}
-
-struct Meta {
-  Digest diffId;
-  std::uint64_t entries = 0, bytes = 0;
-  std::string bootId;
-  // Made in a user namespace, or where the others are out of reach: its marks are user.overlay.*,
-  // which root's unions do not look at, and the other way round.
-  bool hasUserMarks = usesUserMarks();
-  // The id maps of the user namespace it was made in: with others its files have other owners, or
-  // recorded ones. Empty outside of one.
-  std::string idMaps = presentIdMaps();
-  // Where the tar lies that the index is over, "blob" or "tar"; empty: the view is a folder.
-  std::string archive = {};
-};
+using Meta = LayerMeta;
 
 constexpr char kFolder[] = "fs", kIndex[] = "index", kTar[] = "tar";
 constexpr char kInBlob[] = "blob";
-
-std::optional<Meta> readMeta(const Layout& layout, const Digest& diffId) {
-  const std::string path = diffId.hex() + "/meta";
-  const auto text = fs::tryReadFile(layout.layers(), path, kMaxMeta);
-  if (!text) return std::nullopt;
-  try {
-    const Json document = parseJson(*text, path);
-    const JsonReader json{document, path};
-    if (json.get("version").integer() != kMetaVersion) return std::nullopt;
-    Meta meta{json.get("diff_id").digest(), json.get("entries").size(),   json.get("bytes").size(),
-              json.get("boot_id").string(), json.booleanOr("user_marks"), json.stringOr("id_maps"),
-              json.stringOr("archive")};
-    if (meta.diffId != diffId) return std::nullopt;
-    return meta;
-  } catch (const Error& error) {
-    // Cut short by a crash: the folder is garbage, not a layer.
-    log::info("layers/{}", error.cause());
-    return std::nullopt;
-  }
-}
-
-void writeMeta(int folder, const Meta& meta) {
-  Json json = {{"boot_id", meta.bootId},
-               {"bytes", meta.bytes},
-               {"diff_id", meta.diffId.str()},
-               {"entries", meta.entries},
-               {"version", kMetaVersion}};
-  if (meta.hasUserMarks) json["user_marks"] = true;
-  if (!meta.idMaps.empty()) json["id_maps"] = meta.idMaps;
-  if (!meta.archive.empty()) json["archive"] = meta.archive;
-  Fd fd = sys::openat(folder, "meta", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
-  writeAll(fd.get(), dumpJson(json), "meta");
-  fd.close("meta");
-}
 
 FileLock lockObject(const Layout& layout, const Digest& digest) {
   return FileLock::acquire(layout.fd(), "locks/obj-" + digest.hex().substr(0, 2),
@@ -110,7 +56,7 @@ void checkCanRemove(const Meta& meta) {
 void discardView(const Layout& layout, const Digest& diffId) {
   const std::string grave = "trash/" + fs::randomHex(16);
   if (!sys::tryFstatat(layout.layers(), diffId.hex())) return;
-  if (const auto meta = readMeta(layout, diffId)) checkCanRemove(*meta);
+  if (const auto meta = readLayerMeta(layout, diffId)) checkCanRemove(*meta);
   sys::renameat(layout.layers(), diffId.hex(), layout.fd(), grave);
   fs::removeTree(layout.fd(), grave);
 }
@@ -118,7 +64,7 @@ void discardView(const Layout& layout, const Digest& diffId) {
 // The caller holds the object's lock and has seen that no trusted view is there.
 void publishView(const Layout& layout, IngestDir& folder, const Meta& meta) {
   failpoint("layers.beforeMeta");
-  writeMeta(folder.fd(), meta);
+  writeLayerMeta(folder.fd(), meta);
   discardView(layout, meta.diffId);
   failpoint("layers.beforeRename");
   sys::renameat(layout.ingest(), folder.name(), layout.layers(), meta.diffId.hex());
@@ -276,7 +222,7 @@ std::string archivePath(const Layout& layout, const Meta& meta) {
 
 // The meta of a view that was made for a process like this one.
 std::optional<Meta> findMeta(const Layout& layout, const Digest& diffId) {
-  auto meta = readMeta(layout, diffId);
+  auto meta = readLayerMeta(layout, diffId);
   if (!meta || meta->bootId != bootId() || meta->hasUserMarks != usesUserMarks())
     return std::nullopt;
   if (meta->idMaps != presentIdMaps()) return std::nullopt;
@@ -345,7 +291,7 @@ Fd Layers::open(const Digest& diffId) const {
 }
 
 std::string Layers::pathOf(const Digest& diffId) const {
-  const auto meta = readMeta(layout_, diffId);
+  const auto meta = readLayerMeta(layout_, diffId);
   const bool isFolder = !meta || meta->archive.empty();
   return layout_.layerPath(diffId) + '/' + (isFolder ? kFolder : kIndex);
 }
@@ -489,7 +435,7 @@ void Layers::adopt(IngestDir& folder, const Digest& diffId, std::uint64_t entrie
 }
 
 std::uint64_t Layers::sizeOf(const Digest& diffId) const {
-  const auto meta = readMeta(layout_, diffId);
+  const auto meta = readLayerMeta(layout_, diffId);
   if (!meta) throw Error::make(Kind::notFound, "layer {} is not unpacked", diffId.str());
   return meta->bytes;
 }
