@@ -62,19 +62,18 @@ size_t preadFull(int fd, std::span<std::byte> into, off_t offset, std::string_vi
   return done;
 }
 
+// Small files, as most that are read whole are, cost no more memory than they have: a buffer of the
+// string's own would be cleared first.
 std::string readAll(int fd, std::string_view what, size_t limit) {
+  char chunk[16 << 10];
   std::string text;
-  size_t done = 0;
   for (;;) {
-    if (text.size() - done < 4096) text.resize(std::max<size_t>(text.size() * 2, 16384));
-    const auto count = sys::check(
-        [&] { return ::read(fd, text.data() + done, text.size() - done); }, "read {}", what);
-    if (count == 0) break;
-    done += static_cast<size_t>(count);
-    if (done > limit) throw Error::make(Kind::corrupt, "{} is longer than {} bytes", what, limit);
+    const auto count = sys::check([&] { return ::read(fd, chunk, sizeof chunk); }, "read {}", what);
+    if (count == 0) return text;
+    text.append(chunk, static_cast<size_t>(count));
+    if (text.size() > limit)
+      throw Error::make(Kind::corrupt, "{} is longer than {} bytes", what, limit);
   }
-  text.resize(done);
-  return text;
 }
 
 void writeAll(int fd, std::string_view bytes, std::string_view what) {

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <string>
 
+#include "base/own_namespace.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "runtime/chroot_fallback.h"
@@ -97,9 +98,12 @@ void maskThermalThrottles(int sysfs, const Spec& spec, int scratch, int devices)
 // Our own network namespace has no privileged ports to guard, and ping works without CAP_NET_RAW
 // (security.md P1).
 void relaxNetworkSysctls(int proc) {
-  // Groups that the user namespace does not have are refused.
-  const auto groups = std::max<std::uint64_t>(contiguousIds(readIdMap(proc, "self/gid_map")), 1);
-  const std::string range = fmt::format("0 {}", std::min<std::uint64_t>(groups - 1, 2147483647));
+  constexpr std::uint64_t kLast = 2147483647;
+  // Groups that the user namespace does not have are refused; the machine's own has all.
+  const std::uint64_t groups =
+      isInMachineNamespace() ? kLast + 1 : contiguousIds(readIdMap(proc, "self/gid_map"));
+  const std::string range =
+      fmt::format("0 {}", std::min(std::max<std::uint64_t>(groups, 1) - 1, kLast));
   const std::pair<const char*, std::string_view> kValues[] = {
       {"sys/net/ipv4/ping_group_range", range}, {"sys/net/ipv4/ip_unprivileged_port_start", "0"}};
   for (const auto& [path, value] : kValues) {
@@ -337,7 +341,8 @@ void makeWorkingFolder(int root, const std::string& path) {
 
 Devices assembleRootfs(int root, const Spec& spec, const std::vector<Fd>& mounts,
                        const CgroupView& cgroups) {
-  const bool hasTtyGroup = contiguousIds(currentGidMap()) > kTtyGroup;  // while /proc is in view
+  const bool hasTtyGroup =  // asked while /proc is in view
+      isInMachineNamespace() || contiguousIds(currentGidMap()) > kTtyGroup;
   Fd proc = cloneHostProc(spec);
   const Scratch scratch{spec};
   sys::moveMount(root, AT_FDCWD, "/");

@@ -1,6 +1,8 @@
 #include "store/container_json.h"
 
 #include <nlohmann/json.hpp>
+#include <type_traits>
+#include <utility>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -9,6 +11,34 @@ namespace img::store {
 namespace {
 
 using Status = ContainerState::Status;
+
+// An object without the members whose values the reader assumes when they are not there: nothing,
+// no and zero, which is what most of a container's are. Records are written at every start and read
+// by every command about a container.
+class Fields {
+ public:
+  template <class Value>
+  Fields& add(const char* key, const Value& value) {
+    return isAssumed(value) ? *this : always(key, value);
+  }
+  template <class Value>
+  Fields& always(const char* key, const Value& value) {
+    out_[key] = value;
+    return *this;
+  }
+  [[nodiscard]] Json take() { return std::move(out_); }
+
+ private:
+  template <class Value>
+  static bool isAssumed(const Value& value) {
+    if constexpr (std::is_arithmetic_v<Value>) {
+      return value == Value{};
+    } else {
+      return value.empty();
+    }
+  }
+  Json out_ = Json::object();
+};
 
 Json mountsToJson(const std::vector<MountRecord>& mounts) {
   Json list = Json::array();
@@ -85,16 +115,18 @@ std::vector<PortRecord> portsFromJson(const Json& list) {
 using Strings = std::vector<std::string>;
 
 Json networkToJson(const NetworkRecord& network) {
-  return {{"ports", portsToJson(network.ports)},
-          {"publishAll", network.publishAll},
-          {"dns", network.dns},
-          {"dnsSearch", network.dnsSearch},
-          {"dnsOptions", network.dnsOptions},
-          {"aliases", network.aliases},
-          {"address", network.address},
-          {"macAddress", network.macAddress},
-          {"noHosts", network.noHosts},
-          {"noHostname", network.noHostname}};
+  Fields fields;
+  fields.add("ports", portsToJson(network.ports))
+      .add("publishAll", network.publishAll)
+      .add("dns", network.dns)
+      .add("dnsSearch", network.dnsSearch)
+      .add("dnsOptions", network.dnsOptions)
+      .add("aliases", network.aliases)
+      .add("address", network.address)
+      .add("macAddress", network.macAddress)
+      .add("noHosts", network.noHosts)
+      .add("noHostname", network.noHostname);
+  return fields.take();
 }
 
 NetworkRecord networkFromJson(const Json& in) {
@@ -124,9 +156,15 @@ std::optional<Number> takeOptional(const Json& in, const char* key) {
 }
 
 Json namespacesToJson(const NamespaceRecord& names) {
-  Json out = {{"pid", names.pid},      {"ipc", names.ipc},       {"uts", names.uts},
-              {"user", names.user},    {"cgroup", names.cgroup}, {"uidMap", names.uidMap},
-              {"gidMap", names.gidMap}};
+  Fields fields;
+  fields.add("pid", names.pid)
+      .add("ipc", names.ipc)
+      .add("uts", names.uts)
+      .add("user", names.user)
+      .add("cgroup", names.cgroup)
+      .add("uidMap", names.uidMap)
+      .add("gidMap", names.gidMap);
+  Json out = fields.take();
   putOptional(out, "monotonicOffset", names.monotonicOffset);
   putOptional(out, "boottimeOffset", names.boottimeOffset);
   return out;
@@ -145,8 +183,11 @@ NamespaceRecord namespacesFromJson(const Json& in) {
 }
 
 Json healthToJson(const HealthRecord& health) {
-  Json out = {
-      {"disabled", health.isDisabled}, {"test", health.test}, {"onFailure", health.onFailure}};
+  Fields fields;
+  fields.add("disabled", health.isDisabled)
+      .add("test", health.test)
+      .add("onFailure", health.onFailure);
+  Json out = fields.take();
   putOptional(out, "interval", health.interval);
   putOptional(out, "timeout", health.timeout);
   putOptional(out, "startPeriod", health.startPeriod);
@@ -355,83 +396,85 @@ std::string_view statusName(Status status) {
 std::string toJson(const ContainerConfig& config) {
   std::vector<std::string> diffIds;
   for (const Digest& diffId : config.diffIds) diffIds.push_back(diffId.str());
-  const Json json = {{"id", config.id},
-                     {"name", config.name},
-                     {"createdAt", config.createdAt},
-                     {"imageName", config.imageName},
-                     {"imageId", config.imageId.str()},
-                     {"diffIds", diffIds},
-                     {"argv", config.argv},
-                     {"entrypoint", config.entrypoint},
-                     {"command", config.command},
-                     {"env", config.env},
-                     {"cwd", config.cwd},
-                     {"user", config.user},
-                     {"hostname", config.hostname},
-                     {"domainname", config.domainname},
-                     {"network", config.network},
-                     {"networkOptions", networkToJson(config.networkOptions)},
-                     {"namespaces", namespacesToJson(config.namespaces)},
-                     {"health", healthToJson(config.health)},
-                     {"restartPolicy", config.restart.policy},
-                     {"restartMaximum", config.restart.maximum},
-                     {"devices", devicesToJson(config.devices)},
-                     {"sysctls", config.sysctls},
-                     {"cgroups", config.cgroups},
-                     {"cgroupParent", config.cgroupParent},
-                     {"annotations", config.annotations},
-                     {"mounts", mountsToJson(config.mounts)},
-                     {"limits", limitsToJson(config.limits)},
-                     {"ulimits", ulimitsToJson(config.ulimits)},
-                     {"capAdd", config.capAdd},
-                     {"capDrop", config.capDrop},
-                     {"securityOpt", config.securityOpt},
-                     {"groupAdd", config.groupAdd},
-                     {"exposedPorts", config.exposedPorts},
-                     {"extraHosts", config.extraHosts},
-                     {"labels", config.labels},
-                     {"tty", config.tty},
-                     {"openStdin", config.openStdin},
-                     {"autoRemove", config.autoRemove},
-                     {"timeout", config.timeout},
-                     {"logDriver", config.logDriver},
-                     {"logMaxSize", config.logMaxSize},
-                     {"logMaxFiles", config.logMaxFiles},
-                     {"logOptions", config.logOptions},
-                     {"volumesFrom", config.volumesFrom},
-                     {"idFile", config.idFile},
-                     {"umask", config.umask},
-                     {"privileged", config.privileged},
-                     {"readOnlyRoot", config.readOnlyRoot},
-                     {"init", config.init},
-                     {"stopSignal", config.stopSignal},
-                     {"stopTimeout", config.stopTimeout},
-                     // A string, not an object: a list of containers need not parse it.
-                     {"image", toJson(config.image)}};
-  return dumpJson(json);
+  Fields fields;
+  fields.add("id", config.id)
+      .add("name", config.name)
+      .add("createdAt", config.createdAt)
+      .add("imageName", config.imageName)
+      .add("imageId", config.imageId.str())
+      .add("diffIds", diffIds)
+      .add("argv", config.argv)
+      .add("entrypoint", config.entrypoint)
+      .add("command", config.command)
+      .add("env", config.env)
+      .add("cwd", config.cwd)
+      .add("user", config.user)
+      .add("hostname", config.hostname)
+      .add("domainname", config.domainname)
+      .add("network", config.network)
+      .add("networkOptions", networkToJson(config.networkOptions))
+      .add("namespaces", namespacesToJson(config.namespaces))
+      .add("health", healthToJson(config.health))
+      .add("restartPolicy", config.restart.policy)
+      .add("restartMaximum", config.restart.maximum)
+      .add("devices", devicesToJson(config.devices))
+      .add("sysctls", config.sysctls)
+      .add("cgroups", config.cgroups)
+      .add("cgroupParent", config.cgroupParent)
+      .add("annotations", config.annotations)
+      .add("mounts", mountsToJson(config.mounts))
+      .add("limits", limitsToJson(config.limits))
+      .add("ulimits", ulimitsToJson(config.ulimits))
+      .add("capAdd", config.capAdd)
+      .add("capDrop", config.capDrop)
+      .add("securityOpt", config.securityOpt)
+      .add("groupAdd", config.groupAdd)
+      .add("exposedPorts", config.exposedPorts)
+      .add("extraHosts", config.extraHosts)
+      .add("labels", config.labels)
+      .add("tty", config.tty)
+      .add("openStdin", config.openStdin)
+      .add("autoRemove", config.autoRemove)
+      .add("timeout", config.timeout)
+      .add("logDriver", config.logDriver)
+      .add("logMaxSize", config.logMaxSize)
+      .add("logMaxFiles", config.logMaxFiles)
+      .add("logOptions", config.logOptions)
+      .add("volumesFrom", config.volumesFrom)
+      .add("idFile", config.idFile)
+      .always("umask", config.umask)
+      .add("privileged", config.privileged)
+      .add("readOnlyRoot", config.readOnlyRoot)
+      .add("init", config.init)
+      .add("stopSignal", config.stopSignal)
+      .always("stopTimeout", config.stopTimeout)
+      // A string, not an object: a list of containers need not parse it.
+      .add("image", toJson(config.image));
+  return dumpJson(fields.take());
 }
 
 std::string toJson(const ContainerState& state) {
-  const Json json = {{"status", std::string{statusName(state.status)}},
-                     {"pid", state.pid},
-                     {"startTicks", state.startTicks},
-                     {"bootId", state.bootId},
-                     {"exitCode", state.exitCode},
-                     {"oomKilled", state.oomKilled},
-                     {"error", state.error},
-                     {"startedAt", state.startedAt},
-                     {"finishedAt", state.finishedAt},
-                     {"restartCount", state.restartCount},
-                     {"cgroups", state.cgroups},
-                     {"address", state.address},
-                     {"gateway", state.gateway},
-                     {"macAddress", state.macAddress},
-                     {"prefixLength", state.prefixLength},
-                     {"ports", portsToJson(state.ports)},
-                     {"healthStatus", state.healthStatus},
-                     {"failingStreak", state.failingStreak},
-                     {"healthLog", healthLogToJson(state.healthLog)}};
-  return dumpJson(json);
+  Fields fields;
+  fields.add("status", std::string{statusName(state.status)})
+      .add("pid", state.pid)
+      .add("startTicks", state.startTicks)
+      .add("bootId", state.bootId)
+      .add("exitCode", state.exitCode)
+      .add("oomKilled", state.oomKilled)
+      .add("error", state.error)
+      .add("startedAt", state.startedAt)
+      .add("finishedAt", state.finishedAt)
+      .add("restartCount", state.restartCount)
+      .add("cgroups", state.cgroups)
+      .add("address", state.address)
+      .add("gateway", state.gateway)
+      .add("macAddress", state.macAddress)
+      .add("prefixLength", state.prefixLength)
+      .add("ports", portsToJson(state.ports))
+      .add("healthStatus", state.healthStatus)
+      .add("failingStreak", state.failingStreak)
+      .add("healthLog", healthLogToJson(state.healthLog));
+  return dumpJson(fields.take());
 }
 
 ContainerConfig parseContainerConfig(std::string_view text, std::string_view origin,
