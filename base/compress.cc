@@ -14,7 +14,10 @@ namespace img {
 namespace {
 
 constexpr int kGzipMax = 9;
-constexpr int kGzipDefault = 6;
+// libdeflate's 3 is between what docker (zlib's 6) and podman (pgzip) make of the same layers, in
+// 0.7 of the time of its 6: Debian with python 36.1 % of its size (6: 35.0, docker 35.4, podman
+// 37.2), a mixed tree of 200 MB 58.5 % (6: 57.8, docker 59.0, podman 60.4).
+constexpr int kGzipDefault = 3;
 constexpr unsigned kMaxThreads = 16;  // what each holds in memory is what bounds them
 // Each block begins without what went before it. gzip looks back 32 KiB, zstd 2 MiB and more at
 // its usual levels: these sizes cost it about a percent.

@@ -11,11 +11,11 @@
 #include "base/error.h"
 #include "base/stream.h"
 #include "base/sys.h"
+#include "distribution/arriving_file.h"
 #include "distribution/messages.h"
 #include "store/blobs.h"
 #include "store/layers.h"
 #include "store/partial_blob.h"
-#include "store/read_ahead.h"
 
 namespace img::distribution {
 namespace {
@@ -114,12 +114,6 @@ class Download final : public Source {
   std::int64_t toldMs_ = sys::monotonicMs();
 };
 
-void drain(Source& source) {
-  std::vector<std::byte> buffer(size_t{256} << 10);
-  while (source.read(buffer) > 0) {
-  }
-}
-
 // The view was there before this blob, of which it says nothing: its own bytes have to be those of
 // the diff ID (security.md M10).
 void checkDiffId(const LayerTask& task, Source& plain) {
@@ -157,11 +151,11 @@ void makeViewOfBlob(const store::Layout& layout, const LayerTask& task) {
   makeView(layout, task, *plain);
 }
 
-// Receiving with hashing, and unpacking with decompressing before it, each have a thread. Returns
-// what went wrong with the layer's content, if anything.
+// Receiving with hashing, decompressing, hashing the result, and unpacking it each have a thread.
+// Returns what went wrong with the layer's content, if anything.
 std::optional<Error> unpackWhile(const store::Layout& layout, const LayerTask& task,
-                                 Download& download) {
-  store::ReadAhead raw{download};
+                                 store::PartialBlob& partial, Download& download) {
+  ArrivingFile raw{download, partial.fd(), [&partial] { partial.sync(); }};
   std::optional<Error> wrong;
   try {
     const std::unique_ptr<Source> stream = store::openLayerStream(task.blob, raw);
@@ -171,7 +165,7 @@ std::optional<Error> unpackWhile(const store::Layout& layout, const LayerTask& t
     if (error.kind() != Kind::corrupt) throw;
     wrong = error;
   }
-  drain(raw);
+  raw.finish();
   return wrong;
 }
 
@@ -195,7 +189,7 @@ bool tryDownload(const store::Layout& layout, const LayerTask& task, store::Part
   Download download{partial, task.blob, socket, isAgain};
   std::optional<Error> wrong;
   try {
-    wrong = unpackWhile(layout, task, download);
+    wrong = unpackWhile(layout, task, partial, download);
   } catch (const Error& error) {
     if (error.code() == "limit") partial.clear();  // another try would not end better
     if (!isWrongBytes(error) || isAgain) throw;
@@ -238,7 +232,9 @@ std::string fetchLayer(const store::Layout& layout, const LayerTask& task, int s
   if (!tryDownload(layout, task, partial, socket, false))
     std::ignore = tryDownload(layout, task, partial, socket, true);
   partial.publish();
-  store::Layers{layout}.ensure(task.diffId, task.blob);
+  const store::Layers layers{layout};
+  const bool isPlain = task.blob.digest == task.diffId;  // and so verified
+  isPlain ? layers.ensureFromVerified(task.diffId) : layers.ensure(task.diffId, task.blob);
   return "new";
 } catch (Error& error) {
   store::addSpaceHint(error, layout);

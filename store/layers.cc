@@ -22,6 +22,7 @@
 #include "store/lease.h"
 #include "store/owner_shift.h"
 #include "store/owners.h"
+#include "store/side_hasher.h"
 #include "store/small_layer.h"
 #include "store/union_copy.h"
 #include "store/unpack.h"
@@ -97,20 +98,28 @@ void drain(Source& source) {
   }
 }
 
-// A second thread reads (and so decompresses) while the caller works.
-class ReadAhead final : public Source {
+// A second thread reads (and so decompresses), and a third hashes, while the caller works.
+class HashedAhead final : public Source {
  public:
-  explicit ReadAhead(Source& inner) : blocks_(inner, BlockReader::Mode::overlapped) {}
+  explicit HashedAhead(Source& inner) : blocks_(inner, BlockReader::Mode::overlapped) {}
   size_t read(std::span<std::byte> into) override {
-    if (unread_.empty()) unread_ = blocks_.next();
+    if (unread_.empty()) {
+      hasher_.wait();  // for the block that is given back
+      unread_ = blocks_.next();
+      hasher_.start(unread_);
+    }
     const auto piece = unread_.first(std::min(into.size(), unread_.size()));
     std::copy(piece.begin(), piece.end(), into.begin());
     unread_ = unread_.subspan(piece.size());
     return piece.size();
   }
 
+  [[nodiscard]] std::uint64_t size() const { return hasher_.size(); }
+  Digest digest() { return hasher_.finish(); }
+
  private:
   BlockReader blocks_;
+  SideHasher hasher_;  // behind the blocks that it reads
   std::span<const std::byte> unread_;
 };
 
@@ -133,7 +142,7 @@ class Keep final : public Source {
   FreeSpace space_;
 };
 
-void checkDigest(HashingSource& hashed, const Digest& diffId) {
+void checkDigest(HashedAhead& hashed, const Digest& diffId) {
   drain(hashed);
   const Digest actual = hashed.digest();
   if (actual == diffId) return;
@@ -178,8 +187,7 @@ void unpackIfSmall(const IngestDir& folder, const UnpackStats& stats, Remembered
 }
 
 UnpackStats unpackChecked(const IngestDir& folder, const Digest& diffId, Source& plain) {
-  ReadAhead ahead{plain};
-  HashingSource hashed{ahead};
+  HashedAhead hashed{plain};
   const UnpackStats stats = unpackInto(folder, hashed, diffId.str());
   checkDigest(hashed, diffId);
   return stats;
@@ -189,10 +197,9 @@ UnpackStats indexChecked(const IngestDir& folder, const Digest& diffId, Source& 
                          bool keepTar) {
   std::optional<Fd> tar;
   if (keepTar) tar = sys::openat(folder.fd(), kTar, kNewFile, 0644);
-  ReadAhead ahead{plain};
-  Keep kept{ahead, std::move(tar)};
-  HashingSource hashed{kept};
-  Remembered remembered{hashed};
+  HashedAhead hashed{plain};
+  Keep kept{hashed, std::move(tar)};
+  Remembered remembered{kept};
   const UnpackStats stats = indexInto(folder, remembered, diffId.str());
   drain(remembered);
   checkDigest(hashed, diffId);

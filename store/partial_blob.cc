@@ -82,6 +82,10 @@ void PartialBlob::clear() {
   size_ = writtenBack_ = 0;
 }
 
+void PartialBlob::sync() const {
+  if (isDurable()) sys::fsync(fd_.get(), "the download of " + digest_.str());
+}
+
 void PartialBlob::publish() {
   adoptBlob(layout_, folder_.get(), digest_.hex(), digest_, size_);
   ::flock(fd_.get(), LOCK_UN);  // a process forked meanwhile would keep it by its descriptor

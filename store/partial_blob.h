@@ -27,6 +27,9 @@ class PartialBlob {
   [[nodiscard]] std::uint64_t size() const { return size_; }
   void append(std::span<const std::byte> bytes);
   void clear();
+  // What it has is durable afterwards, so that publish() has little left to wait for. May be called
+  // by another thread than the others, at another time.
+  void sync() const;
   // The caller has seen that the bytes are those of the digest: it becomes the blob (S-1); the name
   // is durable after syncBlobs().
   void publish();
