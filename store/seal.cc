@@ -1,7 +1,6 @@
 #include "store/seal.h"
 
 #include <dirent.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,10 +15,9 @@
 #include "base/text.h"
 #include "store/block_pipe.h"
 #include "store/change_folder.h"
-#include "store/holes.h"
+#include "store/layer_emitter.h"
 #include "store/lower_view.h"
 #include "store/owners.h"
-#include "store/same_file.h"
 #include "store/tar.h"
 #include "store/tree_merge.h"
 #include "store/whiteout.h"
@@ -28,33 +26,11 @@
 namespace img::store {
 namespace {
 
-// Deeper than any path the kernel accepts in one piece; keeps the walk's stack bounded.
-constexpr int kMaxDepth = 4096;
-
-struct Time {
-  std::int64_t seconds;
-  std::uint32_t nanoseconds;
-  bool operator==(const Time&) const = default;
-};
-
-// Of what is neither a file nor a folder.
-void setType(TarEntry& entry, const struct stat& st) {
-  using Type = TarEntry::Type;
-  switch (st.st_mode & S_IFMT) {
-    case S_IFLNK: entry.type = Type::symlink; return;
-    case S_IFCHR: entry.type = Type::charDevice; break;
-    case S_IFBLK: entry.type = Type::blockDevice; break;
-    default: entry.type = Type::fifo; return;
-  }
-  entry.deviceMajor = major(st.st_rdev);
-  entry.deviceMinor = minor(st.st_rdev);
-}
-
-class Sealer {
+class Sealer : LayerEmitter {
  public:
   // `folder`: where in the archive the entries go.
   Sealer(TarWriter& tar, const SealOptions& options, std::string folder = {})
-      : tar_(tar), options_(options), path_(std::move(folder)) {}
+      : LayerEmitter(tar, options, std::move(folder)) {}
 
   // A file, link or node that is open already; path_ says how to call it.
   SealResult runObject(int handle);
@@ -86,32 +62,15 @@ class Sealer {
   void sealFolder(const ChangeFolder& parent, const ChangeFolder::Item& item,
                   const LowerFolder& below, int depth);
   void sealFile(int dir, const std::string& name, const LowerFolder& below);
-  void emitFile(int file, const struct stat& st, TarEntry entry);
   void sealSpecial(int dir, const std::string& name, const struct stat& st,
                    const LowerFolder& below);
 
   [[nodiscard]] bool hidesNothing(const LowerFolder& below, const std::string& name) const;
   [[nodiscard]] struct stat statOf(int fd) const;
-  [[nodiscard]] Time timeOf(const struct stat& st) const;
-  [[nodiscard]] bool isSameMeta(const struct stat& st, const struct stat& lower) const;
-  bool isSameFile(int file, const struct stat& st, const Xattrs& xattrs,
-                  const LowerFolder::Found& lower);
-  [[nodiscard]] bool isSameSpecial(int dir, const std::string& name, const struct stat& st,
-                                   const LowerFolder& below) const;
-
-  [[nodiscard]] TarEntry entryFor(const struct stat& st) const;
-  void emit(const TarEntry& entry);
   void emitMark(std::string_view name);
   bool emitAsLink(const TarEntry& entry, const struct stat& st);
-  void copyData(int file, std::uint64_t offset, std::uint64_t length);
 
-  TarWriter& tar_;
-  const SealOptions& options_;
   const bool recordsOwners_ = recordsOwners();
-  SealResult result_;
-  std::string path_;  // of the entry under way
-  // Folders that did not change, outermost first: written when something below them is.
-  std::vector<TarEntry> pending_;
   std::map<std::pair<dev_t, ino_t>, std::string>
       links_;  // first path of every file with several names
 };
@@ -122,13 +81,8 @@ std::vector<Sealer::Item> Sealer::listItems(const ChangeFolder& folder) {
     std::string key = found.name;
     if (found.isWhiteout) {
       key.insert(0, kWhiteoutPrefix);
-    } else if (key.starts_with(kWhiteoutPrefix) && !options_.isLive) {
-      // OCI image-spec layer.md, "Whiteouts": such a name would delete something when the layer is
-      // unpacked.
-      throw Error::make(Kind::unsupported,
-                        "a layer cannot hold {}: names that begin with \".wh.\" mean deletion",
-                        text::quote(path_.empty() ? key : path_ + "/" + key))
-          .hint("remove or rename the file in the step that makes it");
+    } else {
+      checkName(key);
     }
     items.push_back({std::move(key), std::move(found)});
   }
@@ -137,10 +91,7 @@ std::vector<Sealer::Item> Sealer::listItems(const ChangeFolder& folder) {
 }
 
 void Sealer::walk(const ChangeFolder& folder, bool isMarked, const LowerFolder& below, int depth) {
-  if (depth > kMaxDepth) {
-    throw Error::make(Kind::unsupported, "{} is nested over {} folders deep", text::quote(path_),
-                      kMaxDepth);
-  }
+  checkDepth(depth);
   if (isMarked) emitMark(kOpaqueName);
   const size_t parent = path_.size();
   for (const Item& item : listItems(folder)) {
@@ -197,15 +148,14 @@ void Sealer::sealFolder(const ChangeFolder& parent, const ChangeFolder::Item& it
              readXattrs(sys::openat(lower->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get());
   }
   if (options_.isLive && isKernelFolder(folder.top())) return emit(entry);
-  const size_t outer = pending_.size();
+  const size_t outer = held();
   if (isSame) {
-    pending_.push_back(std::move(entry));
+    hold(std::move(entry));
   } else {
     emit(entry);
   }
   walk(folder, isMarked, lower && !isOpaque ? below.descend(name) : LowerFolder{}, depth + 1);
-  // Still pending: nothing below it has changed.
-  if (pending_.size() > outer) pending_.resize(outer);
+  release(outer);  // still there: nothing below it has changed
 }
 
 void Sealer::sealFile(int dir, const std::string& name, const LowerFolder& below) {
@@ -226,18 +176,6 @@ void Sealer::sealFile(int dir, const std::string& name, const LowerFolder& below
   emitFile(file.get(), st, std::move(entry));
 }
 
-void Sealer::emitFile(int file, const struct stat& st, TarEntry entry) {
-  entry.size = static_cast<std::uint64_t>(st.st_size);
-  if (entry.size >= kMinHole) {
-    entry.extents = dataExtents(file, entry.size);
-    entry.sparse = entry.extents.size() != 1 || entry.extents[0].length != entry.size;
-  }
-  emit(entry);
-  result_.bytes += entry.size;
-  if (!entry.sparse) return copyData(file, 0, entry.size);
-  for (const auto& extent : entry.extents) copyData(file, extent.offset, extent.length);
-}
-
 SealResult Sealer::runObject(int handle) {
   const struct stat st = statOf(handle);
   TarEntry entry = entryFor(st);
@@ -255,14 +193,17 @@ SealResult Sealer::runObject(int handle) {
 
 void Sealer::sealSpecial(int dir, const std::string& name, const struct stat& st,
                          const LowerFolder& below) {
-  using Type = TarEntry::Type;
-  if (isSameSpecial(dir, name, st, below)) return;
   TarEntry entry = entryFor(st);
   setType(entry, st);
-  if (entry.type == Type::symlink) entry.linkTarget = sys::readlinkat(dir, name);
+  const bool isLink = entry.type == TarEntry::Type::symlink;
+  if (isLink) entry.linkTarget = sys::readlinkat(dir, name);
   if (st.st_nlink > 1 && emitAsLink(entry, st)) return;
   // Symbolic links can have none of the attributes that travel (xattr(7): user.* and ACLs).
-  if (entry.type != Type::symlink) entry.xattrs = readXattrsAt(dir, name);
+  if (!isLink) entry.xattrs = readXattrsAt(dir, name);
+  if (!below.isEmpty() && st.st_nlink == 1) {
+    const auto lower = below.find(name);
+    if (lower && isSameSpecial(entry, st, *lower)) return;
+  }
   emit(entry);
 }
 
@@ -278,60 +219,6 @@ struct stat Sealer::statOf(int fd) const {
   return st;
 }
 
-Time Sealer::timeOf(const struct stat& st) const {
-  const Time time{st.st_mtim.tv_sec, static_cast<std::uint32_t>(st.st_mtim.tv_nsec)};
-  if (options_.setMtime) return {*options_.setMtime, 0};
-  if (!options_.clampMtime) return time;
-  const Time latest{*options_.clampMtime, 0};
-  const bool isLater =
-      time.seconds > latest.seconds || (time.seconds == latest.seconds && time.nanoseconds > 0);
-  return isLater ? latest : time;
-}
-
-bool Sealer::isSameMeta(const struct stat& st, const struct stat& lower) const {
-  return st.st_mode == lower.st_mode && st.st_uid == lower.st_uid && st.st_gid == lower.st_gid &&
-         timeOf(st) == timeOf(lower);
-}
-
-bool Sealer::isSameFile(int file, const struct stat& st, const Xattrs& xattrs,
-                        const LowerFolder::Found& lower) {
-  if (!isSameMeta(st, lower.st) || st.st_size != lower.st.st_size) return false;
-  const std::string name = path_.substr(path_.rfind('/') + 1);
-  const Fd other = openForReading(lower.dir, name, 0);
-  return xattrs == readXattrs(other.get()) &&
-         isSameContent(file, other.get(), static_cast<std::uint64_t>(st.st_size));
-}
-
-bool Sealer::isSameSpecial(int dir, const std::string& name, const struct stat& st,
-                           const LowerFolder& below) const {
-  if (below.isEmpty() || st.st_nlink > 1) return false;
-  const auto lower = below.find(name);
-  if (!lower || !isSameMeta(st, lower->st) || st.st_rdev != lower->st.st_rdev) return false;
-  if (S_ISLNK(st.st_mode)) return sys::readlinkat(dir, name) == sys::readlinkat(lower->dir, name);
-  return readXattrsAt(dir, name) == readXattrsAt(lower->dir, name);
-}
-
-TarEntry Sealer::entryFor(const struct stat& st) const {
-  TarEntry entry;
-  entry.path = path_;
-  entry.type = S_ISDIR(st.st_mode) ? TarEntry::Type::directory : TarEntry::Type::file;
-  // The mode of a symbolic link is 0777 on Linux and means nothing.
-  entry.mode = st.st_mode & 07777;
-  entry.uid = st.st_uid;
-  entry.gid = st.st_gid;
-  const Time time = timeOf(st);
-  entry.mtimeSeconds = time.seconds;
-  entry.mtimeNanoseconds = time.nanoseconds;
-  return entry;
-}
-
-void Sealer::emit(const TarEntry& entry) {
-  for (const TarEntry& folder : pending_) tar_.add(folder);
-  result_.entries += pending_.size() + 1;
-  pending_.clear();
-  tar_.add(entry);
-}
-
 // A whiteout or opaque mark in the folder under way: an empty file with nothing that could differ.
 void Sealer::emitMark(std::string_view name) {
   TarEntry mark;
@@ -344,30 +231,8 @@ void Sealer::emitMark(std::string_view name) {
 bool Sealer::emitAsLink(const TarEntry& entry, const struct stat& st) {
   const auto [known, isFirst] = links_.try_emplace({st.st_dev, st.st_ino}, path_);
   if (isFirst) return false;
-  TarEntry link = entry;
-  link.type = TarEntry::Type::hardLink;
-  link.linkTarget = known->second;
-  emit(link);
+  emitLink(entry, known->second);
   return true;
-}
-
-void Sealer::copyData(int file, std::uint64_t offset, std::uint64_t length) {
-  // Read straight into the block that goes to the sink: the bytes are not copied again.
-  while (length > 0) {
-    auto space = tar_.space();
-    space = space.first(static_cast<size_t>(std::min<std::uint64_t>(space.size(), length)));
-    size_t count = preadFull(file, space, static_cast<off_t>(offset), path_);
-    if (options_.isLive && count != space.size()) {
-      std::fill(space.begin() + static_cast<std::ptrdiff_t>(count), space.end(), std::byte{0});
-      count = space.size();
-    }
-    if (count != space.size())
-      throw Error::make(Kind::failed, "{} changed while it was read", text::quote(path_));
-    if (options_.inspect) options_.inspect(path_, space);
-    tar_.advance(count);
-    offset += count;
-    length -= count;
-  }
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "base/digest.h"
 #include "base/stream.h"
 #include "store/blobs.h"
+#include "store/tar.h"
 
 namespace img::store {
 
@@ -30,6 +31,8 @@ struct SealOptions {
   bool isLive = false;
   // Sees every regular file's bytes as they are hashed (the secret guard). May be empty.
   std::function<void(const std::string& path, std::span<const std::byte>)> inspect;
+  // Sees every entry before it is written, but for folders that did not change. May be empty.
+  std::function<void(const TarEntry& entry)> inspectEntry;
 };
 
 struct SealResult {

@@ -1,0 +1,193 @@
+#include "store/planned_seal.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "base/error.h"
+#include "base/sys.h"
+#include "base/text.h"
+#include "store/block_pipe.h"
+#include "store/change_folder.h"
+#include "store/layer_emitter.h"
+#include "store/tar.h"
+
+namespace img::store {
+namespace {
+
+// The source folders on the way to the one that is read from.
+class OpenSources {
+ public:
+  Fd openFile(const PlannedNode& node) {
+    if (!node.source) return memoryFile(node.text);
+    if (node.sourceName.empty()) return sys::reopen(node.source->root, O_RDONLY | O_NONBLOCK);
+    return openForReading(folder(*node.source), node.sourceName, 0);
+  }
+
+ private:
+  static Fd memoryFile(const std::string& text) {
+    Fd fd{static_cast<int>(
+        sys::check([] { return ::memfd_create("inline", MFD_CLOEXEC); }, "make a file in memory"))};
+    writeAll(fd.get(), text, "an inline file");
+    return fd;
+  }
+
+  int folder(const SourceFolder& wanted) {
+    if (!opened_.empty() && opened_.back().first == &wanted) return opened_.back().second.get();
+    std::vector<const SourceFolder*> way;
+    for (const SourceFolder* at = &wanted; at != nullptr; at = at->parent.get()) way.push_back(at);
+    std::reverse(way.begin(), way.end());
+    const auto known =
+        std::mismatch(way.begin(), way.end(), opened_.begin(), opened_.end(),
+                      [](const SourceFolder* at, const auto& open) { return at == open.first; });
+    opened_.erase(known.second, opened_.end());
+    for (size_t i = opened_.size(); i < way.size(); ++i) {
+      const std::string& name = way[i]->name;
+      Fd fd =
+          i == 0 ? sys::openBeneath(way[i]->root, name.empty() ? "." : name, O_RDONLY | O_DIRECTORY)
+                 : openForReading(opened_.back().second.get(), name, O_DIRECTORY);
+      opened_.emplace_back(way[i], std::move(fd));
+    }
+    return opened_.back().second.get();
+  }
+
+  std::vector<std::pair<const SourceFolder*, Fd>> opened_;
+};
+
+bool isAsPlanned(const PlannedNode& node, const struct stat& st) {
+  if (!node.source) return true;
+  return S_ISREG(st.st_mode) && st.st_dev == node.sourceDevice && st.st_ino == node.sourceInode &&
+         st.st_size == node.size && st.st_mtim.tv_sec == node.mtime.tv_sec &&
+         st.st_mtim.tv_nsec == node.mtime.tv_nsec;
+}
+
+class PlanSealer : LayerEmitter {
+ public:
+  PlanSealer(TarWriter& tar, const PlanOptions& options)
+      : LayerEmitter(tar, options.seal, {}), plan_(options) {}
+
+  SealResult run(const PlannedLayer& layer) try {
+    walk(*layer.root().folder, LowerFolder::root(layer.lowers()), 0);
+    return result_;
+  } catch (Error& error) {
+    // The system calls know the last component only.
+    if (!path_.empty()) error.during("copying {}", text::quote(path_));
+    throw;
+  }
+
+ private:
+  void walk(const PlannedFolder& folder, const LowerFolder& below, int depth);
+  void sealFolder(const PlannedNode& node, const std::string& name, const LowerFolder& below,
+                  int depth);
+  void sealFile(const PlannedNode& node, const std::string& name, const LowerFolder& below);
+  void sealSpecial(const PlannedNode& node, const std::string& name, const LowerFolder& below);
+
+  const PlanOptions& plan_;
+  OpenSources sources_;
+  std::map<const PlannedNode*, std::string> links_;  // first path of what has several names
+};
+
+void PlanSealer::walk(const PlannedFolder& folder, const LowerFolder& below, int depth) {
+  checkDepth(depth);
+  const size_t parent = path_.size();
+  for (const auto& [name, node] : folder.children) {
+    checkName(name);
+    if (parent > 0) path_ += '/';
+    path_ += name;
+    if (node->folder) {
+      sealFolder(*node, name, below, depth);
+    } else if (S_ISREG(node->mode)) {
+      sealFile(*node, name, below);
+    } else {
+      sealSpecial(*node, name, below);
+    }
+    path_.resize(parent);
+  }
+}
+
+void PlanSealer::sealFolder(const PlannedNode& node, const std::string& name,
+                            const LowerFolder& below, int depth) {
+  const PlannedFolder& folder = *node.folder;
+  TarEntry entry = entryFor(node.stat());
+  entry.xattrs = folder.xattrs;
+  if (folder.state == PlannedFolder::State::made) {
+    emit(entry);
+    return walk(folder, LowerFolder{}, depth + 1);
+  }
+  const auto lower = below.find(name);
+  if (!lower) throw Error::make(Kind::internal, "{} is not below the layer", text::quote(path_));
+  const Xattrs old =
+      readXattrs(sys::openat(lower->dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW).get());
+  entry.xattrs.insert(old.begin(), old.end());
+  const size_t outer = held();
+  if (entry.xattrs == old && isSameMeta(node.stat(), lower->st)) {
+    hold(std::move(entry));
+  } else {
+    emit(entry);
+  }
+  walk(folder, below.descend(name), depth + 1);
+  release(outer);
+}
+
+void PlanSealer::sealFile(const PlannedNode& node, const std::string& name,
+                          const LowerFolder& below) {
+  const struct stat st = node.stat();
+  TarEntry entry = entryFor(st);
+  if (node.names > 1) {
+    const auto [known, isFirst] = links_.try_emplace(&node, path_);
+    if (!isFirst) return emitLink(entry, known->second);
+  }
+  const Fd file = sources_.openFile(node);
+  if (!isAsPlanned(node, sys::fstat(file.get())))
+    throw Error::make(Kind::failed, "file {} changed while it was read", text::quote(path_));
+  if (node.source) entry.xattrs = takenXattrs(file.get(), plan_.takesXattr);
+  // A file with several names is kept even when this one is as before: the others refer to it.
+  if (!below.isEmpty() && node.names == 1) {
+    const auto lower = below.find(name);
+    if (lower && isSameFile(file.get(), st, entry.xattrs, *lower)) return;
+  }
+  emitFile(file.get(), st, std::move(entry));
+}
+
+void PlanSealer::sealSpecial(const PlannedNode& node, const std::string& name,
+                             const LowerFolder& below) {
+  const struct stat st = node.stat();
+  TarEntry entry = entryFor(st);
+  setType(entry, st);
+  if (entry.type == TarEntry::Type::symlink) entry.linkTarget = node.text;
+  if (!below.isEmpty()) {
+    const auto lower = below.find(name);
+    if (lower && isSameSpecial(entry, st, *lower)) return;
+  }
+  emit(entry);
+}
+
+}  // namespace
+
+Xattrs takenXattrs(int fd, const std::function<bool(const std::string& name)>& takes) {
+  Xattrs xattrs = readXattrs(fd);
+  for (auto at = xattrs.begin(); at != xattrs.end();)
+    at = takes(at->first) ? ++at : xattrs.erase(at);
+  return xattrs;
+}
+
+SealResult writePlannedTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& options) {
+  BlockPipe pipe{sink, BlockPipe::Mode::overlapped};
+  TarWriter tar{pipe};
+  const SealResult result = PlanSealer{tar, options}.run(layer);
+  tar.finish();
+  return result;
+}
+
+SealedLayer sealPlan(const Layout& layout, const PlannedLayer& layer, const PlanOptions& options,
+                     BlobWriter::Durability durability) {
+  BlobWriter blob{layout};
+  const SealResult stats = writePlannedTar(layer, blob, options);
+  if (options.check) options.check();
+  return {blob.commit(media::kLayer, {}, durability), stats};
+}
+
+}  // namespace img::store

@@ -1,0 +1,30 @@
+// Writes the tar of a planned layer: the bytes that sealing the folder would give, with the files
+// read straight from their sources.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "store/planned_layer.h"
+#include "store/seal.h"
+#include "store/xattrs.h"
+
+namespace img::store {
+
+struct PlanOptions {
+  SealOptions seal;  // `lowers` is not looked at: the plan knows them
+  // Which attributes of a source's file come along, of those that a layer can have.
+  std::function<bool(const std::string& name)> takesXattr;
+  // Called when all is read and before the blob comes to be; what it throws leaves nothing behind.
+  std::function<void()> check;
+};
+
+// Those of an open file or folder that `takes` says yes to.
+Xattrs takenXattrs(int fd, const std::function<bool(const std::string& name)>& takes);
+
+// Throws Kind::failed when a source is not what it was when it was planned.
+SealResult writePlannedTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& options);
+SealedLayer sealPlan(const Layout& layout, const PlannedLayer& layer, const PlanOptions& options,
+                     BlobWriter::Durability durability = BlobWriter::Durability::later);
+
+}  // namespace img::store
