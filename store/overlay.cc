@@ -92,14 +92,19 @@ void dropHiddenLowers(OverlaySpec& spec) {
 
 // An image may hold the same layer twice, and overlayfs refuses one folder in two places (ELOOP).
 // The upper one wins everywhere: it has every name, whiteout and opaque mark of the lower one.
-void dropRepeatedLowers(OverlaySpec& spec) {
+// Returns one lower of each file system.
+std::vector<int> dropRepeatedLowers(OverlaySpec& spec) {
   std::set<std::pair<dev_t, ino_t>> seen;
+  std::set<dev_t> devices;
   std::vector<int> distinct;
+  std::vector<int> ofDevices;
   for (const int lower : spec.lowers) {
     const struct stat st = sys::fstat(lower);
+    if (devices.insert(st.st_dev).second) ofDevices.push_back(lower);
     if (seen.emplace(st.st_dev, st.st_ino).second) distinct.push_back(lower);
   }
   spec.lowers = std::move(distinct);
+  return ofDevices;
 }
 
 // The descriptors of `spec` become those of mapped clones, which are returned. `attach` is called
@@ -134,16 +139,12 @@ bool isErofs(int lower) {
   return static_cast<std::uint32_t>(sys::fstatfs(lower, "a layer").f_type) == EROFS_SUPER_MAGIC_V1;
 }
 
-bool hasErofs(const OverlaySpec& spec) {
-  return std::any_of(spec.lowers.begin(), spec.lowers.end(), isErofs);
-}
-
 // Each index is a file system of its own, and st_dev would tell which one a file is of, so that a
 // change of its mode gave it another: xino puts the layer into high bits of the inode number, which
 // EROFS does not use (overlayfs.rst, "Inode properties"). "auto" trusts only file systems with
 // 32-bit numbers.
-void unifyInodes(int context, const OverlaySpec& spec) {
-  if (hasErofs(spec)) sys::fsconfigString(context, "xino", "on");
+void unifyInodes(int context, bool hasErofs) {
+  if (hasErofs) sys::fsconfigString(context, "xino", "on");
 }
 
 // A root that nobody else has, and that is empty.
@@ -155,7 +156,7 @@ Fd mountEmpty() {
 }
 
 // nullopt: this kernel does not know "lowerdir+".
-std::optional<Fd> mountByNewApi(OverlaySpec spec) {
+std::optional<Fd> mountByNewApi(OverlaySpec spec, bool hasErofs) {
   const std::vector<Fd> clones = mapLayers(spec, [](int) {});
   const auto mounter = mounterOf(spec, clones);
   const Fd fs = sys::fsopen("overlay");
@@ -165,7 +166,7 @@ std::optional<Fd> mountByNewApi(OverlaySpec spec) {
     throw Error{Kind::failed, "the kernel refuses a layer as part of the union"};
   }
   for (const auto& [key, value] : optionsOf(spec)) sys::fsconfigString(fs.get(), key, value);
-  unifyInodes(fs.get(), spec);
+  unifyInodes(fs.get(), hasErofs);
   if (spec.userXattr) sys::fsconfigFlag(fs.get(), "userxattr");
   if (spec.upper >= 0) {
     sys::fsconfigString(fs.get(), "upperdir", fdPath(spec.upper));
@@ -254,9 +255,9 @@ Fd mountByCall(const OverlaySpec& spec) {
 }
 
 // Mapped layers are detached here, which kernels before 6.15 refuse (EINVAL): nullopt then, too.
-std::optional<Fd> tryNewApi(const OverlaySpec& spec, OverlayMethod method) {
+std::optional<Fd> tryNewApi(const OverlaySpec& spec, bool hasErofs, OverlayMethod method) {
   try {
-    return mountByNewApi(spec);
+    return mountByNewApi(spec, hasErofs);
   } catch (const Error& error) {
     const bool mayBeDetached = spec.mapping.isUsed() && error.errnum() == EINVAL;
     if (!mayBeDetached || method == OverlayMethod::newApi) throw;
@@ -281,19 +282,20 @@ Fd mountOverlay(OverlaySpec spec, OverlayMethod method) {
   checkSpec(spec);
   spec.userXattr = spec.userXattr || !hasTrustedXattrs();
   try {
-    dropRepeatedLowers(spec);
+    const std::vector<int> ofDevices = dropRepeatedLowers(spec);
+    const bool hasErofs = std::any_of(ofDevices.begin(), ofDevices.end(), isErofs);
     dropHiddenLowers(spec);
     // One lower and no upper: see mountInPrivateNamespace. Where EROFS works, a detached empty
     // folder is as good as an attached one.
     bool isSingle = spec.lowers.size() == 1 && spec.upper < 0;
     Fd empty;
-    if (isSingle && hasErofs(spec)) {
+    if (isSingle && hasErofs) {
       empty = mountEmpty();
       spec.lowers.push_back(empty.get());
       isSingle = false;
     }
     if (method != OverlayMethod::mountCall && !isSingle) {
-      if (auto mount = tryNewApi(spec, method)) return std::move(*mount);
+      if (auto mount = tryNewApi(spec, hasErofs, method)) return std::move(*mount);
       if (method == OverlayMethod::newApi) {
         throw Error{Kind::unsupported, "this kernel's overlayfs has no \"lowerdir+\""};
       }
