@@ -188,6 +188,9 @@ class Limit:
     def pull_debian_gzip(self):
         return self.limit_pull(self.work.images.debian, "gzip")
 
+    def pull_debian_directory(self):
+        return self.pull_debian_gzip()
+
     def pull_debian_zstd(self):
         return self.limit_pull(self.work.images.debian, "zstd")
 

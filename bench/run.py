@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import sys
 import time
 
@@ -158,6 +159,7 @@ def main():
     rows = chosen_rows(options)
     if os.environ.get(INSIDE) is None:
         enter_namespaces(rows)
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit("ended by a signal"))  # daemons and the disk go first
     people.private_network()
     harness.configure(bin_dir=os.path.abspath(options.bin), keep=False)
     most = options.runs or (QUICK_ROUNDS if options.quick else max(row.rounds for row in ROWS.values()))
