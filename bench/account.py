@@ -30,16 +30,21 @@ from lib import harness, people  # noqa: E402
 from process import Command, as_command, settle  # noqa: E402
 
 MAIN = ("steps_cold", "steps_unchanged", "copy_unchanged", "copy_cold", "run_none")
+LEAST = 0.015  # a smaller part has no line of its own
 FREQUENCY = 19_997  # a prime: nothing in the program beats in step with it
+KERNEL = "kernel:"
 # Outside of any system call, in this order: a name in the stack, and what it means.
 OTHER = (("asm_exc_page_fault", "page faults"), ("exc_page_fault", "page faults"), ("ret_from_fork", "start of a process or thread"),
          ("asm_sysvec", "interrupts"), ("asm_common_interrupt", "interrupts"))
 FAMILIES = ((re.compile(r"sha256|SHA256"), "SHA-256"), (re.compile(r"^_?_?(mem|str)\w*"), "memory and strings of libc"),
+            (re.compile(r"nlohmann"), "JSON"), (re.compile(r"\bstd::|_M_"), "the C++ library"),
             (re.compile(r"malloc|_int_free|cfree|^free$|operator new|operator delete|unlink_chunk"), "malloc"))
 
 
 def part_of(stack):
-    """The name of the part that a sample belongs to; the stack has the innermost frame first."""
+    """The name of the part that a sample belongs to; the stack has the innermost frame first, those of the kernel marked."""
+    in_kernel = bool(stack) and stack[0].startswith(KERNEL)
+    stack = [frame.removeprefix(KERNEL) for frame in stack]
     for frame in reversed(stack):
         if frame.startswith(("__x64_sys_", "__do_sys_", "__se_sys_")):
             return "kernel: " + frame.split("_sys_", 1)[1]
@@ -47,6 +52,8 @@ def part_of(stack):
         for mark, meaning in OTHER:
             if frame.startswith(mark):
                 return "kernel: " + meaning
+    if in_kernel:
+        return "kernel: the rest"
     leaf = stack[0] if stack else "?"
     for pattern, meaning in FAMILIES:
         if pattern.search(leaf):
@@ -60,7 +67,8 @@ def parse_stacks(text):
     for line in text.splitlines():
         words = line.split(None, 1)
         if words:
-            stack.append(words[1].strip() if len(words) > 1 else "?")
+            mark = KERNEL if len(words[0]) == 16 and words[0].startswith("ffff") else ""
+            stack.append(mark + (words[1].strip() if len(words) > 1 else "?"))
         elif stack:
             yield stack
             stack = []
@@ -99,7 +107,7 @@ class Account:
     def parts(self, row, tool, cpu):
         """The CPU time of all runs by parts, scaled to that of one."""
         data, parts = self.work.dir / "perf.data", collections.Counter()
-        for _ in range(self.runs):
+        for _ in range(max(self.runs, min(30, int(300 / max(cpu, 1))))):  # a short command has few samples
             command = self.command(tool, row)
             self.quiet(Command(["/usr/bin/perf", "record", "-q", "-e", "cpu-clock", "-F", str(FREQUENCY), "-g", "-o", data, "--", *command],
                                command.env))
@@ -109,11 +117,11 @@ class Account:
         print(f"\n| CPU time of {tool.name} | share | ms |\n|---|---:|---:|")
         small = 0
         for part, count in parts.most_common():
-            if count < total / 100:
+            if count < total * LEAST:
                 small += count
             else:
                 print(f"| {part} | {count / total:.0%} | {cpu * count / total:.2f} |")
-        print(f"| all parts below 1 % | {small / total:.0%} | {cpu * small / total:.2f} |")
+        print(f"| all smaller parts | {small / total:.0%} | {cpu * small / total:.2f} |")
 
     def calls(self, row, tool):
         table, command = self.work.dir / "strace.txt", self.command(tool, row)

@@ -137,11 +137,13 @@ class Rows(unittest.TestCase):
 
 class Parsers(unittest.TestCase):
     def test_stacks(self):
-        text = "  ffff1 memcpy\n  ffff2 main\n\n  1234\n\n"
-        self.assertEqual(list(account.parse_stacks(text)), [["memcpy", "main"], ["?"]])
+        text = "  ffffffff81000000 clear_page\n  4f1234 main\n\n  1234\n\n"
+        self.assertEqual(list(account.parse_stacks(text)), [["kernel:clear_page", "main"], ["?"]])
 
     def test_parts(self):
-        self.assertEqual(account.part_of(["copy_page", "__x64_sys_clone3", "do_syscall_64"]), "kernel: clone3")
+        self.assertEqual(account.part_of(["kernel:lock", "main"]), "kernel: the rest")
+        self.assertEqual(account.part_of(["nlohmann::basic_json<std::map>::dump()"]), "program: JSON")
+        self.assertEqual(account.part_of(["kernel:copy_page", "kernel:__x64_sys_clone3", "do_syscall_64"]), "kernel: clone3")
         self.assertEqual(account.part_of(["clear_page", "asm_exc_page_fault", "main"]), "kernel: page faults")
         self.assertEqual(account.part_of(["sha256_block_data_order_shaext"]), "program: SHA-256")
         self.assertEqual(account.part_of(["img::store::(anonymous namespace)::walk(int)"]), "program: img::store::walk")
