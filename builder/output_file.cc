@@ -21,7 +21,9 @@ std::string folderOf(const std::string& path) {
 }  // namespace
 
 OutputFile::OutputFile(const std::string& dest, int stdoutFd)
-    : dest_(dest), sink_(open(stdoutFd), dest == "-" ? "stdout" : dest) {}
+    : dest_(dest),
+      sink_(open(stdoutFd), dest == "-" ? "stdout" : dest),
+      grown_(sink_, isNameless_ || !part_.empty()) {}
 
 OutputFile::~OutputFile() {
   if (!part_.empty()) ::unlink(part_.c_str());
@@ -56,7 +58,18 @@ Fd OutputFile::open(int stdoutFd) {
   }
 }
 
+void OutputFile::Grown::write(std::span<const std::byte> bytes) {
+  if (isNew_) blocks_.grow(size_, size_ + bytes.size());
+  file_.write(bytes);
+  size_ += bytes.size();
+}
+
+void OutputFile::Grown::finish() {
+  if (isNew_) blocks_.trim(size_);
+}
+
 void OutputFile::commit() {
+  grown_.finish();
   if (isNameless_) {
     // A name can only be given to a file, not taken over from another one: two steps.
     const std::string part = dest_ + ".part-" + fs::randomHex(8);

@@ -12,6 +12,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/archive.h"
+#include "store/block_pipe.h"
 #include "store/tar.h"
 
 namespace img::store {
@@ -19,7 +20,6 @@ namespace {
 
 constexpr char kOciLayout[] = R"({"imageLayoutVersion":"1.0.0"})";
 constexpr char kContainerdName[] = "io.containerd.image.name";  // what docker and ctr look for
-constexpr size_t kBuffer = 256 << 10;
 
 struct Content {
   std::string text;            // or
@@ -120,9 +120,11 @@ void writeMember(const Layout& layout, TarWriter& writer, const std::string& nam
   const Fd fd = openBlob(layout, *content.blob);
   entry.size = static_cast<std::uint64_t>(sys::fstat(fd.get()).st_size);
   writer.add(entry);
-  std::vector<std::byte> buffer(kBuffer);
-  while (const size_t count = readFull(fd.get(), buffer, name)) {
-    writer.data(std::span{buffer}.first(count));
+  for (std::uint64_t left = entry.size; left > 0;) {
+    const size_t count = readFull(fd.get(), writer.space(), name);
+    if (count == 0) throw Error::make(Kind::corrupt, "{} became shorter while it was saved", name);
+    writer.advance(count);
+    left -= count;
   }
 }
 
@@ -171,11 +173,14 @@ void saveArchive(const Layout& layout, const std::vector<SaveItem>& items, Archi
                  Sink& sink) try {
   const StoreUse use{layout};
   const Members members = collectMembers(items, format);
-  TarWriter writer{sink};
+  // Reading and writing at the same time.
+  BlockPipe pipe{sink, BlockPipe::Mode::overlapped};
+  TarWriter writer{pipe};
   writeFolder(writer, "blobs");
   writeFolder(writer, "blobs/sha256");
   for (const auto& [name, content] : members) writeMember(layout, writer, name, content);
   writer.finish();
+  pipe.finish();
 } catch (Error& error) {
   error.during("saving {} images", items.size());
   throw;

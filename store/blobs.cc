@@ -74,14 +74,15 @@ void publishFile(const Layout& layout, int dir, const std::string& file, const D
 
 }  // namespace
 
-BlobWriter::BlobWriter(const Layout& layout) : layout_(layout) {
+BlobWriter::BlobWriter(const Layout& layout) : layout_(layout), blocks_(-1) {
   for (;;) {
     name_ = fs::randomHex(16);
     fd_ = sys::openat(layout.ingest(), name_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
     // recover() of another process may have taken the file for litter before the lock was ours: try
     // again.
-    if (sys::tryFlock(fd_.get(), true) && sys::fstat(fd_.get()).st_nlink == 1) return;
+    if (sys::tryFlock(fd_.get(), true) && sys::fstat(fd_.get()).st_nlink == 1) break;
   }
+  blocks_ = Preallocation{fd_.get()};
 }
 
 BlobWriter::~BlobWriter() {
@@ -96,6 +97,7 @@ BlobWriter::~BlobWriter() {
 void BlobWriter::write(std::span<const std::byte> bytes) try {
   throwIfInterrupted();
   hasher_.update(bytes);
+  blocks_.grow(size_, size_ + bytes.size());
   writeAll(fd_.get(), bytes, "a blob");
   size_ += bytes.size();
   startWriteback(fd_.get(), size_, writtenBack_);
@@ -116,6 +118,7 @@ Descriptor BlobWriter::commit(const std::string& mediaType, const std::optional<
                               Durability durability) try {
   const Digest digest = hasher_.finish();
   if (expected && *expected != digest) failMismatch(*expected, digest, size_);
+  blocks_.trim(size_);
   sealFile(layout_, fd_.get(), "a blob");
   publishFile(layout_, layout_.ingest(), name_, digest, size_);
   name_.clear();

@@ -11,6 +11,7 @@
 
 #include "base/digest.h"
 #include "base/fd.h"
+#include "base/preallocation.h"
 #include "base/stream.h"
 #include "store/layout.h"
 #include "store/oci.h"
@@ -41,6 +42,7 @@ class BlobWriter final : public Sink {
   std::string name_;
   Fd fd_;
   Hasher hasher_;
+  Preallocation blocks_;
   std::uint64_t size_ = 0;
   std::uint64_t writtenBack_ = 0;  // bytes whose writing to the disk was started
 };

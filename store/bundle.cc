@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "base/preallocation.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/blobs.h"
@@ -182,18 +183,21 @@ Member Bundle::stage(Source& source) try {
   Fd fd = sys::openat(staging_.fd(), member.file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
   HashingSink hash;
   BlockPipe pipe{hash, BlockPipe::Mode::overlapped};
+  Preallocation blocks{fd.get()};
   std::uint64_t writtenBack = 0;
   for (;;) {
     const std::span<std::byte> space = pipe.space();
     const size_t count = source.read(space);
     if (count == 0) break;
     countStaged(count);
+    blocks.grow(member.size, member.size + count);
     writeAll(fd.get(), space.first(count), name_);
     pipe.advance(count);
     member.size += count;
     startWriteback(fd.get(), member.size, writtenBack);
   }
   pipe.finish();
+  blocks.trim(member.size);
   fd.close(name_);
   member.digest = hash.digest();
   return member;

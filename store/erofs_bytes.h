@@ -1,6 +1,7 @@
 // Little-endian fields of EROFS, and its inline extended attributes. Internal to the writer.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -14,6 +15,7 @@ inline constexpr std::uint64_t kErofsDirent = 12;
 // Values are cut to their field: the caller has checked that they fit.
 class ErofsBytes {
  public:
+  ErofsBytes() { bytes_.reserve(128); }  // an inode and a little more
   ErofsBytes& u8(std::uint64_t value) { return number(value, 1); }
   ErofsBytes& u16(std::uint64_t value) { return number(value, 2); }
   ErofsBytes& u32(std::uint64_t value) { return number(value, 4); }
@@ -31,8 +33,10 @@ class ErofsBytes {
   std::string take() { return std::move(bytes_); }
 
  private:
-  ErofsBytes& number(std::uint64_t value, int bytes) {
-    for (; bytes > 0; --bytes, value >>= 8) bytes_.push_back(static_cast<char>(value & 0xff));
+  ErofsBytes& number(std::uint64_t value, size_t bytes) {
+    std::array<char, 8> text{};
+    for (size_t i = 0; i < bytes; ++i, value >>= 8) text[i] = static_cast<char>(value & 0xff);
+    bytes_.append(text.data(), bytes);
     return *this;
   }
 

@@ -44,13 +44,17 @@ std::uint8_t fileTypeOf(std::uint32_t mode) {
   }
 }
 
-// Bytes at ascending places of a file, gaps left as they are.
+// Bytes at ascending places of a new file. What lies in a gap is zero, as it would be unwritten.
 class Output {
  public:
   explicit Output(int file) : file_(file) { buffer_.reserve(kSize); }
 
   void put(std::uint64_t offset, std::string_view bytes) {
-    if (offset != start_ + buffer_.size() || buffer_.size() + bytes.size() > kSize) flush(offset);
+    const std::uint64_t end = start_ + buffer_.size();
+    const bool fits = offset >= end && offset + bytes.size() - start_ <= kSize;
+    if (!fits) flush(offset);
+    // Alignment leaves gaps everywhere: a call for each piece would cost more than all bytes.
+    if (fits) buffer_.append(offset - end, '\0');
     buffer_.append(bytes);
   }
   void flush(std::uint64_t next) {
@@ -90,6 +94,7 @@ class ImageWriter {
       throw Error{Kind::unsupported, "the layer is too large for an EROFS index"}.hint(
           "IMG_LAYER_VIEW=directory unpacks it");
     writeSuperblock();
+    out_.flush(metaBlock_ * block_);  // what was copied lies between
     for (const NodeId id : order_) writeNode(id);
     out_.flush(0);
     return imageBlocks_ * block_;

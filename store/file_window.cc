@@ -10,8 +10,9 @@
 namespace img::store {
 namespace {
 
-// A call costs about as much as copying the smaller one.
-constexpr size_t kSmallest = size_t{2} << 10, kLargest = size_t{64} << 10;
+// A call costs about as much as copying the gap that is worth one.
+constexpr size_t kSmallest = size_t{2} << 10, kLargest = size_t{16} << 10;
+constexpr std::uint64_t kGap = 4 << 10;
 
 }  // namespace
 
@@ -33,7 +34,7 @@ std::span<const std::byte> FileWindow::next() {
 std::uint64_t FileWindow::skip(std::uint64_t count) {
   count = std::min(count, size_ - std::min(at_, size_));
   at_ += count;
-  if (count >= window_) window_ = kSmallest;
+  if (count >= kGap) window_ = kSmallest;
   return count;
 }
 

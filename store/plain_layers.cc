@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/stream.h"
 #include "store/blobs.h"
 #include "store/layer_view.h"
 #include "store/layers.h"
@@ -15,16 +14,9 @@ namespace {
 
 constexpr std::uint64_t kWorthForking = std::uint64_t{16} << 20;
 
-// An index of a layer that lies in the store uncompressed, as verified, so that the first run need
-// not make it: its tar is read once more, which is in memory, but not hashed. What has no index
-// (or no tar worth the name) is Layers::ensure()'s business, which says what is wrong with it.
+// What has no index is unpacked when it is first used, which also says what is wrong with it.
 void indexStored(const Layout& layout, const Digest& diffId) try {
-  const Layers layers{layout};
-  if (layers.has(diffId)) return;
-  IngestDir folder{layout};
-  FdSource tar{openBlob(layout, diffId), diffId.str()};
-  const UnpackStats stats = layers.fill(folder, tar, diffId.str());
-  layers.adopt(folder, diffId, stats.entries, stats.bytes);
+  Layers{layout}.ensureFromVerified(diffId);
 } catch (const Error& error) {
   if (error.kind() != Kind::corrupt) throw;
   log::info("layer {}: {}", diffId.str(), error.what());

@@ -1,5 +1,5 @@
-// Views of layers whose blob is their tar, made ahead of the first run where that is cheap: an
-// EROFS index, never an unpacked folder.
+// Views of layers whose blob is their tar, made ahead of the first run where that is cheap:
+// where the store's views are EROFS indexes.
 #pragma once
 
 #include <set>

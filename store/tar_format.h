@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace img::store::tarfmt {
@@ -38,18 +39,33 @@ inline constexpr std::uint64_t paddingOf(std::uint64_t size) {
   return (kBlock - size % kBlock) % kBlock;
 }
 
-// The checksum counts its own field as blanks. Some old writers summed signed characters.
+// The checksum counts its own field as blanks. Some old writers summed signed characters: those
+// from 0x80 on are then 256 less.
 struct Checksum {
   std::int64_t unsignedSum = 0, signedSum = 0;
 };
 inline Checksum checksumOf(const std::byte* header) {
-  Checksum sum;
-  for (size_t i = 0; i < kBlock; ++i) {
-    const bool own = i >= kChecksum.offset && i < kChecksum.offset + kChecksum.length;
-    const auto value = own ? std::uint8_t{' '} : std::to_integer<std::uint8_t>(header[i]);
-    sum.unsignedSum += value;
-    sum.signedSum += static_cast<std::int8_t>(value);
+  // Eight bytes at a time: a layer has tens of thousands of headers. Four sums of 16 bits each take
+  // two bytes of every word, eight counters of 8 bits its top bits.
+  constexpr std::uint64_t kEvenBytes = 0x00ff00ff00ff00ff, kOnes = 0x0101010101010101;
+  static_assert(kBlock / 8 * 2 * 255 <= 0xffff && kBlock / 8 <= 0xff);
+  std::uint64_t sums = 0, topBits = 0;
+  for (size_t at = 0; at < kBlock; at += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, header + at, sizeof word);
+    sums += (word & kEvenBytes) + (word >> 8 & kEvenBytes);
+    topBits += word >> 7 & kOnes;
   }
+  Checksum sum;
+  std::int64_t negatives = 0;
+  for (; topBits != 0; topBits >>= 8) negatives += static_cast<std::int64_t>(topBits & 0xff);
+  for (; sums != 0; sums >>= 16) sum.unsignedSum += static_cast<std::int64_t>(sums & 0xffff);
+  for (size_t i = kChecksum.offset; i < kChecksum.offset + kChecksum.length; ++i) {
+    const auto value = std::to_integer<std::uint8_t>(header[i]);
+    sum.unsignedSum += ' ' - value;
+    negatives -= value >> 7;
+  }
+  sum.signedSum = sum.unsignedSum - 256 * negatives;
   return sum;
 }
 
