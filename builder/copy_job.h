@@ -13,6 +13,7 @@
 #include "builder/copy_source.h"
 #include "parser/ignore.h"
 #include "parser/value_checks.h"
+#include "store/planned_layer.h"
 
 namespace img::builder {
 
@@ -53,8 +54,17 @@ struct CopyTarget {
   std::optional<std::int64_t> epoch;
   bool hasUsers;  // there is something below the layer
 };
-// `opened`: the remote sources, by index. Sets the umask of the process.
+// `opened`: the remote sources, by index. Sets the umask of the process, as planning does.
 void runCopy(const CopyJob& job, const CopyTarget& target,
              const std::map<size_t, CopySource>& opened);
+
+// The same without writing anything. `users`: a root with the users of the stage, for --chown only.
+// Throws store::CannotPlan when the copy has to be made to know what it gives: an archive, say.
+struct PlanTarget {
+  store::PlannedLayer& layer;
+  int users;
+};
+void planCopy(const CopyJob& job, const PlanTarget& target,
+              const std::map<size_t, CopySource>& opened);
 
 }  // namespace img::builder

@@ -7,6 +7,8 @@
 #include "base/text.h"
 #include "builder/copy_job.h"
 #include "builder/copy_tree.h"
+#include "builder/folder_destination.h"
+#include "builder/plan_destination.h"
 #include "builder/stage.h"
 #include "runtime/security.h"
 #include "store/tar.h"
@@ -64,13 +66,20 @@ bool isArchive(int handle) {
   }
 }
 
+CopyOptions makeOptions(const CopyJob& job, int root, bool hasUsers) {
+  CopyOptions options;
+  options.owner = resolveOwner(job, root, hasUsers);
+  options.mode = job.mode;
+  options.isContext = job.root.isContext;
+  options.hasGitPermissions = job.hasGitPermissions;
+  return options;
+}
+
 class CopyWorker {
  public:
-  CopyWorker(const CopyJob& job, const CopyTarget& target)
-      : job_(job),
-        target_(target),
-        options_(makeOptions(job, target.root, target.hasUsers)),
-        copier_(target.root, options_, target.upper) {}
+  // `target`: where archives are unpacked; null: nowhere, the copy is only planned.
+  CopyWorker(const CopyJob& job, CopyDestination& to, CopyOptions options, const CopyTarget* target)
+      : job_(job), options_(std::move(options)), target_(target), copier_(to, options_) {}
 
   // In a worker of its own: the umask is the process's.
   void run(const std::map<size_t, CopySource>& opened) {
@@ -80,7 +89,7 @@ class CopyWorker {
       if (remote == opened.end()) {
         copySource(i);
       } else {
-        copyOne(remote->second, i, SourceFilter{});
+        copyOne(remote->second, i, SourceFilter{}, -1);
       }
     }
     for (const auto& [name, content] : job_.inlineFiles) {
@@ -92,15 +101,6 @@ class CopyWorker {
   }
 
  private:
-  static CopyOptions makeOptions(const CopyJob& job, int root, bool hasUsers) {
-    CopyOptions options;
-    options.owner = resolveOwner(job, root, hasUsers);
-    options.mode = job.mode;
-    options.isContext = job.root.isContext;
-    options.hasGitPermissions = job.hasGitPermissions;
-    return options;
-  }
-
   template <class Work>
   void keyworded(Work&& work) const {
     try {
@@ -117,10 +117,11 @@ class CopyWorker {
     filter.ignore = job_.root.ignore();
     if (job_.parents) return copyWithParents(path, filter);
     forEachSource(job_.root, path, job_.keyword,
-                  [&](const CopySource& source) { copyOne(source, index, filter); });
+                  [&](const CopySource& source) { copyOne(source, index, filter, job_.root.fd); });
   }
 
-  void copyOne(const CopySource& source, size_t index, SourceFilter filter) {
+  // `root`: of the source, which outlives it; -1: the source itself stays open.
+  void copyOne(const CopySource& source, size_t index, SourceFilter filter, int root) {
     if (job_.isUnpacked(index) && isArchive(source.handle.get())) {
       keyworded([&] { extract(source); });
       return;
@@ -132,8 +133,9 @@ class CopyWorker {
       filter.exclude = &job_.exclude;
     }
     keyworded([&] {
-      copier_.copy({source.handle.get(), source.name, source.contextPath, job_.sources[index]},
-                   job_.destination, filter);
+      copier_.copy(
+          {source.handle.get(), source.name, source.contextPath, job_.sources[index], root},
+          job_.destination, filter);
     });
   }
 
@@ -146,16 +148,18 @@ class CopyWorker {
       std::ignore = resolveSource(job_.root, path, job_.keyword);  // must exist
     forEachSource(job_.root, pivot.base, job_.keyword, [&](const CopySource& base) {
       keyworded([&] {
-        copier_.copyWithParents({base.handle.get(), base.name, base.contextPath, path},
-                                job_.destination, filter);
+        copier_.copyWithParents(
+            {base.handle.get(), base.name, base.contextPath, path, job_.root.fd}, job_.destination,
+            filter);
       });
     });
   }
 
   void extract(const CopySource& source) const {
+    if (target_ == nullptr) throw store::CannotPlan{source.name + " is an archive"};
     NewFolder folder;
     if (options_.owner) std::tie(folder.uid, folder.gid) = *options_.owner;
-    std::ignore = makeFolders(target_.root, job_.destination, folder);
+    std::ignore = makeFolders(target_->root, job_.destination, folder);
     FdSource file{sys::reopen(source.handle.get(), O_RDONLY), source.name};
     const std::unique_ptr<Source> plain = decompress(file, source.name);
     store::ArchiveOptions options;
@@ -163,13 +167,13 @@ class CopyWorker {
       options.uid = options_.owner->first;
       options.gid = options_.owner->second;
     }
-    options.clampMtime = target_.epoch;
-    store::unpackArchive(*plain, target_.root, job_.destination, options, source.name);
+    options.clampMtime = target_->epoch;
+    store::unpackArchive(*plain, target_->root, job_.destination, options, source.name);
   }
 
   const CopyJob& job_;
-  const CopyTarget& target_;
   CopyOptions options_;
+  const CopyTarget* target_;
   TreeCopier copier_;
 };
 
@@ -183,7 +187,15 @@ ParentsSource splitPivot(const std::string& path) {
 
 void runCopy(const CopyJob& job, const CopyTarget& target,
              const std::map<size_t, CopySource>& opened) {
-  CopyWorker{job, target}.run(opened);
+  FolderDestination folders{target.root, target.upper};
+  CopyWorker{job, folders, makeOptions(job, target.root, target.hasUsers), &target}.run(opened);
+}
+
+void planCopy(const CopyJob& job, const PlanTarget& target,
+              const std::map<size_t, CopySource>& opened) {
+  PlanDestination plan{target.layer};
+  CopyWorker{job, plan, makeOptions(job, target.users, !target.layer.lowers().empty()), nullptr}
+      .run(opened);
 }
 
 }  // namespace img::builder

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "builder/copy_source.h"
 #include "builder/copy_tree.h"
+#include "builder/folder_destination.h"
 #include "builder/source_filter.h"
 
 namespace img::builder {
@@ -83,7 +84,8 @@ void copyFromFailedStep(const store::Layout& layout, const Snapshot& below, cons
   CopyOptions options;
   options.owner = {::geteuid(), ::getegid()};
   for (const auto& [from, to] : copies) {
-    TreeCopier copier{host.get(), options};
+    FolderDestination target{host.get()};
+    TreeCopier copier{target, options};
     const SourceRoot source{root.get(), false, nullptr, "the failed step"};
     forEachSource(source, from, "--on-fail-copy", [&, &shown = from, &into = to](const auto& one) {
       copier.copy({one.handle.get(), one.name, one.contextPath, shown}, into, SourceFilter{});

@@ -14,6 +14,7 @@
 #include "base/process.h"
 #include "base/sys.h"
 #include "builder/content_digest.h"
+#include "builder/folder_destination.h"
 #include "runtime/mounts.h"
 #include "store/overlay.h"
 #include "store/owners.h"
@@ -179,7 +180,8 @@ runtime::Mount HostView::open(bool isReadOnly) {
 
 runtime::Mount HostView::copyOfFile() const {
   const CopyOptions options;
-  TreeCopier{scratch_, options}.copy(source_, "/file", filter_);
+  FolderDestination target{scratch_};
+  TreeCopier{target, options}.copy(source_, "/file", filter_);
   runtime::Mount mount;
   mount.source = sys::openat(scratch_, "file", O_PATH | O_NOFOLLOW);
   return mount;
@@ -187,7 +189,8 @@ runtime::Mount HostView::copyOfFile() const {
 
 runtime::Mount HostView::copyOfFolder() const {
   const CopyOptions options;
-  TreeCopier{scratch_, options}.copy(source_, "/copy/", filter_);
+  FolderDestination target{scratch_};
+  TreeCopier{target, options}.copy(source_, "/copy/", filter_);
   const Fd from = sys::openDirectory(source_.handle, ".");
   runtime::Mount mount;
   mount.source = sys::openDirectory(scratch_, "copy");

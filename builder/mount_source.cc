@@ -8,6 +8,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/copy_tree.h"
+#include "builder/folder_destination.h"
 #include "builder/host_view.h"
 #include "runtime/mounts.h"
 #include "store/union_copy.h"
@@ -151,8 +152,9 @@ void MountSource::copyInto(int to) {
   }
   CopyOptions options;
   options.isContext = isOfHost();
-  TreeCopier{to, options}.copy({source.handle.get(), source.name, source.contextPath, path_}, "/",
-                               filter());
+  FolderDestination target{to};
+  TreeCopier{target, options}.copy({source.handle.get(), source.name, source.contextPath, path_},
+                                   "/", filter());
 }
 
 void MountSource::copyAs(int folder, const std::string& name) {
@@ -168,7 +170,8 @@ void MountSource::copyAs(int folder, const std::string& name) {
   }
   CopyOptions options;
   options.isContext = isOfHost();
-  TreeCopier{folder, options}.copy({source.handle.get(), source.name, source.contextPath, path_},
+  FolderDestination target{folder};
+  TreeCopier{target, options}.copy({source.handle.get(), source.name, source.contextPath, path_},
                                    "/" + name, filter());
 }
 

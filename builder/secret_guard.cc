@@ -191,6 +191,20 @@ std::optional<SecretHit> SecretGuard::findInFolder(int folder, const std::string
   return std::nullopt;
 }
 
+std::optional<SecretHit> SecretGuard::findInEntry(const store::TarEntry& entry) const {
+  const size_t base = entry.path.rfind('/') + 1;
+  if (const auto found = find(std::string_view{entry.path}.substr(base)))
+    return SecretHit{"/" + entry.path.substr(0, base), *found};
+  const std::string path = "/" + entry.path;
+  if (entry.type == store::TarEntry::Type::symlink) {
+    if (const auto found = find(entry.linkTarget)) return SecretHit{path, *found};
+  }
+  for (const auto& [name, value] : entry.xattrs) {
+    if (const auto found = find(name + '\0' + value)) return SecretHit{path, *found};
+  }
+  return std::nullopt;
+}
+
 std::optional<SecretHit> SecretGuard::findInJson(const Json& json, const std::string& place) const {
   if (json.is_string()) {
     const auto found = find(json.get_ref<const std::string&>());

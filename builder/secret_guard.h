@@ -18,6 +18,7 @@
 #include "builder/progress.h"
 #include "builder/step_options.h"
 #include "store/oci.h"
+#include "store/tar.h"
 
 namespace img::builder {
 
@@ -60,6 +61,8 @@ class SecretGuard {
   [[nodiscard]] std::optional<SecretHit> findInNames(int folder) const;
   // These and the content of all files.
   [[nodiscard]] std::optional<SecretHit> findInTree(int folder) const;
+  // Name, link target and xattrs of one entry of a layer's tar.
+  [[nodiscard]] std::optional<SecretHit> findInEntry(const store::TarEntry& entry) const;
   // Keys and strings of a document, at any depth.
   [[nodiscard]] std::optional<SecretHit> findInJson(const Json& json,
                                                     const std::string& place) const;

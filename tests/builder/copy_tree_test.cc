@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "builder/copy_source.h"
+#include "builder/folder_destination.h"
 #include "tests/builder/support.h"
 
 namespace img::builder {
@@ -23,7 +24,8 @@ class CopyTree : public testing::Test {
   void copy(const std::string& path, const std::string& destination,
             const SourceFilter& filter = {}) {
     const Fd handle = sys::openInRoot(from_.get(), path.empty() ? "." : path, O_PATH);
-    TreeCopier copier{to_.get(), options_};
+    FolderDestination target{to_.get()};
+    TreeCopier copier{target, options_};
     copier.copy({handle.get(), path.substr(path.rfind('/') + 1), path, path}, destination, filter);
   }
   std::string read(const std::string& path) const { return fs::readFile(to_.get(), path); }
@@ -125,7 +127,8 @@ TEST_F(CopyTree, FindsMoreSourcesThanItMayOpenFiles) {
   for (int i = 0; i < 100; ++i) writeFile(from_.get(), "d/" + std::to_string(i), "1");
   const FewFiles limit;
   const SourceRoot root{from_.get(), true, nullptr, "the build context"};
-  TreeCopier copier{to_.get(), options_};
+  FolderDestination target{to_.get()};
+  TreeCopier copier{target, options_};
   const size_t count = forEachSource(root, "d/*", "COPY", [&](const CopySource& source) {
     copier.copy({source.handle.get(), source.name, source.contextPath, "d/*"}, "/x/",
                 SourceFilter{});
@@ -241,7 +244,8 @@ TEST_F(CopyTree, LeavesOutWhatIsExcludedAndMakesTheParentsOfWhatComesBack) {
 TEST_F(CopyTree, CountsTheFilesForOneNameAndRefusesThemInTheEnd) {
   writeFile(from_.get(), "a", "1");
   writeFile(from_.get(), "b", "2");
-  TreeCopier copier{to_.get(), options_};
+  FolderDestination target{to_.get()};
+  TreeCopier copier{target, options_};
   const SourceFilter filter;
   const Fd a = sys::openat(from_.get(), "a", O_PATH);
   const Fd b = sys::openat(from_.get(), "b", O_PATH);
