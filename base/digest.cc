@@ -59,11 +59,10 @@ Digest Digest::of(std::string_view bytes) {
 
 std::string Digest::hex() const {
   static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text;
-  text.reserve(bytes_.size() * 2);
-  for (const std::uint8_t byte : bytes_) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
+  std::string text(bytes_.size() * 2, '\0');
+  for (size_t i = 0; i < bytes_.size(); ++i) {
+    text[2 * i] = kDigits[bytes_[i] >> 4];
+    text[2 * i + 1] = kDigits[bytes_[i] & 15];
   }
   return text;
 }

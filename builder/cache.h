@@ -47,7 +47,7 @@ class StepCache {
  private:
   [[nodiscard]] std::optional<std::uint64_t> storedSize(const Hit& hit) const;
   [[nodiscard]] bool isExpired(const Hit& hit) const;
-  void touch(const Digest& key) const;
+  void touch(const Digest& key, int file) const;
 
   const store::Layout& layout_;
   mutable Fd folder_;

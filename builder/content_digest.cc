@@ -7,26 +7,38 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/root_path.h"
+#include "builder/tree_digest.h"
 #include "store/owners.h"
 
 namespace img::builder {
 namespace {
 
 constexpr size_t kBuffer = size_t{256} << 10;
-// No path that a program can name is deeper (PATH_MAX); the walk needs stack and descriptors for
-// each.
-constexpr int kMaxDepth = 2048;
 
-// Adds the xattrs that count; gives the first 8 bytes of their digest, 0 when there are none.
+// Another file may have got the name between a look at it and the open.
+bool isUnchanged(const struct stat& before, const struct stat& after) {
+  return before.st_dev == after.st_dev && before.st_ino == after.st_ino &&
+         before.st_size == after.st_size && before.st_mtim.tv_sec == after.st_mtim.tv_sec &&
+         before.st_mtim.tv_nsec == after.st_mtim.tv_nsec;
+}
+
+// Microseconds, roughly: what opening it costs, and a nanosecond a byte.
+size_t effortOf(const struct stat& st) {
+  return 20 + static_cast<size_t>(st.st_size) / 1000;
+}
+
+std::string deviceNumbers(const struct stat& st) {
+  return fmt::format("{}:{}", major(st.st_rdev), minor(st.st_rdev));
+}
+
+}  // namespace
+
 std::uint64_t addXattrs(Hasher& hasher, int fd) {
   std::vector<std::string> names = sys::flistxattr(fd);
-  names.erase(std::remove_if(names.begin(), names.end(),
-                             [](const std::string& name) { return !isCopiedXattr(name); }),
-              names.end());
+  std::erase_if(names, [](const std::string& name) { return !isCopiedXattr(name); });
   hasher.field(std::uint64_t{names.size()});
   if (names.empty()) return 0;
   std::sort(names.begin(), names.end());
@@ -41,15 +53,6 @@ std::uint64_t addXattrs(Hasher& hasher, int fd) {
   std::memcpy(&number, digest.bytes().data(), sizeof number);
   return number;
 }
-
-// Another file may have got the name between a look at it and the open.
-bool isUnchanged(const struct stat& before, const struct stat& after) {
-  return before.st_dev == after.st_dev && before.st_ino == after.st_ino &&
-         before.st_size == after.st_size && before.st_mtim.tv_sec == after.st_mtim.tv_sec &&
-         before.st_mtim.tv_nsec == after.st_mtim.tv_nsec;
-}
-
-}  // namespace
 
 bool isCopiedXattr(const std::string& name) {
   if (name == "security.capability") return true;
@@ -68,11 +71,6 @@ mode_t ContentDigester::modeOf(const struct stat& st) const {
   return gitPermissions_ ? gitMode(st.st_mode) : st.st_mode;
 }
 
-// Every 16 MiB at most: the call costs a system call.
-void ContentDigester::pulse() {
-  if (pulse_ && ++ticks_ % 64 == 0) pulse_();
-}
-
 Hasher ContentDigester::header(const struct stat& st) const {
   Hasher hasher;
   hasher.field(std::uint64_t{modeOf(st)});
@@ -88,111 +86,106 @@ std::optional<Digest> ContentDigester::digest(int handle, const std::string& con
                                               const SourceFilter& filter) {
   struct stat st = sys::fstat(handle);
   if (recordsOwners_) store::applyOwner(handle, st);
-  if (!S_ISDIR(st.st_mode)) {
-    // By a name in /proc the descriptor can be opened again: the object is the one that was
-    // resolved.
-    return digestEntry(AT_FDCWD, sys::procPath(handle), contextPath, st);
+  if (!S_ISDIR(st.st_mode)) return digestFile(handle, contextPath, st);
+  TreeDigest tree{*this, filter, WorkPool::usualThreads()};
+  try {
+    return tree.run(handle, st, contextPath, seen_);
+  } catch (...) {
+    if (!tree.hasThreads() || tree.isInterrupted()) throw;
   }
-  if (cache_ != nullptr && seen_.empty()) seen_.reserve(cache_->size());
-  const Fd folder = sys::openDirectory(handle, ".");
-  const std::string prefix = contextPath.empty() ? "" : contextPath + "/";
-  return digestFolder({folder.get(), prefix, "", 0}, st, filter, filter.root(contextPath), true);
+  // Which of several errors comes first is chance among threads; alone it is always the same.
+  return TreeDigest{*this, filter, 0}.run(handle, st, contextPath, seen_);
 }
 
-std::optional<Digest> ContentDigester::digestFolder(const Folder& folder, const struct stat& st,
-                                                    const SourceFilter& filter,
-                                                    const SourceFilter::State& state,
-                                                    bool isTaken) {
-  if (folder.depth > kMaxDepth) {
-    throw Error::make(Kind::failed, "{} is nested more than {} folders deep",
-                      text::quote(folder.contextPath.substr(0, 100)), kMaxDepth);
-  }
-  Hasher hasher = header(st);
-  const std::uint64_t xattrs = addXattrs(hasher, folder.fd);
-  bool isAny = isTaken;
-  for (const fs::Entry& entry : fs::listSorted(folder.fd)) {
-    auto child = sys::tryFstatat(folder.fd, entry.name);
-    if (!child) continue;  // removed while we looked; the copy will not see it either
-    if (recordsOwners_) store::applyOwnerAt(folder.fd, entry.name, *child);
-    const std::string contextPath = folder.contextPath + entry.name;
-    const std::string path = folder.path + entry.name;
-    const bool isFolder = S_ISDIR(child->st_mode);
-    std::optional<Digest> digest;
-    const SourceFilter::Step step = filter.enter(state, contextPath, path, isFolder);
-    if (step.verdict == SourceFilter::Verdict::skip) continue;
-    if (isFolder) {
-      const Fd sub = sys::openat(folder.fd, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-      digest = digestFolder({sub.get(), contextPath + "/", path + "/", folder.depth + 1}, *child,
-                            filter, step.state, step.verdict == SourceFilter::Verdict::take);
-    } else {
-      digest = digestEntry(folder.fd, entry.name, contextPath, *child);
-    }
-    if (!digest) continue;
-    isAny = true;
-    hasher.field(entry.name);
-    hasher.update(std::as_bytes(std::span{digest->bytes()}));
-  }
-  if (!isAny) return std::nullopt;
-  others_.push_back({folder.contextPath, modeOf(st), xattrs, {}});
-  return hasher.finish();
+// A source that is no folder.
+std::optional<Digest> ContentDigester::digestFile(int handle, const std::string& contextPath,
+                                                  const struct stat& st) {
+  auto seen = std::make_unique<SeenFolder>();
+  const size_t slash = contextPath.rfind('/');
+  const size_t begin = slash == std::string::npos ? 0 : slash + 1;
+  seen->path = contextPath.substr(0, begin);
+  seen->names = contextPath.substr(begin);
+  // By a name in /proc the descriptor can be opened again: the object is the one that was
+  // resolved.
+  const std::string opened = sys::procPath(handle);
+  const Place place{AT_FDCWD, opened.c_str(), seen->path, seen->names.c_str(), st};
+  StatCache::Folder known;
+  if (cache_ != nullptr) known = cache_->folder(seen->path);
+  WorkPool pool{pulse_, 0};
+  WorkPool::Worker worker{true, 0, {}};
+  SeenFolder::Entry& entry = seen->entries.emplace_back();
+  const Outcome outcome = digestEntry(place, entry, known, {pool, worker});
+  if (entry.kind == SeenFolder::Kind::other) seen->links[0] = outcome.link;
+  seen_.add(std::move(seen));
+  if (entry.kind == SeenFolder::Kind::none) return std::nullopt;
+  return outcome.whole;
 }
 
-std::optional<Digest> ContentDigester::digestEntry(int dir, const std::string& name,
-                                                   const std::string& contextPath,
-                                                   const struct stat& st) {
-  if (isContext_ && isSpecial(st.st_mode)) return std::nullopt;
-  if (S_ISREG(st.st_mode)) return digestFile(dir, name, contextPath, st).whole;
+ContentDigester::Outcome ContentDigester::digestEntry(const Place& place, SeenFolder::Entry& entry,
+                                                      StatCache::Folder& known,
+                                                      const Thread& thread) const {
+  const struct stat& st = place.st;
+  if (isContext_ && isSpecial(st.st_mode)) return {};
+  entry.mode = modeOf(st);
+  if (S_ISREG(st.st_mode)) return {digestRegular(place, entry, known, thread), {}};
+  entry.kind = SeenFolder::Kind::other;
   Hasher hasher = header(st);
-  SeenOther other{contextPath, modeOf(st), 0, {}};
+  Outcome outcome;
   if (S_ISLNK(st.st_mode)) {
-    other.link = sys::readlinkat(dir, name);
-    hasher.field(other.link);
+    outcome.link = sys::readlinkat(place.dir, place.opened);
+    hasher.field(outcome.link);
   } else {
-    other.link = fmt::format("{}:{}", major(st.st_rdev), minor(st.st_rdev));
+    outcome.link = deviceNumbers(st);
   }
-  others_.push_back(std::move(other));
-  return hasher.finish();
+  outcome.whole = hasher.finish();
+  return outcome;
 }
 
-FileDigest ContentDigester::digestFile(int dir, const std::string& name,
-                                       const std::string& contextPath, const struct stat& st) {
-  pulse();
-  seen_.push_back({contextPath,
-                   st.st_ino,
-                   st.st_size,
-                   nanoseconds(st.st_mtim),
-                   nanoseconds(st.st_ctim),
-                   modeOf(st),
-                   {}});
+Digest ContentDigester::digestRegular(const Place& place, SeenFolder::Entry& entry,
+                                      StatCache::Folder& known, const Thread& thread) const {
+  const struct stat& st = place.st;
+  thread.pool.pulse(thread.worker);
+  entry.kind = SeenFolder::Kind::file;
+  entry.inode = st.st_ino;
+  entry.size = st.st_size;
+  entry.mtime = nanoseconds(st.st_mtim);
+  entry.ctime = nanoseconds(st.st_ctim);
   if (reads_ == Reads::nothing) return {};
-  FileDigest& digest = seen_.back().digest;
-  if (const auto known = cache_ != nullptr ? cache_->find(contextPath, st) : std::nullopt)
-    return digest = *known;
-  const std::int64_t readAt = currentNanoseconds();
-  digest = readFile(dir, name, contextPath, st);
-  if (cache_ != nullptr) cache_->remember(contextPath, st, digest, readAt);
-  return digest;
+  std::optional<FileDigest> digest = known.find(place.name, st);
+  if (!digest) {
+    thread.pool.expect(effortOf(st));
+    const std::int64_t readAt = currentNanoseconds();
+    digest = readFile(place, thread);
+    if (cache_ != nullptr) cache_->remember(place.folder + place.name, st, *digest, readAt);
+  }
+  entry.content = digest->content;
+  entry.xattrs = digest->xattrs;
+  return digest->whole;
 }
 
-FileDigest ContentDigester::readFile(int dir, const std::string& name,
-                                     const std::string& contextPath, const struct stat& st) {
-  const int noFollow = dir == AT_FDCWD ? 0 : O_NOFOLLOW;
-  const Fd fd = sys::openat(dir, name, O_RDONLY | O_NONBLOCK | noFollow);
+FileDigest ContentDigester::readFile(const Place& place, const Thread& thread) const {
+  const int noFollow = place.dir == AT_FDCWD ? 0 : O_NOFOLLOW;
+  const Fd fd = sys::openat(place.dir, place.opened, O_RDONLY | O_NONBLOCK | noFollow);
   FileDigest digest;
-  Hasher whole = header(st);
+  Hasher whole = header(place.st);
   digest.xattrs = addXattrs(whole, fd.get());
   Hasher content;
-  buffer_.resize(kBuffer);
-  for (;;) {
+  std::vector<std::byte>& buffer = thread.worker.buffer;
+  buffer.resize(kBuffer);
+  const auto size = static_cast<size_t>(place.st.st_size);
+  size_t total = 0;
+  // A file of the expected length is at its end; one that has grown has another time as well.
+  for (bool isMore = true; isMore;) {
     const auto count = static_cast<size_t>(
-        sys::check([&] { return ::read(fd.get(), buffer_.data(), buffer_.size()); }, "read {}",
-                   text::quote(contextPath)));
-    if (count == 0) break;
-    pulse();
-    content.update(std::span{buffer_}.first(count));
+        sys::check([&] { return ::read(fd.get(), buffer.data(), buffer.size()); }, "read {}",
+                   text::quote(place.path())));
+    content.update(std::span{buffer}.first(count));
+    total += count;
+    isMore = count > 0 && (total != size || size == 0);
+    if (isMore) thread.pool.pulse(thread.worker);
   }
-  if (!isUnchanged(st, sys::fstat(fd.get()))) {
-    throw Error::make(Kind::failed, "file {} changed while it was read", text::quote(contextPath));
+  if (!isUnchanged(place.st, sys::fstat(fd.get()))) {
+    throw Error::make(Kind::failed, "file {} changed while it was read", text::quote(place.path()));
   }
   digest.content = content.finish();
   whole.update(std::as_bytes(std::span{digest.content.bytes()}));

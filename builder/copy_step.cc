@@ -29,16 +29,6 @@ auto keyworded(const CopyJob& job, Work&& work) {
   }
 }
 
-// The path of the first one that is not as it was.
-template <class Entry>
-std::optional<std::string> firstChange(const std::vector<Entry>& before,
-                                       const std::vector<Entry>& now) {
-  const auto [old, other] = std::mismatch(before.begin(), before.end(), now.begin(), now.end());
-  if (old != before.end()) return old->path;
-  if (other != now.end()) return other->path;
-  return std::nullopt;
-}
-
 // What the sources were when the key was made.
 struct SeenSources {
   Seen tree;
@@ -272,8 +262,7 @@ class CopyPreparation {
     for (size_t i = 0; i < job.sources.size(); ++i) {
       if (job.remote.count(i) == 0) addSource(ignored, digester, job, job.sources[i]);
     }
-    auto path = firstChange(seen.files, digester.seen());
-    if (!path) path = firstChange(seen.others, digester.seenOthers());
+    const auto path = seen.firstChange(digester.seen());
     if (!path) return;
     Error error = Error::make(Kind::failed, "{}: file {} changed while it was read", job.keyword,
                               text::quote(*path));

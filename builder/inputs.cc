@@ -10,8 +10,8 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
-#include "builder/content_digest.h"
 #include "builder/secret_guard.h"
+#include "builder/seen.h"
 
 namespace img::builder {
 namespace {
@@ -81,17 +81,14 @@ void InputList::addVariable(std::string kind, const std::string& name, std::stri
 }
 
 void InputList::addFiles(const Seen& seen) {
-  files.reserve(files.size() + seen.files.size() + seen.others.size());
-  for (const SeenFile& file : seen.files) {
-    files.push_back({file.path,
-                     file.mode,
-                     static_cast<std::uint64_t>(file.size),
-                     file.digest.content,
-                     file.digest.xattrs,
-                     {}});
-  }
-  for (const SeenOther& other : seen.others)
+  files.reserve(files.size() + seen.size());
+  seen.forEachFile([&](const SeenFile& file) {
+    const auto size = static_cast<std::uint64_t>(file.size);
+    files.push_back({file.path, file.mode, size, file.content, file.xattrs, {}});
+  });
+  seen.forEachOther([&](const SeenOther& other) {
     files.push_back({other.path, other.mode, 0, {}, other.xattrs, other.link});
+  });
 }
 
 void InputList::sortFiles() {

@@ -19,7 +19,7 @@
 
 namespace img::builder {
 
-struct Seen;
+class Seen;
 
 // kind: parent, base, stage, instruction, shell, arg, env, user, workdir, network, security,
 // hostname, host, mount, platform, epoch, url. Of base and stage `detail` is what people are shown,

@@ -83,7 +83,7 @@ Digest MountSource::contentDigest() {
   ContentDigester digester{isOfHost(), statCache_, ContentDigester::Reads::content,
                            [this] { shop_.events.throwIfInterrupted(); }};
   const auto digest = digester.digest(source.handle.get(), source.contextPath, filter());
-  if (isOfHost()) std::tie(seen_, others_) = std::tuple{digester.seen(), digester.seenOthers()};
+  if (isOfHost()) seen_ = digester.takeSeen();
   Hasher hasher;
   hasher.field(digest ? digest->hex() : "");
   return hasher.finish();
@@ -95,7 +95,7 @@ bool MountSource::hasChanged() const {
     const CopySource source = resolve();
     ContentDigester digester{true, nullptr, ContentDigester::Reads::nothing};
     std::ignore = digester.digest(source.handle.get(), source.contextPath, filter());
-    return digester.seen() != seen_ || digester.seenOthers() != others_;
+    return seen_.firstChange(digester.seen()).has_value();
   } catch (const Error& error) {
     if (error.kind() != Kind::notFound) throw;
     return true;  // removed

@@ -38,7 +38,7 @@ class MountSource {
   // Whether files of the host have been written to since contentDigest().
   [[nodiscard]] bool hasChanged() const;
   // What of the host contentDigest() met, for the explanation of a miss.
-  [[nodiscard]] Seen seen() const { return {seen_, others_}; }
+  [[nodiscard]] const Seen& seen() const { return seen_; }
 
   // Unpacks and mounts a stage or image; to be done before contentDigest() and view().
   Task<> open();
@@ -64,8 +64,7 @@ class MountSource {
   std::string label_;  // "the build context", `stage "base"`
   std::string path_;
   Fd union_;  // the snapshot, read-only
-  std::vector<SeenFile> seen_;
-  std::vector<SeenOther> others_;
+  Seen seen_;
 };
 
 }  // namespace img::builder

@@ -1,8 +1,13 @@
 #include "builder/stat_cache.h"
 
+#include <libdeflate.h>
+
 #include <algorithm>
 #include <cstring>
 #include <ctime>
+#include <span>
+#include <tuple>
+#include <utility>
 
 #include "base/fs.h"
 #include "base/sys.h"
@@ -10,7 +15,7 @@
 namespace img::builder {
 namespace {
 
-constexpr std::string_view kMagic = "img stat cache 4\n";
+constexpr std::string_view kMagic = "img stat cache 5\n";
 
 Digest digestFrom(const std::uint8_t (&raw)[32]) {
   Digest::Bytes bytes;
@@ -31,6 +36,44 @@ std::int64_t tickOf(const struct stat& st) {
   return st.st_ctim.tv_nsec == 0 ? kCoarseTick + kTick : kTick;
 }
 
+// The values of the file are not aligned. What a damaged file says is outside of it is nothing.
+template <class T>
+T load(std::string_view bytes, size_t offset) {
+  T value{};
+  if (offset <= bytes.size() && bytes.size() - offset >= sizeof value)
+    std::memcpy(&value, bytes.data() + offset, sizeof value);
+  return value;
+}
+
+std::string_view slice(std::string_view bytes, size_t offset, size_t length) {
+  return offset <= bytes.size() ? bytes.substr(offset, length) : std::string_view{};
+}
+
+template <class T>
+void append(std::string& text, const T& value) {
+  text.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+// Of a path: its folder, with the '/', and its name.
+std::pair<std::string_view, std::string_view> split(std::string_view path) {
+  const size_t slash = path.rfind('/');
+  const size_t begin = slash == std::string_view::npos ? 0 : slash + 1;
+  return {path.substr(0, begin), path.substr(begin)};
+}
+
+// The file: magic, this, a FolderRecord for each folder by path, and for each folder its path, the
+// offset (4 bytes, from the first of these) and length (4 bytes) of the name of each file, then for
+// each file, by name, its Fixed and its name.
+struct Head {
+  std::uint32_t checksum;  // CRC-32 of all that follows: a torn file is no cache
+  std::uint32_t folders;
+  std::uint64_t files;
+};
+
+std::uint32_t checksumOf(std::string_view bytes) {
+  return ::libdeflate_crc32(0, bytes.data(), bytes.size());
+}
+
 }  // namespace
 
 std::int64_t nanoseconds(const timespec& time) {
@@ -43,66 +86,113 @@ std::int64_t currentNanoseconds() {
   return nanoseconds(time);
 }
 
-// The file: magic, then per path this and the path.
 struct StatCache::Fixed {
-  std::uint64_t device, inode, size, mode;
+  std::uint64_t device, inode, size;
   std::int64_t mtime, ctime;  // nanoseconds
-  std::uint8_t whole[32], content[32];
   std::uint64_t xattrs;
-  std::uint64_t pathLength;
+  std::uint32_t mode;
+  std::uint8_t whole[32], content[32];
+};
+
+struct StatCache::FolderRecord {
+  std::uint64_t path, files;  // offsets, of the path and of the offsets of the files
+  std::uint64_t end;
+  std::uint32_t pathLength, count;
+  std::uint64_t first;  // number of its first file
+};
+
+struct StatCache::Row {
+  std::string_view folder, name;
+  const char* fixed;  // a Fixed, not aligned
+  bool operator<(const Row& other) const {
+    return std::tie(folder, name) < std::tie(other.folder, other.name);
+  }
 };
 
 StatCache::~StatCache() = default;
 
 StatCache::StatCache(const store::Layout& layout, const std::string& contextPath)
-    : folder_(sys::openDirectory(layout.fd(), "cache/stat")),
+    : directory_(sys::openDirectory(layout.fd(), "cache/stat")),
       fileName_(Digest::of(contextPath).hex()) {
-  file_ = MappedFile::tryOpen(folder_.get(), fileName_, size_t{1} << 30);
+  file_ = MappedFile::tryOpen(directory_.get(), fileName_, size_t{1} << 30);
   if (file_) read(file_->bytes());
 }
 
 void StatCache::read(std::string_view text) {
-  if (!text.starts_with(kMagic) || text.size() < kMagic.size() + 32) return;
-  // The last 32 bytes are the digest of all before them: a torn file is no cache.
-  const std::string_view body = text.substr(0, text.size() - 32);
-  const Digest digest = Digest::of(body);
-  if (std::memcmp(digest.bytes().data(), text.data() + body.size(), 32) != 0) return;
-  text = body.substr(kMagic.size());
-  constexpr size_t kUsualPath = 24;
-  entries_.reserve(text.size() / (sizeof(Fixed) + kUsualPath));
-  while (text.size() >= sizeof(Fixed)) {
-    Fixed fixed;
-    std::memcpy(&fixed, text.data(), sizeof fixed);
-    const char* start = text.data();
-    text.remove_prefix(sizeof fixed);
-    entries_.push_back({text.substr(0, fixed.pathLength), start});
-    text.remove_prefix(std::min<size_t>(fixed.pathLength, text.size()));
+  if (!text.starts_with(kMagic)) return;
+  const Head head = load<Head>(text, kMagic.size());
+  const std::string_view checked =
+      slice(text, kMagic.size() + sizeof head.checksum, std::string_view::npos);
+  if (checksumOf(checked) != head.checksum || head.files > text.size()) return;
+  bytes_ = text;
+  folders_ = head.folders;
+  isUsed_.resize(head.files);
+}
+
+StatCache::FolderRecord StatCache::folderAt(size_t index) const {
+  return load<FolderRecord>(bytes_, kMagic.size() + sizeof(Head) + index * sizeof(FolderRecord));
+}
+
+std::string_view StatCache::pathOf(const FolderRecord& folder) const {
+  return slice(bytes_, folder.path, folder.pathLength);
+}
+
+StatCache::Folder StatCache::folder(std::string_view path) {
+  size_t low = 0;
+  for (size_t high = folders_; low < high;) {
+    const size_t middle = low + (high - low) / 2;
+    if (pathOf(folderAt(middle)) < path) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
   }
+  Folder folder;
+  if (low == folders_) return folder;
+  const FolderRecord record = folderAt(low);
+  if (pathOf(record) != path || record.first + record.count > isUsed_.size()) return folder;
+  folder.cache_ = this;
+  folder.records_ = slice(bytes_, record.files, record.end - record.files);
+  folder.count_ = record.count;
+  folder.first_ = record.first;
+  return folder;
 }
 
-StatCache::Entry* StatCache::lookUp(std::string_view path) {
-  if (next_ < entries_.size() && entries_[next_].path == path) return &entries_[next_];
-  const auto at = std::lower_bound(
-      entries_.begin(), entries_.end(), path,
-      [](const Entry& entry, std::string_view wanted) { return entry.path < wanted; });
-  if (at == entries_.end() || at->path != path) return nullptr;
-  next_ = static_cast<size_t>(at - entries_.begin());
-  return &*at;
+std::string_view StatCache::Folder::nameAt(size_t index) const {
+  const auto offset = load<std::uint32_t>(records_, 2 * index * sizeof(std::uint32_t));
+  const auto length = load<std::uint32_t>(records_, (2 * index + 1) * sizeof(std::uint32_t));
+  return slice(records_, offset, length);
 }
 
-std::optional<FileDigest> StatCache::find(std::string_view path, const struct stat& st) {
-  Entry* entry = lookUp(path);
-  if (entry == nullptr) return std::nullopt;
-  ++next_;
-  Fixed known;
-  std::memcpy(&known, entry->fixed, sizeof known);
+std::optional<FileDigest> StatCache::Folder::find(std::string_view name, const struct stat& st) {
+  if (next_ >= count_ || nameAt(next_) != name) {
+    size_t low = 0;
+    for (size_t high = count_; low < high;) {
+      const size_t middle = low + (high - low) / 2;
+      if (nameAt(middle) < name) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    if (low == count_ || nameAt(low) != name) return std::nullopt;
+    next_ = low;
+  }
+  const size_t index = next_++;
+  const auto offset = load<std::uint32_t>(records_, 2 * index * sizeof(std::uint32_t));
+  const Fixed known = load<Fixed>(records_, offset - sizeof(Fixed));
   const bool isSame = known.device == st.st_dev && known.inode == st.st_ino &&
                       known.size == static_cast<std::uint64_t>(st.st_size) &&
                       known.mode == st.st_mode && known.mtime == nanoseconds(st.st_mtim) &&
                       known.ctime == nanoseconds(st.st_ctim);
   if (!isSame) return std::nullopt;
-  entry->isUsed = true;
+  cache_->isUsed_[first_ + index] = 1;
   return FileDigest{digestFrom(known.whole), digestFrom(known.content), known.xattrs};
+}
+
+std::optional<FileDigest> StatCache::find(std::string_view path, const struct stat& st) {
+  const auto [parent, name] = split(path);
+  return folder(parent).find(name, st);
 }
 
 void StatCache::remember(std::string_view path, const struct stat& st, const FileDigest& digest,
@@ -116,30 +206,82 @@ void StatCache::remember(std::string_view path, const struct stat& st, const Fil
   fixed->mtime = nanoseconds(st.st_mtim);
   fixed->ctime = nanoseconds(st.st_ctim);
   fixed->xattrs = digest.xattrs;
-  fixed->pathLength = path.size();
   copyTo(fixed->whole, digest.whole);
   copyTo(fixed->content, digest.content);
+  const std::lock_guard lock{mutex_};
   added_.push_back({std::string{path}, std::move(fixed)});
+}
+
+// What is worth keeping, in the order of the file.
+std::vector<StatCache::Row> StatCache::rows() {
+  std::vector<Row> all;
+  all.reserve(added_.size() + isUsed_.size());
+  for (const Added& entry : added_) {
+    const auto [parent, name] = split(entry.path);
+    all.push_back({parent, name, reinterpret_cast<const char*>(entry.fixed.get())});
+  }
+  for (size_t i = 0; i < folders_; ++i) {
+    const std::string_view path = pathOf(folderAt(i));
+    const Folder known = folder(path);
+    for (size_t file = 0; file < known.count_; ++file) {
+      const std::string_view name = known.nameAt(file);
+      if (isUsed_[known.first_ + file] != 0)
+        all.push_back({path, name, name.data() - sizeof(Fixed)});
+    }
+  }
+  // Of one file the newer entry is the first one.
+  std::stable_sort(all.begin(), all.end());
+  const auto isSame = [](const Row& a, const Row& b) { return !(a < b) && !(b < a); };
+  all.erase(std::unique(all.begin(), all.end(), isSame), all.end());
+  return all;
+}
+
+// Folder by folder, what follows the table of folders; completes the table. `begin`: where it goes.
+std::string StatCache::encode(const std::vector<Row>& all, std::vector<FolderRecord>& folders,
+                              size_t begin) {
+  std::string text;
+  for (FolderRecord& folder : folders) {
+    const std::span<const Row> files = std::span{all}.subspan(folder.first, folder.count);
+    folder.path = begin + text.size();
+    text += files.front().folder;
+    folder.files = begin + text.size();
+    size_t offset = 2 * sizeof(std::uint32_t) * files.size();
+    for (const Row& file : files) {
+      offset += sizeof(Fixed);
+      append(text, static_cast<std::uint32_t>(offset));
+      append(text, static_cast<std::uint32_t>(file.name.size()));
+      offset += file.name.size();
+    }
+    for (const Row& file : files) {
+      text.append(file.fixed, sizeof(Fixed));
+      text += file.name;
+    }
+    folder.end = begin + text.size();
+  }
+  return text;
 }
 
 void StatCache::save() {
   if (added_.empty()) return;
-  std::vector<Entry> all;
-  all.reserve(added_.size() + entries_.size());
-  for (const Added& entry : added_)
-    all.push_back({entry.path, reinterpret_cast<const char*>(entry.fixed.get())});
-  for (const Entry& entry : entries_) {
-    if (entry.isUsed) all.push_back(entry);
+  const std::vector<Row> all = rows();
+  std::vector<FolderRecord> folders;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (i == 0 || all[i].folder != all[i - 1].folder)
+      folders.push_back({0, 0, 0, static_cast<std::uint32_t>(all[i].folder.size()), 0, i});
+    ++folders.back().count;
   }
-  std::sort(all.begin(), all.end(), [](const Entry& a, const Entry& b) { return a.path < b.path; });
+  const size_t table = folders.size() * sizeof(FolderRecord);
+  const std::string files = encode(all, folders, kMagic.size() + sizeof(Head) + table);
+  std::string checked;
+  checked.reserve(sizeof(Head) + table + files.size());
+  append(checked, static_cast<std::uint32_t>(folders.size()));
+  append(checked, std::uint64_t{all.size()});
+  if (!folders.empty()) checked.append(reinterpret_cast<const char*>(folders.data()), table);
+  checked += files;
   std::string text{kMagic};
-  for (const Entry& entry : all) {
-    text.append(entry.fixed, sizeof(Fixed));
-    text.append(entry.path);
-  }
-  const Digest digest = Digest::of(text);
-  text.append(reinterpret_cast<const char*>(digest.bytes().data()), 32);
-  fs::replaceFile(folder_.get(), fileName_, text, 0600, fs::Sync::none);
+  append(text, checksumOf(checked));
+  text += checked;
+  fs::replaceFile(directory_.get(), fileName_, text, 0600, fs::Sync::none);
   added_.clear();
 }
 

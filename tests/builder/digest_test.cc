@@ -2,7 +2,10 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "builder/content_digest.h"
+#include "builder/tree_digest.h"
 #include "tests/builder/support.h"
 
 namespace img::builder {
@@ -70,21 +73,111 @@ TEST_F(ContentDigest, TellsContentXattrsAndModeApart) {
     ContentDigester digester{true, nullptr};
     if (isGit) digester.useGitPermissions();
     const auto whole = digester.digest(handle.get(), "tree", {});
-    EXPECT_EQ(digester.seen().at(0).path, "tree/a");
-    EXPECT_EQ(digester.seenOthers().at(0).link, "a");
-    return std::pair{*whole, digester.seen().at(0)};
+    std::vector<SeenFile> files;
+    std::vector<SeenOther> others;
+    digester.seen().forEachFile([&](const SeenFile& file) { files.push_back(file); });
+    digester.seen().forEachOther([&](const SeenOther& other) { others.push_back(other); });
+    EXPECT_EQ(files.at(0).path, "tree/a");
+    EXPECT_EQ(others.at(0).link, "a");
+    return std::pair{*whole, files.at(0)};
   };
   const auto [whole, file] = look(false);
-  EXPECT_EQ(file.digest.content, Digest::of("1"));
+  EXPECT_EQ(file.content, Digest::of("1"));
   EXPECT_EQ(file.mode, mode_t{S_IFREG | 0664});
   EXPECT_EQ(look(true).second.mode, mode_t{S_IFREG | 0644});
   const Digest git = look(true).first;
   sys::fchmodat(temp_.fd(), "tree/a", 0644);
   EXPECT_NE(look(false).first, whole);
-  EXPECT_EQ(look(false).second.digest.content, file.digest.content);
+  EXPECT_EQ(look(false).second.content, file.content);
   EXPECT_EQ(look(true).first, git);
   sys::fchmodat(temp_.fd(), "tree/a", 0744);
   EXPECT_NE(look(true).first, git);
+}
+
+// Enough that several threads walk it, one folder with more entries than a thread takes at once.
+class LargeTree : public testing::Test {
+ protected:
+  LargeTree() {
+    for (int folder = 0; folder < 12; ++folder) {
+      for (int file = 0; file < (folder == 7 ? 300 : 10); ++file)
+        writeFile(temp_.fd(), fmt::format("tree/d{}/e/f{}", folder, file), fmt::format("{}", file));
+      sys::symlinkat("f1", temp_.fd(), fmt::format("tree/d{}/e/l", folder));
+    }
+  }
+  struct Looked {
+    std::optional<Digest> digest;
+    std::vector<std::string> paths;
+    Seen seen;
+  };
+  Looked look(size_t threads, const SourceFilter& filter = {}, StatCache* cache = nullptr) {
+    const Fd handle = sys::openat(temp_.fd(), "tree", O_PATH);
+    const ContentDigester rules{true, cache};
+    Looked looked;
+    TreeDigest tree{rules, filter, threads};
+    looked.digest = tree.run(handle.get(), sys::fstat(handle.get()), "tree", looked.seen);
+    EXPECT_EQ(tree.hasThreads(), threads != 0);
+    looked.seen.forEachFile([&](const SeenFile& file) {
+      looked.paths.push_back(file.path + " " + file.content.shortHex());
+    });
+    looked.seen.forEachOther(
+        [&](const SeenOther& other) { looked.paths.push_back(other.path + " -> " + other.link); });
+    return looked;
+  }
+  fs::TempDir temp_;
+};
+
+TEST_F(LargeTree, IsTheSameForOneThreadAndForSeveral) {
+  const Looked alone = look(0);
+  EXPECT_EQ(alone.paths.size(), 11U * 10 + 300 + 12 + 25);
+  for (int round = 0; round < 5; ++round) {
+    const Looked together = look(3);
+    EXPECT_EQ(together.digest, alone.digest);
+    EXPECT_EQ(together.paths, alone.paths);
+    EXPECT_EQ(alone.seen.firstChange(together.seen), std::nullopt);
+  }
+}
+
+TEST_F(LargeTree, LeavesOutWhatIsIgnoredInSeveralThreads) {
+  const parser::IgnorePatterns ignore =
+      parser::IgnorePatterns::compile({"tree/*", "!tree/d7/e/f1*", "**/f11"});
+  SourceFilter filter;
+  filter.ignore = &ignore;
+  const Looked alone = look(0, filter);
+  const Looked together = look(3, filter);
+  EXPECT_EQ(together.digest, alone.digest);
+  EXPECT_EQ(together.paths, alone.paths);
+  EXPECT_EQ(alone.paths.size(), 110U + 3U);  // f1, f10-f19, f100-f199 without f11, three folders
+}
+
+TEST_F(LargeTree, IsNotReadAgainWhenTheCacheKnowsIt) {
+  const store::Layout layout = store::Layout::open(temp_.path() + "/store");
+  // Files change their times in the tick in which they were written.
+  const timespec old{1000, 5};
+  for (const std::string& path : look(0).paths) {
+    const std::string file = path.substr(0, path.find(' '));
+    sys::utimensat(temp_.fd(), file, old, old);
+  }
+  StatCache first{layout, "/c"};
+  first.remember("tree/d1/e/f3", sys::fstatat(temp_.fd(), "tree/d1/e/f3"),
+                 {Digest::of("not its own"), Digest::of("x"), 0},
+                 currentNanoseconds() + 10'000'000'000);
+  first.save();
+  StatCache second{layout, "/c"};
+  const Looked known = look(3, {}, &second);
+  EXPECT_NE(known.digest, look(0).digest) << "what the cache says counts";
+  const std::string wanted = "tree/d1/e/f3 " + Digest::of("x").shortHex();
+  EXPECT_EQ(std::count(known.paths.begin(), known.paths.end(), wanted), 1);
+}
+
+TEST_F(LargeTree, TellsTheFirstFileThatChanged) {
+  const Looked before = look(0);
+  const auto changeAfter = [&](const auto& change) {
+    change();
+    return before.seen.firstChange(look(3).seen).value_or("");
+  };
+  EXPECT_EQ(changeAfter([&] { writeFile(temp_.fd(), "tree/d7/z", "new"); }), "tree/d7/z");
+  EXPECT_EQ(changeAfter([&] { writeFile(temp_.fd(), "tree/d7/e/f5", "longer"); }), "tree/d7/e/f5");
+  EXPECT_EQ(changeAfter([&] { sys::unlinkat(temp_.fd(), "tree/d2/e/f0", 0); }), "tree/d2/e/f0");
 }
 
 const FileDigest kDigest{Digest::of("x"), Digest::of("y"), 0};
