@@ -93,8 +93,10 @@ class Build {
 
   Result run() {
     Problems problems;
-    const ImageFinder findImage = ImageFinder::ByPlatform{
+    ImageFinder findImage = ImageFinder::ByPlatform{
         [&](const std::string& name, const auto& platform) { return findFor(name, platform); }};
+    if (request_.expectImages)
+      findImage.setExpect([&](const auto& images) { expectImages(images); });
     NamedContexts contexts{layout_, request_, findImage, [this] { events_.throwIfInterrupted(); }};
     const Plan plan = planStages(file_, scope_, findImage, &problems,
                                  [&](const std::string& name) { return contexts.find(name); });
@@ -142,13 +144,23 @@ class Build {
  private:
   [[nodiscard]] std::optional<store::Image> findFor(
       const std::string& name, const std::optional<parser::Platform>& platform) const {
-    std::optional<store::Platform> wanted;
-    if (platform) {
-      wanted = store::Platform{platform->os, platform->architecture, platform->variant,
-                               platform->osVersion};
-    }
+    const std::optional<store::Platform> wanted = storePlatform(platform);
     if (request_.findImage) return request_.findImage(name, wanted);
     return store::Images{layout_, wanted}.find(name);
+  }
+
+  void expectImages(const std::vector<WantedImage>& images) const {
+    std::vector<Request::NamedPlatform> wanted;
+    for (const WantedImage& image : images)
+      wanted.emplace_back(image.name, storePlatform(image.platform));
+    request_.expectImages(wanted);
+  }
+
+  static std::optional<store::Platform> storePlatform(
+      const std::optional<parser::Platform>& platform) {
+    if (!platform) return std::nullopt;
+    return store::Platform{platform->os, platform->architecture, platform->variant,
+                           platform->osVersion};
   }
 
   [[nodiscard]] Outline outline(const Plan& plan) {

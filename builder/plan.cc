@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "builder/stage_names.h"
+#include "builder/wanted_images.h"
 #include "parser/fault.h"
 #include "parser/value_checks.h"
 #include "store/reference.h"
@@ -63,6 +64,7 @@ class Planner {
     evaluateGlobals(file_, scope_);
     evaluateFromLines();
     plan_.target = findTarget(file_, scope_.request->target);
+    announceImages();
     visit(plan_.target);
     return std::move(plan_);
   }
@@ -78,6 +80,24 @@ class Planner {
       stage.label = stageName(file_, i);
       if (!guarded([&] { evaluateFrom(stage); })) stage.baseName.clear();
       plan_.stages.push_back(std::move(stage));
+    }
+  }
+
+  void announceImages() {
+    if (!findImage_.expect()) return;
+    std::optional<parser::Platform> platform;
+    if (!scope_.request->platforms.empty()) platform = scope_.request->platforms.front();
+    findImage_.expect()(wantedImages(file_, plan_.stages, plan_.target, platform,
+                                     [&](const std::string& name) { return isContext(name); }));
+  }
+
+  // What is wrong with a context is said where it is used.
+  [[nodiscard]] bool isContext(const std::string& name) const {
+    try {
+      return findContext(name).has_value();
+    } catch (const Error& error) {
+      if (error.code() == "interrupted") throw;
+      return true;
     }
   }
 

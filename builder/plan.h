@@ -48,6 +48,13 @@ struct Plan {
   int target = 0;
 };
 
+// An image that a build will ask for, and for which platform (nullopt: of this machine).
+struct WantedImage {
+  std::string name;
+  std::optional<parser::Platform> platform;
+  [[nodiscard]] std::string platformText() const { return platform ? platform->str() : ""; }
+};
+
 // Finds an image in the store, out of an index the one for a platform (nullopt: of this machine);
 // nullopt when it is not there.
 class ImageFinder {
@@ -69,8 +76,14 @@ class ImageFinder {
     return find_(reference, platform);
   }
 
+  // Told of all that will be asked for, as far as is known, before the first is.
+  using Expect = std::function<void(const std::vector<WantedImage>&)>;
+  void setExpect(Expect expect) { expect_ = std::move(expect); }
+  [[nodiscard]] const Expect& expect() const { return expect_; }
+
  private:
   ByPlatform find_;
+  Expect expect_;
 };
 
 // What --build-context puts in the place of a stage or image: one of the two, or nothing for

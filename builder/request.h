@@ -77,6 +77,10 @@ struct Request {
   // Where base images come from, the same for the same name and platform during a build; none:
   // from the store. Throws code "image-not-found", whose reason tells what was tried.
   std::function<store::Image(const std::string&, const std::optional<store::Platform>&)> findImage;
+  // Told before the first is asked for which there will be, so that they can be fetched side by
+  // side; may be empty, and must not throw because of one that cannot be had.
+  using NamedPlatform = std::pair<std::string, std::optional<store::Platform>>;
+  std::function<void(const std::vector<NamedPlatform>&)> expectImages;
 };
 
 // One step of the plan after the build.

@@ -221,6 +221,7 @@ void setBaseImages(Context& context, const BuildOptions& build, builder::Request
                               const std::optional<store::Platform>& platform) {
     return bases->get(name, platform);
   };
+  request.expectImages = [bases](const auto& images) { bases->expect(images); };
 }
 
 builder::Request makeRequest(Context& context, BuildOptions& build) {

@@ -14,6 +14,7 @@
 #include "cli/registry_options.h"
 #include "cli/values.h"
 #include "distribution/pull.h"
+#include "distribution/pull_together.h"
 #include "distribution/session.h"
 
 namespace img::cli {
@@ -37,13 +38,23 @@ std::string fullName(const store::Reference& reference) {
   return reference.repository() + "@" + reference.digest->str();
 }
 
-store::Image pullNow(Context& context, const store::Reference& reference, const ImageWish& wish) {
-  const auto display = makePullDisplay(context, wish.isQuiet, wish.progress);
+distribution::PullRequest requestOf(const store::Reference& reference, const ImageWish& wish) {
   distribution::PullRequest request;
   request.reference = reference;
   request.platform = wish.platform;
   request.access = wish.access;
-  return distribution::pullImage(context.store(), request, *display).image;
+  return request;
+}
+
+store::Image pullNow(Context& context, const store::Reference& reference, const ImageWish& wish) {
+  if (wish.failure) throw Error{*wish.failure};
+  const auto display = makePullDisplay(context, wish.isQuiet, wish.progress);
+  return distribution::pullImage(context.store(), requestOf(reference, wish), *display).image;
+}
+
+// Nobody has said that the registry is to be asked.
+bool isImplicitPull(const ImageWish& wish, bool isKnown) {
+  return wish.pull == Pull::missing || (wish.pull == Pull::newer && isKnown);
 }
 
 // Answers that mean: nobody has it, or nobody could be asked. Others (a refused login, a damaged
@@ -87,6 +98,12 @@ store::Image pullOrKeep(Context& context, const store::Reference& reference, con
     context.warn(warning);
     return std::move(*known);
   }
+}
+
+std::pair<std::string, std::string> keyOf(const BaseImages::Named& image) {
+  const auto& [name, platform] = image;
+  if (!platform) return {name, ""};
+  return {name, platform->os + "/" + platform->architecture + "/" + platform->variant};
 }
 
 struct PullOptions {
@@ -178,8 +195,8 @@ store::Image obtainImage(Context& context, const std::string& argument, const Im
   const store::Reference reference = store::Reference::parse(argument);
   if (wish.pull == Pull::never) throw missingImage(argument, fullName(reference), nullptr);
   ImageWish hasty = wish;
-  const bool isImplicit = wish.pull == Pull::missing || (wish.pull == Pull::newer && known);
-  if (isImplicit && !wish.access.retries) hasty.access.connectTries = kImplicitTries;
+  if (isImplicitPull(wish, known.has_value()) && !wish.access.retries)
+    hasty.access.connectTries = kImplicitTries;
   try {
     return pullOrKeep(context, reference, hasty, std::move(known));
   } catch (const Error& error) {
@@ -188,15 +205,51 @@ store::Image obtainImage(Context& context, const std::string& argument, const Im
   }
 }
 
+// What cannot be told by looking at the store is get()'s business.
+bool BaseImages::mustPull(const Named& image) const {
+  if (wish_.pull == Pull::never || known_.count(keyOf(image)) != 0) return false;
+  if (wish_.pull != Pull::missing) return true;
+  try {
+    return !store::Images{context_.store(), image.second}.find(image.first);
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+void BaseImages::expect(const std::vector<Named>& images) {
+  std::vector<Key> keys;
+  std::vector<distribution::PullRequest> requests;
+  for (const Named& image : images) {
+    if (!mustPull(image)) continue;
+    try {
+      ImageWish wish = wish_;
+      wish.platform = image.second;
+      if (isImplicitPull(wish, false) && !wish.access.retries)
+        wish.access.connectTries = kImplicitTries;
+      requests.push_back(requestOf(store::Reference::parse(image.first), wish));
+      keys.push_back(keyOf(image));
+    } catch (const Error&) {
+      continue;  // no reference: said with its place in the file
+    }
+  }
+  if (requests.size() < 2) return;
+  const auto display = makePullDisplay(context_, wish_.isQuiet, wish_.progress);
+  auto failures = distribution::pullTogether(context_.store(), requests, *display);
+  for (size_t i = 0; i < keys.size(); ++i) tried_[keys[i]] = std::move(failures[i]);
+}
+
 store::Image BaseImages::get(const std::string& name,
                              const std::optional<store::Platform>& platform) {
-  std::string key;
-  if (platform) key = platform->os + "/" + platform->architecture + "/" + platform->variant;
-  const auto found = known_.find({name, key});
+  const Key key = keyOf({name, platform});
+  const auto found = known_.find(key);
   if (found != known_.end()) return found->second;
   ImageWish wish = wish_;
   wish.platform = platform;
-  return known_.emplace(std::pair{name, key}, obtainImage(context_, name, wish)).first->second;
+  if (const auto tried = tried_.find(key); tried != tried_.end()) {
+    wish.failure = tried->second;
+    if (!wish.failure) wish.pull = Pull::missing;  // it is there now
+  }
+  return known_.emplace(key, obtainImage(context_, name, wish)).first->second;
 }
 
 void addPullCommand(CommandTable& table) {

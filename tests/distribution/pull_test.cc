@@ -7,6 +7,7 @@
 #include <functional>
 
 #include "base/process.h"
+#include "distribution/pull_together.h"
 #include "store/blobs.h"
 #include "store/layers.h"
 #include "store/partial_blob.h"
@@ -526,6 +527,29 @@ TEST_F(PullTest, AnImageThatTheRegistryLacksIsNamed) {
   const Error error = errorOf([&] { pull("localhost:1/app:v9"); });
   EXPECT_EQ(error.code(), "manifest-unknown");
   EXPECT_NE(error.cause().find("localhost:1/app:v9"), std::string::npos);
+}
+
+TEST_F(PullTest, ImagesThatAreWantedTogetherComeSideBySideAndFailAlone) {
+  std::vector<PullRequest> wanted;
+  for (const char* tag : {"v1", "v2", "missing", "v3", "v4"}) {
+    PullRequest request;
+    request.reference = reference(std::string{"localhost:1/app:"} + tag);
+    wanted.push_back(request);
+    if (tag != std::string_view{"missing"})
+      addImage({layerOf("a", "shared"), layerOf("b", tag)}, tag);
+  }
+  const store::StoreUse use{layout_};
+  const auto failures = pullTogether(layout_, wanted, heard_);
+  ASSERT_EQ(failures.size(), wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const std::string name = wanted[i].reference.full();
+    EXPECT_EQ(failures[i].has_value(), wanted[i].reference.tag == "missing") << name;
+    EXPECT_EQ(store::Images{layout_}.find(name).has_value(), !failures[i]) << name;
+  }
+  EXPECT_EQ(failures[2]->code(), "manifest-unknown");
+  EXPECT_EQ(heard_.done, 5);  // the shared layer once
+  EXPECT_EQ(heard_.there, 3);
+  EXPECT_TRUE(partials().empty());
 }
 
 TEST_F(PullTest, ADamagedDocumentOfTheStoreComesAgain) {
