@@ -2,6 +2,7 @@
 
 #include <tuple>
 
+#include "base/log.h"
 #include "base/process.h"
 #include "base/sys.h"
 #include "builder/root_path.h"
@@ -29,13 +30,40 @@ Task<std::string> runWorker(Events& events, std::function<std::string()> work) {
   co_return child.finish();
 }
 
+namespace {
+
+// A worker that is killed (an interrupted build) leaves the folders it was filling.
+class LitterOfWorker {
+ public:
+  explicit LitterOfWorker(const store::Layout& layout) : layout_(layout) {}
+  LitterOfWorker(const LitterOfWorker&) = delete;
+  LitterOfWorker& operator=(const LitterOfWorker&) = delete;
+  ~LitterOfWorker() {
+    if (!isLeft_) return;
+    try {
+      layout_.recover();
+    } catch (const std::exception& error) {
+      log::info("{}", error.what());  // the next command tries again
+    }
+  }
+  void isNone() { isLeft_ = false; }
+
+ private:
+  const store::Layout& layout_;
+  bool isLeft_ = true;
+};
+
+}  // namespace
+
 Task<> unpackMissing(Events& events, const store::Layout& layout, const Snapshot& snapshot) {
   co_await fetchMissing(events, snapshot);
   if (!isUnpackingNeeded(layout, snapshot)) co_return;
+  LitterOfWorker litter{layout};
   co_await runWorker(events, [&] {
     std::ignore = openFolders(layout, snapshot);
     return std::string{};
   });
+  litter.isNone();
 }
 
 Fd mountForWriting(const store::Layout& layout, const Layer& layer, const Snapshot& below) {

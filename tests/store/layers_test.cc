@@ -1,13 +1,19 @@
 #include "store/layers.h"
 
+#include <fmt/format.h>
+#include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <functional>
+#include <ostream>
 #include <set>
 
 #include "base/process.h"
 #include "store/archive.h"
+#include "store/blobs.h"
 #include "store/layer_view.h"
 #include "store/overlay.h"
+#include "store/small_layer.h"
 #include "store/tar.h"
 #include "store/union_copy.h"
 #include "tests/store/erofs_helpers.h"
@@ -235,7 +241,7 @@ class ErofsLayers : public test::StoreTest {
   void SetUp() override {
     if (!test::isRoot() || !testing_erofs::canMount())
       GTEST_SKIP() << "this kernel mounts no EROFS from files for this user";
-    ::unsetenv("IMG_LAYER_VIEW");
+    ::setenv("IMG_LAYER_VIEW", "erofs", 1);  // however small the layer is
   }
   void TearDown() override { ::unsetenv("IMG_LAYER_VIEW"); }
   bool hasFile(const std::string& name) const {
@@ -253,10 +259,88 @@ class ErofsLayers : public test::StoreTest {
   const Layers layers{layout};
 };
 
+std::string tarOfMany(size_t files) {
+  std::vector<test::TarFile> content;
+  for (size_t i = 0; i < files; ++i) content.push_back({fmt::format("file{}", i), ""});
+  return makeTar(content);
+}
+
 TEST_F(ErofsLayers, AreTheDefaultWhereTheKernelHasThem) {
-  layers.ensure(diffId, putBlob(layout, tar, media::kLayer));
-  EXPECT_EQ(layers.pathOf(diffId), layout.layerPath(diffId) + "/index");
+  ::unsetenv("IMG_LAYER_VIEW");
+  const std::string large = tarOfMany(1100);
+  const Digest id = Digest::of(large);
+  layers.ensure(id, putBlob(layout, large, media::kLayer));
+  EXPECT_EQ(layers.pathOf(id), layout.layerPath(id) + "/index");
   EXPECT_EQ(chooseLayerView(layout).view, LayerView::erofs);
+  EXPECT_TRUE(layers.tryOpen(id)->isMount);
+}
+
+// The ways a layer is made, each from a blob or from bytes that pass by.
+struct SmallLayerCase {
+  const char* name;
+  std::function<void(const Layers& layers, const Layout& layout, const std::string& tar)> make;
+};
+void PrintTo(const SmallLayerCase& test, std::ostream* out) {
+  *out << test.name;
+}
+class SmallLayers : public ErofsLayers, public testing::WithParamInterface<SmallLayerCase> {};
+
+TEST_P(SmallLayers, AreFolders) {
+  ::unsetenv("IMG_LAYER_VIEW");
+  GetParam().make(layers, layout, tar);
+  ASSERT_TRUE(layers.has(diffId));
+  EXPECT_EQ(fs::readFile(layout.fd(), layout.layerPath(diffId) + "/fs/dir/a"), "1");
+  EXPECT_FALSE(hasFile("index"));
+  EXPECT_FALSE(hasFile("tar"));
+  EXPECT_FALSE(layers.tryOpen(diffId)->isMount);
+  EXPECT_EQ(fs::readFile(layers.open(diffId).get(), "file"), "content");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Ways, SmallLayers,
+    testing::Values(
+        SmallLayerCase{"aBlob",
+                       [](const Layers& layers, const Layout& layout, const std::string& tar) {
+                         layers.ensure(Digest::of(tar), putBlob(layout, tar, media::kLayer));
+                       }},
+        SmallLayerCase{"aCompressedBlob",
+                       [](const Layers& layers, const Layout& layout, const std::string& tar) {
+                         layers.ensure(Digest::of(tar),
+                                       putBlob(layout, gzip(tar), media::kLayerGzip));
+                       }},
+        SmallLayerCase{"aVerifiedBlob",
+                       [](const Layers& layers, const Layout& layout, const std::string& tar) {
+                         putBlob(layout, tar, media::kLayer);
+                         layers.ensureFromVerified(Digest::of(tar));
+                       }},
+        SmallLayerCase{"aDownload",
+                       [](const Layers& layers, const Layout&, const std::string& tar) {
+                         StringSource source{tar};
+                         layers.makeFrom(Digest::of(tar), source);
+                       }},
+        SmallLayerCase{"bytesThatAreAboutToBeABlob",
+                       [](const Layers& layers, const Layout&, const std::string& tar) {
+                         StringSource source{tar};
+                         layers.makeFrom(Digest::of(tar), source, Layers::Archive::blob);
+                       }},
+        SmallLayerCase{"anImport",
+                       [](const Layers& layers, const Layout& layout, const std::string& tar) {
+                         IngestDir folder{layout};
+                         Fd file = sys::openat(folder.fd(), "blob", O_RDWR | O_CREAT, 0600);
+                         writeAll(file.get(), tar, "a tar");
+                         const UnpackStats stats = layers.fill(folder, file.get(), "a tar");
+                         adoptBlob(layout, folder, "blob", Digest::of(tar), tar.size());
+                         layers.adopt(folder, Digest::of(tar), stats.entries, stats.bytes);
+                       }}),
+    [](const auto& test) { return test.param.name; });
+
+TEST_F(ErofsLayers, OfFewFilesThatAreTooLargeToRememberAreUnpackedFromTheirTar) {
+  ::unsetenv("IMG_LAYER_VIEW");
+  const std::string large = makeTar({{"file", std::string(Remembered::kMaxBytes + 1, 'x')}});
+  const Digest id = Digest::of(large);
+  layers.ensure(id, putBlob(layout, gzip(large), media::kLayerGzip));
+  EXPECT_EQ(layers.pathOf(id), layout.layerPath(id) + "/fs");
+  EXPECT_FALSE(sys::tryFstatat(layout.fd(), layout.layerPath(id) + "/tar"));
 }
 
 TEST_F(ErofsLayers, ReadTheBlobItselfWhenItIsNotCompressed) {
@@ -331,6 +415,7 @@ TEST_F(ErofsLayers, StackWithFoldersAndWithThemselves) {
 }
 
 TEST_F(ErofsLayers, TheKernelIsAskedOncePerBoot) {
+  ::unsetenv("IMG_LAYER_VIEW");
   EXPECT_EQ(chooseLayerView(layout).view, LayerView::erofs);
   const std::string remembered = R"({"boot_id":")" + bootId() + R"(","missing":"no such luck"})";
   fs::replaceFile(layout.fd(), "cache/layer-view", remembered, 0644, fs::Sync::none);
@@ -377,6 +462,7 @@ class TooLargeForErofs : public ErofsLayers {
  protected:
   void SetUp() override {
     ErofsLayers::SetUp();
+    ::unsetenv("IMG_LAYER_VIEW");
     ::setenv("IMG_LIMIT_LAYER_BYTES", "0", 1);
   }
   void TearDown() override {
@@ -435,6 +521,7 @@ TEST_F(TooLargeForErofs, AnImportedTarIsUnpacked) {
 TEST_F(ErofsLayers, AreNotForProcessesThatMountNothing) {
   const Descriptor blob = putBlob(layout, tar, media::kLayer);
   layers.ensure(diffId, blob);
+  ::unsetenv("IMG_LAYER_VIEW");
   Child child = Child::fork([&] {
     copyUnions(true);
     const bool had = layers.has(diffId);
