@@ -149,7 +149,20 @@ int Events::pollTimeout() const {
   return timeout;
 }
 
+// False: it failed, and whoever waits is due.
+bool Events::startSeals() {
+  try {
+    sealer_.startNext();
+    return true;
+  } catch (...) {
+    fail(std::current_exception());
+    return false;
+  }
+}
+
 void Events::poll() {
+  if (!startSeals()) return;
+  if (idleWork_ && !error_) idleWork_();
   // Only what is open: poll(2) refuses more entries than RLIMIT_NOFILE.
   std::vector<pollfd> polls{{signals_.get(), POLLIN, 0}};
   std::vector<std::pair<Wait*, unsigned>> owners;  // of the entries from 1 on

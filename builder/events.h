@@ -78,11 +78,14 @@ class Events {
   // After run() has failed: lets the layers of finished steps be sealed, so that the next build
   // finds them. A signal ends it.
   void settle();
+  // Runs every time before everything waits, as work that nobody waits for yet; it never throws.
+  void whenIdle(std::function<void()> work) { idleWork_ = std::move(work); }
   // For long work in this process: throws if a signal has come.
   void throwIfInterrupted();
 
  private:
   void poll();
+  [[nodiscard]] bool startSeals();
   [[nodiscard]] int pollTimeout() const;
   [[nodiscard]] bool isDue(const Wait& wait) const;
   void resumeDue();
@@ -92,6 +95,7 @@ class Events {
 
   Sealer& sealer_;
   Progress& progress_;
+  std::function<void()> idleWork_;
   sigset_t oldMask_{};
   Fd signals_;
   std::vector<Wait*> waits_;  // oldest first

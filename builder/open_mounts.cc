@@ -67,7 +67,7 @@ class Opener {
 
   Task<> run(int work) {
     co_await openCaches();
-    sys::tryMkdirat(work, "mounts", 0700);
+    if (!mounts_.all().empty()) sys::tryMkdirat(work, "mounts", 0700);
     int number = 0;
     for (PlannedMount& planned : mounts_.all()) {
       const std::string name = fmt::format("mounts/{}", number++);

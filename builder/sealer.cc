@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/fs.h"
 #include "base/json.h"
 #include "base/sys.h"
 #include "builder/secret_guard.h"
@@ -15,12 +16,46 @@ namespace img::builder {
 namespace {
 
 size_t maxJobs() {
-  return static_cast<size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  static const auto jobs = static_cast<size_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  return jobs;
 }
 
-std::string sealInChild(const store::Layout& layout, int upper, store::SealOptions options,
-                        const SecretGuard& guard, bool isRefused) {
-  std::optional<SecretHit> hit;
+struct Outcome {
+  store::SealedLayer tar;
+  std::optional<SecretHit> leak;
+  bool isMoved = false;  // the whole folder of the step has become the layer's
+};
+
+std::string encode(const Outcome& outcome) {
+  const store::Descriptor& blob = outcome.tar.descriptor;
+  Json json{{"digest", blob.digest.str()},      {"size", blob.size},
+            {"mediaType", blob.mediaType},      {"entries", outcome.tar.stats.entries},
+            {"bytes", outcome.tar.stats.bytes}, {"moved", outcome.isMoved}};
+  if (outcome.leak) json["secret"] = Json{{"place", outcome.leak->place}, {"id", outcome.leak->id}};
+  return dumpJson(json);
+}
+
+Outcome decode(const std::string& text) {
+  const Json json = parseJson(text, "result of sealing");
+  Outcome outcome;
+  store::Descriptor& blob = outcome.tar.descriptor;
+  blob.digest = Digest::parse(json.at("digest").get<std::string>());
+  blob.size = json.at("size");
+  blob.mediaType = json.at("mediaType");
+  outcome.tar.stats.entries = json.at("entries");
+  outcome.tar.stats.bytes = json.at("bytes");
+  outcome.isMoved = json.at("moved");
+  if (json.contains("secret")) {
+    const Json& secret = json.at("secret");
+    outcome.leak = SecretHit{secret.at("place"), secret.at("id")};
+  }
+  return outcome;
+}
+
+Outcome sealGuarded(const store::Layout& layout, int upper, store::SealOptions options,
+                    const SecretGuard& guard, bool isRefused) {
+  Outcome outcome;
+  std::optional<SecretHit>& hit = outcome.leak;
   SecretStream files{guard};
   if (!guard.isEmpty()) {
     hit = guard.findInNames(upper);
@@ -32,14 +67,25 @@ std::string sealInChild(const store::Layout& layout, int upper, store::SealOptio
     };
     if (hit && isRefused) throw leakError(*hit);
   }
-  const store::SealedLayer sealed = store::sealLayer(layout, upper, options);
-  Json result{{"digest", sealed.descriptor.digest.str()},
-              {"size", sealed.descriptor.size},
-              {"mediaType", sealed.descriptor.mediaType},
-              {"entries", sealed.stats.entries},
-              {"bytes", sealed.stats.bytes}};
-  if (hit) result["secret"] = Json{{"place", hit->place}, {"id", hit->id}};
-  return dumpJson(result);
+  outcome.tar = store::sealLayer(layout, upper, options);
+  return outcome;
+}
+
+// Leaves the folder with the layer's files. False when something else of the step is in use still:
+// its init layer, which later steps may share.
+bool clearWork(int work) {
+  bool isClear = true;
+  for (const fs::Entry& entry : fs::list(work)) {
+    if (entry.name == "init") isClear = false;
+    if (entry.name != "fs" && entry.name != "init") fs::removeTree(work, entry.name);
+  }
+  return isClear;
+}
+
+void describe(Layer& layer, const store::SealedLayer& sealed) {
+  layer.diffId = sealed.descriptor.digest;
+  layer.bytes = sealed.stats.bytes;
+  layer.descriptor = sealed.descriptor;
 }
 
 }  // namespace
@@ -53,22 +99,15 @@ Sealer::Sealer(const store::Layout& layout, const StepCache& cache, Progress& pr
       options_(options) {}
 
 void Sealer::add(Work work, const Snapshot& below) {
+  if (work.layer->descriptor) return addSealed(work);
   waiting_.push_back({std::move(work), below, openFolders(layout_, below), {}});
-  startNext();
 }
 
 void Sealer::startNext() try {
   while (!waiting_.empty() && running_.size() < maxJobs()) {
     Job job = std::move(waiting_.front());
     waiting_.erase(waiting_.begin());
-    const int upper = job.work.layer->folder.get();
-    job.child = Child::fork([this, upper, &lowers = job.lowers] {
-      store::SealOptions options;
-      options.clampMtime = clampMtime_;
-      options.lowers = lowers;
-      return sealInChild(layout_, upper, std::move(options), guardOf(options_),
-                         options_.secretGuard == StepOptions::Guard::error);
-    });
+    job.child = Child::fork([this, &job] { return sealInChild(job); });
     job.span = Trace::begin(trace_, "sealer", "seal", job.work.step.text);
     job.span.arg("step", job.work.step.number);
     job.span.arg("line", job.work.step.line);
@@ -80,30 +119,55 @@ void Sealer::startNext() try {
   throw;
 }
 
-void Sealer::finish(Job& job) const try {
-  const Json json = parseJson(job.child.finish(), "result of sealing");
+// All there is to do for the layer, so that the steps that follow wait for none of it.
+std::string Sealer::sealInChild(const Job& job) const {
   const Work& work = job.work;
   Layer& layer = *work.layer;
-  store::Descriptor descriptor;
-  descriptor.digest = Digest::parse(json.at("digest").get<std::string>());
-  descriptor.size = json.at("size");
-  descriptor.mediaType = json.at("mediaType");
-  layer.diffId = descriptor.digest;
-  layer.bytes = json.at("bytes");
-  job.span.arg("bytes", static_cast<std::int64_t>(layer.bytes));
-  job.span.arg("files", json.at("entries").get<std::int64_t>());
-  layer.descriptor = std::move(descriptor);
-  // The folder that the next steps already use becomes the layer's view; its descriptor stays
+  store::SealOptions options;
+  options.clampMtime = clampMtime_;
+  options.lowers = job.lowers;
+  Outcome outcome = sealGuarded(layout_, layer.folder.get(), std::move(options), guardOf(options_),
+                                options_.secretGuard == StepOptions::Guard::error);
+  const store::SealedLayer& sealed = outcome.tar;
+  describe(layer, sealed);
+  // The folder that the next steps already use becomes the layer's view; their descriptors stay
   // valid.
-  store::Layers{layout_}.adopt(layer.work->path() + "/fs", *layer.diffId, json.at("entries"),
-                               layer.bytes);
-  if (json.contains("secret")) {
-    const Json& secret = json.at("secret");
-    reportLeak({secret.at("place"), secret.at("id")}, options_, progress_);
+  const store::Layers views{layout_};
+  if (clearWork(layer.work->fd())) {
+    views.adopt(*layer.work, *layer.diffId, sealed.stats.entries, layer.bytes);
+    outcome.isMoved = layer.work->name().empty();
+  } else {
+    views.adopt(layer.work->path() + "/fs", *layer.diffId, sealed.stats.entries, layer.bytes);
   }
+  writeRecords(work);
+  return encode(outcome);
+}
+
+void Sealer::writeRecords(const Work& work) const {
   for (const Digest& key : work.keys)
-    cache_.remember(key, layer, work.state, work.step.text, {work.keys, work.own});
+    cache_.remember(key, *work.layer, work.state, work.step.text, {work.keys, work.own});
   if (work.inputs) InputStore{layout_}.write(work.keys, *work.inputs);
+}
+
+// The step has written the layer's blob itself, and its view is there.
+void Sealer::addSealed(const Work& work) const {
+  Trace::Span span = Trace::begin(trace_, "sealer", "seal", work.step.text);
+  span.arg("step", work.step.number);
+  span.arg("line", work.step.line);
+  span.arg("bytes", static_cast<std::int64_t>(work.layer->bytes));
+  writeRecords(work);
+  progress_.layerSealed(work.step, *work.layer->diffId, work.layer->bytes);
+}
+
+void Sealer::finish(Job& job) const try {
+  const Outcome outcome = decode(job.child.finish());
+  const Work& work = job.work;
+  Layer& layer = *work.layer;
+  describe(layer, outcome.tar);
+  job.span.arg("bytes", static_cast<std::int64_t>(layer.bytes));
+  job.span.arg("files", static_cast<std::int64_t>(outcome.tar.stats.entries));
+  if (outcome.isMoved) layer.work->release();
+  if (outcome.leak) reportLeak(*outcome.leak, options_, progress_);
   progress_.layerSealed(work.step, *layer.diffId, layer.bytes);
 } catch (Error& error) {
   const StepLabel& step = job.work.step;
@@ -135,7 +199,6 @@ void Sealer::reap() {
       if (!error) error = std::current_exception();
     }
   }
-  startNext();  // one that failed must not keep the others waiting
   if (error) std::rethrow_exception(error);
 }
 

@@ -1,6 +1,7 @@
 // Seals the layers of finished steps in child processes while later steps run (architecture.md 4).
-// Single-threaded owner; pollable: fds() become readable when a child has ended, and reap() then
-// takes its result.
+// Single-threaded owner; pollable: before it waits it calls startNext(), fds() become readable when
+// a child has ended, and reap() then takes its result. A child is not started at once, so that the
+// next step's command, which needs no seal, is on its way first.
 #pragma once
 
 #include <cstdint>
@@ -39,10 +40,12 @@ class Sealer {
     std::string stage = {};  // `stage "build", step 4/9`
   };
   void setTrace(Trace* trace) { trace_ = trace; }
-  // What the step copied up from `below` and did not change is left out of the tar.
+  // What the step copied up from `below` and did not change is left out of the tar. The child also
+  // makes the layer's view and writes the records.
   void add(Work work, const Snapshot& below);
 
   [[nodiscard]] bool isIdle() const { return running_.empty() && waiting_.empty(); }
+  void startNext();  // as many children as there is room for
   [[nodiscard]] std::vector<int> fds() const;
   void reap();  // takes what has ended; throws what the first child threw, with its step
 
@@ -54,8 +57,10 @@ class Sealer {
     Child child;
     Trace::Span span = {};
   };
-  void startNext();
+  [[nodiscard]] std::string sealInChild(const Job& job) const;
   void finish(Job& job) const;
+  void writeRecords(const Work& work) const;
+  void addSealed(const Work& work) const;
 
   const store::Layout& layout_;
   const StepCache& cache_;

@@ -48,26 +48,6 @@ void markUnknown(StageState& state, const Digest& key) {
   state.isUnknown = true;
 }
 
-// False when a link of the image leads one of the mount points elsewhere.
-bool holdsOnlyUsualFolders(const Layer& owner) {
-  const Fd init = sys::openDirectory(owner.work->fd(), "init");
-  const std::vector<fs::Entry> entries = fs::list(init.get());
-  return std::all_of(entries.begin(), entries.end(), [](const fs::Entry& entry) {
-    return entry.name == "proc" || entry.name == "sys" || entry.name == "dev" ||
-           entry.name == "etc";
-  });
-}
-
-// The mount points that the image lacks stay the same until a layer touches a folder they lie in;
-// until then the init layer of the first RUN serves the later ones, too.
-void keepInit(StageState& state, const LayerRef& layer) {
-  if (!state.init && sys::tryFstatat(layer->work->fd(), "init")) state.init = layer;
-  for (const char* name : {"proc", "sys", "dev", "etc"}) {
-    if (sys::tryFstatat(layer->folder.get(), name)) state.init = nullptr;
-  }
-  if (state.init && !holdsOnlyUsualFolders(*state.init)) state.init = nullptr;
-}
-
 }  // namespace
 
 // On the way from a step to its layer.
@@ -120,9 +100,11 @@ StepRunner::StepRunner(const Parts& parts)
       stages_(parts.stages),
       imports_(parts.imports),
       shown_(parts.shown),
-      locks_(parts.shop.layout) {
+      locks_(parts.shop.layout),
+      spare_(parts.shop.layout) {
   maxJobs_ = request_.jobs > 0 ? request_.jobs
                                : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  shop_.events.whenIdle([this] { spare_.make(); });
 }
 
 Task<> StepRunner::run(const Call& call) {
@@ -354,8 +336,11 @@ Task<> StepRunner::execute(const Call& call, LayerStep& job, Attempt& attempt) {
   shown_.insert(label.number);
   shop_.progress.stepStarted(label, attempt.why.miss);
   const auto begin = Events::Clock::now();
+  if (job.command && isRunFollowing(call.planned, call.step)) spare_.want();
   co_await fillLayer(call, job, attempt);
-  if (const auto epoch = request_.layerEpoch()) clampFileTimes(attempt.layer->folder.get(), *epoch);
+  const auto epoch = request_.layerEpoch();
+  // What lies in the store has the times of its tar.
+  if (epoch && !attempt.layer->descriptor) clampFileTimes(attempt.layer->folder.get(), *epoch);
   if (job.command) succeeded_.insert(stepOrigin(request_.contextDir, label));
   attempt.layer->created = attempt.record->at = currentTime();
   attempt.record->seconds = std::chrono::duration<double>(Events::Clock::now() - begin).count();
@@ -386,14 +371,15 @@ void StepRunner::seal(const Call& call, const LayerStep& job, Attempt& attempt) 
   sealer_.add(
       {attempt.layer, std::move(keys), key, own, call.label, std::move(attempt.lock),
        std::move(attempt.record), positionOf(*shop_.scope.file, call.step.syntax), call.place},
-      below);
+      // Found over any state later, so that what lies below now says nothing about it.
+      job.isIndependent ? Snapshot{} : below);
   below.key = stateAfter(job, key, below.key);
 }
 
 // With --debug a step may be tried more than once.
 Task<> StepRunner::fillLayer(const Call& call, LayerStep& job, Attempt& attempt) {
   for (;;) {
-    attempt.layer = newLayer(shop_.layout);
+    attempt.layer = spare_.take();
     std::optional<Error> failure;
     try {
       co_await job.execute(*attempt.layer, call.state.snapshot);

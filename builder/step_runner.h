@@ -18,6 +18,7 @@
 #include "builder/done_steps.h"
 #include "builder/failed_step.h"
 #include "builder/layer_step.h"
+#include "builder/next_step.h"
 #include "builder/provenance.h"
 #include "builder/step_locks.h"
 
@@ -101,6 +102,7 @@ class StepRunner {
   ImportedCaches& imports_;
   std::set<int>& shown_;
   StepLocks locks_;
+  SpareLayer spare_;
   std::map<int, Report> reports_;
   struct Failure {
     FailedStep step;

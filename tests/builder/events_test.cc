@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <string>
+#include <utility>
 
 #include "base/fs.h"
 #include "builder/cache.h"
@@ -73,6 +74,14 @@ Task<int> answer() {
 Task<std::string> fails() {
   throw Error{Kind::failed, "no answer"};
   co_return "";
+}
+
+TEST_F(EventsTest, IdleWorkIsDoneBeforeEverythingWaits) {
+  events_.whenIdle([this, isFirst = true]() mutable {
+    if (std::exchange(isFirst, false)) log_ += "idle ";
+  });
+  run(noteAfter(milliseconds{1}, "first "), note("second "));
+  EXPECT_EQ(log_, "second idle first ");
 }
 
 TEST_F(EventsTest, ATaskHandsItsResultToWhoAwaitsIt) {

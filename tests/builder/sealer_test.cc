@@ -4,7 +4,9 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "base/process.h"
+#include "store/layers.h"
 #include "tests/builder/support.h"
 
 namespace img::builder {
@@ -46,6 +48,7 @@ class SealerTest : public testing::Test {
   int sealAll() {
     int errors = 0;
     while (!sealer_.isIdle()) {
+      sealer_.startNext();
       std::vector<pollfd> polls;
       for (const int fd : sealer_.fds()) polls.push_back({fd, POLLIN, 0});
       if (polls.empty()) {
@@ -101,6 +104,54 @@ TEST_F(SealerTest, ALayerThatWaitsIsSealedOverWhatLayBelowThoughItsStageHasEnded
   ASSERT_TRUE(copied->diffId);
   const std::string blob = temp_.path() + "/store/" + layout_.blobPath(copied->descriptor->digest);
   EXPECT_EQ(runProgram({"tar", "tf", blob}).out, ".wh.file\n");
+}
+
+TEST_F(SealerTest, NoChildIsStartedBeforeTheOwnerWaits) {
+  sealer_.add(work(layerWith("file", "content")), {});
+  EXPECT_TRUE(sealer_.fds().empty());
+  EXPECT_FALSE(sealer_.isIdle());
+  sealer_.startNext();
+  EXPECT_EQ(sealer_.fds().size(), 1U);
+  EXPECT_EQ(sealAll(), 0);
+}
+
+TEST_F(SealerTest, TheFolderOfTheStepBecomesTheLayersAsItIs) {
+  const LayerRef layer = layerWith("file", "content");
+  for (const char* name : {"mounts", "work/work"}) fs::makeDirs(layer->work->fd(), name);
+  writeFile(layer->work->fd(), "script", "echo");
+  sealer_.add(work(layer), {});
+  EXPECT_EQ(sealAll(), 0);
+  EXPECT_TRUE(layer->work->name().empty());
+  EXPECT_TRUE(fs::list(sys::openDirectory(layout_.ingest(), ".").get()).empty());
+  const Fd place = sys::openDirectory(layout_.fd(), layout_.layerPath(*layer->diffId));
+  std::vector<std::string> names;
+  for (const fs::Entry& entry : fs::listSorted(place.get())) names.push_back(entry.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"fs", "meta"}));
+  // Whoever holds the folder sees the layer.
+  EXPECT_EQ(fs::readFile(layer->folder.get(), "file"), "content");
+}
+
+TEST_F(SealerTest, AnInitLayerStaysWhereLaterStepsHaveIt) {
+  const LayerRef layer = layerWith("file", "content");
+  fs::makeDirs(layer->work->fd(), "init/proc");
+  sealer_.add(work(layer), {});
+  EXPECT_EQ(sealAll(), 0);
+  EXPECT_TRUE(store::Layers{layout_}.has(*layer->diffId));
+  EXPECT_TRUE(sys::tryFstatat(layout_.fd(), layer->work->path() + "/init/proc"));
+  EXPECT_FALSE(sys::tryFstatat(layout_.fd(), layer->work->path() + "/work"));
+}
+
+TEST_F(SealerTest, ALayerThatIsThereAlreadyLeavesTheFolderToTheBuild) {
+  const LayerRef first = layerWith("file", "content"), second = newLayer(layout_);
+  sealer_.add(work(first), {});
+  EXPECT_EQ(sealAll(), 0);
+  const timespec time = sys::fstatat(first->folder.get(), "file").st_mtim;
+  writeFile(second->folder.get(), "file", "content");
+  sys::utimensat(second->folder.get(), "file", time, time);
+  sealer_.add(work(second), {});
+  EXPECT_EQ(sealAll(), 0);
+  EXPECT_EQ(second->diffId, first->diffId);
+  EXPECT_TRUE(sys::tryFstatat(layout_.fd(), second->work->path() + "/fs/file"));
 }
 
 TEST_F(SealerTest, TheLockOfAStepIsFreeOnceItsRecordIsThere) {
