@@ -32,7 +32,7 @@ from process import capture, settle  # noqa: E402
 
 INSIDE = "IMG_BENCH_INSIDE"
 ROWS = {**containers.ROWS, **builds.ROWS, **images.ROWS, **scale.ROWS}
-QUICK_ROUNDS, QUICK_SECONDS = 3, 110
+QUICK_ROUNDS, QUICK_SECONDS = 3, 90
 WARMED = 3  # rows with more rounds than this get one before, which does not count: it warms caches
 
 

@@ -122,11 +122,11 @@ class Podman(Bases, containers.Engine, images.Podman):
 
 
 class Buildah(Bases, builds.Peer):
-    """With its cache of layers, on storage of its own."""
+    """With its cache of layers, on storage of its own; runc, because Debian's crun refuses a mixed cgroup hierarchy."""
     name = "buildah"
 
     def __init__(self, work):
-        harness.require("buildah", "crun")
+        harness.require("buildah", "runc")
         self.work, self.warm, self.bases = work, set(), set()
         self.dir = work.dir / "buildah"
         configuration = work.dir / "buildah.conf"
@@ -147,7 +147,7 @@ class Buildah(Bases, builds.Peer):
 
     def build(self, what):
         jobs = ["--jobs", str(os.cpu_count())] if what == "stages" else []
-        return self.buildah("build", "-q", "--layers", "--pull-never", "--network", "host", *jobs, "-t", what, getattr(self.work, what))
+        return self.buildah("build", "-q", "--layers", "--runtime", "runc", "--pull-never", "--network", "host", *jobs, "-t", what, getattr(self.work, what))
 
     def forget_build(self, what):
         """It has no command for its cache alone: images without a name go until there are none."""
@@ -160,7 +160,7 @@ class Buildah(Bases, builds.Peer):
         quietly(self.buildah("rm", "committed"), check=False)
         quietly(self.buildah("rmi", "-f", "committed"), check=False)
         quietly(self.buildah("from", "--pull-never", "--name", "committed", "localhost/filled"))
-        quietly(self.buildah("run", "--network", "host", "committed", "--", *containers.FILL))
+        quietly(self.buildah("run", "--runtime", "runc", "--network", "host", "committed", "--", *containers.FILL))
         return self.buildah("commit", "-q", "committed", "committed")
 
 

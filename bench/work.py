@@ -59,6 +59,10 @@ class Disk:
         subprocess.run(["mount", "-o", "loop", self.image, where], check=True)
 
     def remove(self):
+        """Rivals leave mounts behind (podman and buildah of their storage): those first, innermost first."""
+        points = [line.split()[4] for line in open("/proc/self/mountinfo")]
+        for point in reversed([point for point in points if point.startswith(harness.scratch() + "/")]):
+            subprocess.run(["umount", "--lazy", point], check=False)
         if self.image:
             subprocess.run(["umount", harness.scratch()], check=False)
             os.unlink(self.image)
