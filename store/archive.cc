@@ -17,6 +17,7 @@
 #include "store/layers.h"
 #include "store/plain_layers.h"
 #include "store/read_ahead.h"
+#include "store/staged_file.h"
 #include "store/unpack.h"
 
 namespace img::store {
@@ -24,6 +25,7 @@ namespace {
 
 constexpr int kMaxNesting = 4;  // M8
 constexpr size_t kMaxNodes = 10'000;
+constexpr char kImported[] = "blob";  // until it is one
 constexpr std::uint64_t kDefaultLayerLimit = std::uint64_t{64} << 30;
 
 // What an archive holds, before anything of it is in the store.
@@ -410,20 +412,18 @@ class Loader {
   std::set<Digest> visited_;
 };
 
-// Everything that passes is kept as a blob as well.
-class TeeSource final : public Source {
- public:
-  TeeSource(Source& inner, Sink& copy) : inner_(inner), copy_(copy) {}
-  size_t read(std::span<std::byte> into) override {
-    const size_t count = inner_.read(into);
-    copy_.write(into.first(count));
-    return count;
-  }
-
- private:
-  Source& inner_;
-  Sink& copy_;
-};
+// The layer's tar as it goes into the store, with its digest.
+StagedFile stageLayer(Source& tar, const IngestDir& folder, const std::string& name) {
+  const std::unique_ptr<Source> plain = decompress(tar, name);
+  LayerLimit limited{*plain, name};
+  ReadAhead ahead{limited};
+  const Fd file =
+      sys::openat(folder.fd(), kImported, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  const StagedFile staged = stageFile(ahead, file.get(), name);
+  // What a broken pipe in front of us looks like.
+  if (staged.size == 0) throw Error::make(Kind::corrupt, "{} is empty", name);
+  return staged;
+}
 
 void addImportHistory(ImageConfig& config, const std::string& name) {
   if (config.created.empty()) {
@@ -463,21 +463,15 @@ Image importTar(const Layout& layout, Source& tar, const std::string& name,
                 ImageConfig config) try {
   const StoreUse use{layout};
   IngestDir folder{layout};
-  // One pass: the layer's view checks the tar while its bytes become the blob.
-  const std::unique_ptr<Source> plain = decompress(tar, name);
-  BlobWriter blob{layout};
-  LayerLimit limited{*plain, name};
-  ReadAhead ahead{limited};
-  TeeSource tee{ahead, blob};
-  const UnpackStats stats = Layers{layout}.fill(folder, tee, name);
-  std::vector<std::byte> rest(64 << 10);
-  while (tee.read(rest) > 0) {
-  }
-  // What a broken pipe in front of us looks like.
-  if (blob.size() == 0) throw Error::make(Kind::corrupt, "{} is empty", name);
-  const Descriptor layer = blob.commit(media::kLayer, {}, BlobWriter::Durability::later);
-  Layers{layout}.adopt(folder, layer.digest, stats.entries, stats.bytes);
-  Layers{layout}.ensure(layer.digest, layer);
+  const StagedFile staged = stageLayer(tar, folder, name);
+  // The view checks the tar, before anybody sees its blob.
+  const Layers layers{layout};
+  const Fd file = sys::openat(folder.fd(), kImported, O_RDONLY | O_NOFOLLOW);
+  const UnpackStats stats = layers.fill(folder, file.get(), name);
+  adoptBlob(layout, folder, kImported, staged.digest, staged.size);
+  const Descriptor layer{media::kLayer, staged.digest, staged.size, {}, {}, {}};
+  layers.adopt(folder, layer.digest, stats.entries, stats.bytes);
+  layers.ensureFromVerified(layer.digest);
 
   if (config.platform.os.empty()) config.platform = Platform::host();
   config.diffIds = {layer.digest};

@@ -4,11 +4,10 @@
 
 #include <vector>
 
-#include "base/preallocation.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/blobs.h"
-#include "store/block_pipe.h"
+#include "store/staged_file.h"
 #include "store/tar.h"
 
 namespace img::store {
@@ -51,15 +50,6 @@ void checkFreeSpace(const Layout& layout) {
   addSpaceHint(error, layout);
   throw error;
 }
-
-class HashingSink final : public Sink {
- public:
-  void write(std::span<const std::byte> bytes) override { hasher_.update(bytes); }
-  Digest digest() { return hasher_.finish(); }
-
- private:
-  Hasher hasher_;
-};
 
 // Data of the member that a TarReader stands at.
 class MemberSource final : public Source {
@@ -176,31 +166,28 @@ void Bundle::failMember(const std::string& name, std::string_view problem) const
   throw Error::make(Kind::corrupt, "{}: the member {} {}", name_, text::quote(name), problem);
 }
 
-// Hashing takes longer than writing: it has a thread of its own.
-Member Bundle::stage(Source& source) try {
-  Member member;
-  member.file = fmt::format("m{}", count_++);
-  Fd fd = sys::openat(staging_.fd(), member.file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-  HashingSink hash;
-  BlockPipe pipe{hash, BlockPipe::Mode::overlapped};
-  Preallocation blocks{fd.get()};
-  std::uint64_t writtenBack = 0;
-  for (;;) {
-    const std::span<std::byte> space = pipe.space();
-    const size_t count = source.read(space);
-    if (count == 0) break;
-    countStaged(count);
-    blocks.grow(member.size, member.size + count);
-    writeAll(fd.get(), space.first(count), name_);
-    pipe.advance(count);
-    member.size += count;
-    startWriteback(fd.get(), member.size, writtenBack);
+// What is staged counts before it is written.
+class Bundle::Counted final : public Source {
+ public:
+  Counted(Bundle& bundle, Source& inner) : bundle_(bundle), inner_(inner) {}
+  size_t read(std::span<std::byte> into) override {
+    const size_t count = inner_.read(into);
+    bundle_.countStaged(count);
+    return count;
   }
-  pipe.finish();
-  blocks.trim(member.size);
+
+ private:
+  Bundle& bundle_;
+  Source& inner_;
+};
+
+Member Bundle::stage(Source& source) try {
+  const std::string file = fmt::format("m{}", count_++);
+  Fd fd = sys::openat(staging_.fd(), file, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  Counted counted{*this, source};
+  const StagedFile staged = stageFile(counted, fd.get(), name_);
   fd.close(name_);
-  member.digest = hash.digest();
-  return member;
+  return {file, staged.digest, staged.size};
 } catch (Error& error) {
   addSpaceHint(error, layout_);
   throw;

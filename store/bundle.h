@@ -52,6 +52,7 @@ class Bundle {
   [[noreturn]] void failMember(const std::string& name, std::string_view problem) const;
 
  private:
+  class Counted;
   void countStaged(size_t count);
 
   const Layout& layout_;

@@ -213,6 +213,21 @@ UnpackStats fillChecked(const IngestDir& folder, const Digest& diffId, Source& p
                                   : unpackChecked(folder, diffId, plain);
 }
 
+// The same of a file that is right as it is.
+UnpackStats fillFromFile(const IngestDir& folder, int tar, const std::string& name,
+                         LayerView view) {
+  if (view == LayerView::erofs) {
+    const Fd index = sys::openat(folder.fd(), kIndex, kNewFile, 0644);
+    const UnpackStats stats = indexLayerFile(tar, index.get(), name);
+    if (!isBetterUnpacked(stats)) return stats;
+  }
+  Fd again = sys::openat(AT_FDCWD, sys::procPath(tar), O_RDONLY);
+  FdSource plain{std::move(again), name};
+  const UnpackStats stats = unpackInto(folder, plain, name);
+  sys::tryUnlinkat(folder.fd(), kIndex, 0);
+  return stats;
+}
+
 // An index has limits that a folder has not; only who has asked for one hears of them.
 bool canUnpackInstead(const LayerViewChoice& choice, const Error& error) {
   if (choice.isForced || choice.view != LayerView::erofs || error.kind() != Kind::unsupported)
@@ -332,21 +347,9 @@ void Layers::makeFromBlob(const Digest& diffId, const Descriptor& blob, LayerVie
 }
 
 void Layers::makeFromVerified(const Digest& diffId, LayerView view) const {
-  const std::string name = diffId.str();
-  Fd tar = openBlob(layout_, diffId);
+  const Fd tar = openBlob(layout_, diffId);
   IngestDir folder{layout_};
-  UnpackStats stats;
-  if (view == LayerView::erofs) {
-    const Fd index = sys::openat(folder.fd(), kIndex, kNewFile, 0644);
-    stats = indexLayerFile(tar.get(), index.get(), name);
-    if (isBetterUnpacked(stats)) {
-      FdSource plain{openBlob(layout_, diffId), name};
-      unpackInstead(folder, plain, name);
-    }
-  } else {
-    FdSource plain{std::move(tar), name};
-    stats = unpackInto(folder, plain, name);
-  }
+  const UnpackStats stats = fillFromFile(folder, tar.get(), diffId.str(), view);
   publishFilled(folder, diffId, stats, Archive::blob);
 }
 
@@ -414,20 +417,14 @@ void Layers::adopt(const std::string& folder, const Digest& diffId, std::uint64_
   publishView(layout_, view, {diffId, entries, bytes, bootId()});
 }
 
-UnpackStats Layers::fill(const IngestDir& folder, Source& tar, const std::string& name) const {
+UnpackStats Layers::fill(const IngestDir& folder, int tar, const std::string& name) const {
   const LayerViewChoice choice = chooseLayerView(layout_);
-  if (choice.view != LayerView::erofs) return unpackInto(folder, tar, name);
-  Remembered remembered{tar};
   try {
-    const UnpackStats stats = indexInto(folder, remembered, name);
-    drain(remembered);
-    unpackIfSmall(folder, stats, remembered, name);
-    return stats;
+    return fillFromFile(folder, tar, name, choice.view);
   } catch (const Error& error) {
     if (!canUnpackInstead(choice, error)) throw;
     sys::unlinkat(folder.fd(), kIndex, 0);
-    drain(tar);
-    return {};
+    return fillFromFile(folder, tar, name, LayerView::directory);
   }
 }
 
@@ -437,7 +434,6 @@ void Layers::adopt(IngestDir& folder, const Digest& diffId, std::uint64_t entrie
   if (has(diffId)) return;
   Meta meta{diffId, entries, bytes, bootId()};
   if (sys::tryFstatat(folder.fd(), kIndex)) meta.archive = kInBlob;
-  if (meta.archive.empty() && !sys::tryFstatat(folder.fd(), kFolder)) return;  // see fill()
   publishView(layout_, folder, meta);
 }
 

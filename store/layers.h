@@ -70,10 +70,10 @@ class Layers {
   // Logical bytes recorded in meta.
   [[nodiscard]] std::uint64_t sizeOf(const Digest& diffId) const;
 
-  // For a layer whose diff ID is known only at its end (import): reads `tar` to its end, and makes
-  // the view in `folder`, for adopt() once the blob of these very bytes is in the store. `name`
-  // opens the messages. As with makeFrom(), ensure() has the last word.
-  UnpackStats fill(const IngestDir& folder, Source& tar, const std::string& name) const;
+  // For a layer whose diff ID is known only at its end (import): makes the view of a tar, which is
+  // a file that is right as it is, in `folder`, for adopt() once its blob is in the store. `name`
+  // opens the messages.
+  [[nodiscard]] UnpackStats fill(const IngestDir& folder, int tar, const std::string& name) const;
   // A finished IngestDir (the folder "fs" is in it, or fill() has filled it) becomes the view;
   // `folder` keeps nothing when it was published.
   void adopt(IngestDir& folder, const Digest& diffId, std::uint64_t entries,
