@@ -3,10 +3,15 @@
 #include <algorithm>
 #include <tuple>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "builder/content_digest.h"
 #include "builder/copy_job.h"
 #include "builder/layer_step.h"
+#include "builder/seal_outcome.h"
+#include "store/layer_view.h"
+#include "store/layers.h"
+#include "store/planned_seal.h"
 
 namespace img::builder {
 namespace {
@@ -24,7 +29,10 @@ auto keyworded(const CopyJob& job, Work&& work) {
   try {
     return work();
   } catch (Error& error) {
-    error.prefixCause(job.keyword + ": ");
+    // A secret in the layer is no fault of the instruction alone.
+    const bool isToldAlready =
+        error.cause().starts_with(job.keyword + ": ") || error.code() == "secret-leak";
+    if (!isToldAlready) error.prefixCause(job.keyword + ": ");
     throw;
   }
 }
@@ -79,6 +87,8 @@ class CopyPreparation {
   }
 
  private:
+  using RemoteWork = std::map<size_t, store::IngestDir>;  // by index of the source
+
   // For errors of the value checks, which know neither keyword nor place.
   template <class Work>
   auto located(Work&& work) const {
@@ -309,6 +319,13 @@ class CopyPreparation {
   }
 
   Task<> execute(const CopyJob& job, const Seen& seen, Layer& layer, const Snapshot& below) const;
+  [[nodiscard]] bool mayPlan(const CopyJob& job) const;
+  Task<bool> plan(const CopyJob& job, const Seen& seen, Layer& layer, const Snapshot& base) const;
+  [[nodiscard]] std::string planInWorker(const CopyJob& job, const Seen& seen,
+                                         const PlanTarget& target, const RemoteWork& work) const;
+  [[nodiscard]] RemoteWork newWork(const CopyJob& job) const;
+  [[nodiscard]] std::map<size_t, CopySource> openRemote(const CopyJob& job,
+                                                        const RemoteWork& work) const;
 
   Workshop& shop_;
   const PlannedStage& planned_;
@@ -318,25 +335,93 @@ class CopyPreparation {
   WordExpander expand_;
 };
 
+// The parent owns what git checks out, so that it goes when the worker dies.
+CopyPreparation::RemoteWork CopyPreparation::newWork(const CopyJob& job) const {
+  RemoteWork work;
+  for (const auto& [index, source] : job.remote) work.emplace(index, shop_.layout);
+  return work;
+}
+
+std::map<size_t, CopySource> CopyPreparation::openRemote(const CopyJob& job,
+                                                         const RemoteWork& work) const {
+  std::map<size_t, CopySource> opened;
+  for (const auto& [index, source] : job.remote) {
+    keyworded(job, [&, &from = source, i = index] {
+      opened.emplace(i, from.open({shop_.layout, work.at(i)}, shop_.access));
+    });
+  }
+  return opened;
+}
+
 Task<> CopyPreparation::execute(const CopyJob& job, const Seen& seen, Layer& layer,
                                 const Snapshot& below) const {
   const Snapshot nothing;
   const Snapshot& base = job.link ? nothing : below;
-  // The parent owns what git checks out, so that it goes when the worker dies.
-  std::map<size_t, store::IngestDir> work;
-  for (const auto& [index, source] : job.remote) work.emplace(index, shop_.layout);
+  if (mayPlan(job)) {
+    const bool isPlanned = co_await plan(job, seen, layer, base);
+    if (isPlanned) co_return;
+  }
+  const RemoteWork work = newWork(job);
   co_await fillLayer(shop_, layer, base, [&](int root, int upper) {
-    std::map<size_t, CopySource> opened;
-    for (const auto& [index, source] : job.remote) {
-      keyworded(job, [&, &from = source, i = index] {
-        opened.emplace(i, from.open({shop_.layout, work.at(i)}, shop_.access));
-      });
-    }
     const CopyTarget target{root, upper, shop_.scope.request->sourceDateEpoch,
                             !base.layers.empty()};
-    runCopy(job, target, opened);
+    runCopy(job, target, openRemote(job, work));
   });
   if (job.root.isContext) checkUnchanged(job, seen);
+}
+
+// Where layers are indexes over their tars, the tar is written at once and no file is made. Not for
+// what is fetched and unpacked: it would be fetched twice.
+bool CopyPreparation::mayPlan(const CopyJob& job) const {
+  for (const auto& [index, source] : job.remote) {
+    if (job.isUnpacked(index)) return false;
+  }
+  return store::chooseLayerView(shop_.layout).view == store::LayerView::erofs;
+}
+
+// False: it has to be made on disk, and nothing has been written yet.
+Task<bool> CopyPreparation::plan(const CopyJob& job, const Seen& seen, Layer& layer,
+                                 const Snapshot& base) const {
+  const std::vector<int> lowers = openFolders(shop_.layout, base);
+  const RemoteWork work = newWork(job);
+  const std::string answer = co_await runWorker(shop_.events, [&] {
+    store::PlannedLayer planned{lowers};
+    Fd users;  // the layer's folder is empty
+    if (!job.chown.empty() && !lowers.empty()) users = mountReadOnly(shop_.layout, base);
+    const PlanTarget target{planned, users ? users.get() : layer.folder.get()};
+    return planInWorker(job, seen, target, work);
+  });
+  if (answer.empty()) co_return false;
+  const SealOutcome outcome = SealOutcome::decode(answer);
+  if (outcome.leak) reportLeak(*outcome.leak, shop_.scope.request->step, shop_.progress);
+  outcome.describe(layer);
+  layer.folder = store::Layers{shop_.layout}.open(*layer.diffId);
+  co_return true;
+}
+
+std::string CopyPreparation::planInWorker(const CopyJob& job, const Seen& seen,
+                                          const PlanTarget& target, const RemoteWork& work) const {
+  const std::map<size_t, CopySource> opened = openRemote(job, work);
+  try {
+    planCopy(job, target, opened);
+  } catch (const store::CannotPlan& reason) {
+    log::info("{}: the layer is made on disk: {}", job.keyword, reason.why);
+    return {};
+  }
+  LeakWatch watch{shop_.scope.request->step};
+  store::PlanOptions options;
+  options.seal.clampMtime = shop_.scope.request->layerEpoch();
+  options.takesXattr = isCopiedXattr;
+  options.check = [&] {
+    if (job.root.isContext) checkUnchanged(job, seen);
+  };
+  watch.join(options.seal);
+  SealOutcome outcome;
+  outcome.tar =
+      keyworded(job, [&] { return store::sealPlan(shop_.layout, target.layer, options); });
+  outcome.leak = watch.hit();
+  store::Layers{shop_.layout}.ensureFromVerified(outcome.tar.descriptor.digest);
+  return outcome.encode();
 }
 
 }  // namespace
