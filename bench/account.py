@@ -46,8 +46,8 @@ def part_of(stack):
     in_kernel = bool(stack) and stack[0].startswith(KERNEL)
     stack = [frame.removeprefix(KERNEL) for frame in stack]
     for frame in reversed(stack):
-        if frame.startswith(("__x64_sys_", "__do_sys_", "__se_sys_")):
-            return "kernel: " + frame.split("_sys_", 1)[1]
+        if frame.startswith(("__x64_sys_", "__do_sys_", "__se_sys_", "ksys_")):  # the compiler turns a last call into a jump
+            return "kernel: " + frame.split("sys_", 1)[1]
     for frame in stack:
         for mark, meaning in OTHER:
             if frame.startswith(mark):

@@ -147,7 +147,7 @@ class Images:
 
     @functools.cached_property
     def many(self):
-        """A docker archive of IMAGES images, which differ in their configs only, as `many_of` has them."""
+        """A docker archive of IMAGES images, which differ in their configs only."""
         store, path = self.dir / "many", self.dir / "many.tar"
         many_images.make(store, IMAGES, layers=many_images.PER_IMAGE)
         entries = json.loads((store / "index.json").read_text())["manifests"]
@@ -294,17 +294,15 @@ class Ours:
     def run_many_layers(self):
         return self.img(self.loaded("layers", self.work.images.many_layers), "imgrun", "--rm", "--net", "none", "layers", "true")
 
-    def many_of(self, images, nameless=0.0):
-        return many_images.make(self.work.fresh("store-many"), images, layers=many_images.PER_IMAGE, nameless=nameless)
-
     def list_images(self, images=IMAGES):
         key = f"many-{images}"
         if key not in self.stores:
-            self.stores[key] = many_images.make(self.work.path("store-many"), images)
+            self.stores[key] = many_images.make(self.work.path("store-many"), images, layers=many_images.PER_IMAGE)
         return self.img(self.stores[key], "imgimages")
 
     def prune_images(self, images=IMAGES):
-        return self.img(self.many_of(images), "img", "image", "prune", "-af")
+        store = many_images.make(self.work.fresh("store-many"), images, layers=many_images.PER_IMAGE)
+        return self.img(store, "img", "image", "prune", "-af")
 
     def prune_half(self):
         store = many_images.make(self.work.fresh("store-half"), IMAGES, nameless=0.5)

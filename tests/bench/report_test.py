@@ -141,6 +141,7 @@ class Parsers(unittest.TestCase):
         self.assertEqual(list(account.parse_stacks(text)), [["kernel:clear_page", "main"], ["?"]])
 
     def test_parts(self):
+        self.assertEqual(account.part_of(["kernel:copy", "kernel:ksys_read", "kernel:do_syscall_64"]), "kernel: read")
         self.assertEqual(account.part_of(["kernel:lock", "main"]), "kernel: the rest")
         self.assertEqual(account.part_of(["nlohmann::basic_json<std::map>::dump()"]), "program: JSON")
         self.assertEqual(account.part_of(["kernel:copy_page", "kernel:__x64_sys_clone3", "do_syscall_64"]), "kernel: clone3")
