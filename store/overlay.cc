@@ -196,13 +196,19 @@ std::string optionString(const OverlaySpec& spec) {
 }
 
 // overlayfs takes only folders whose mount lies in the caller's mount namespace. After unshare(2)
-// our descriptors still lie in the old one: the same folder is opened again by its path.
+// our descriptors still lie in the old one: the same folder is opened again by its path. A new
+// layer is given its name in the store by another process meanwhile, once.
 Fd openInThisNamespace(int fd) {
-  const std::string path = sys::readlinkat(AT_FDCWD, fdPath(fd));
-  Fd again = sys::openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
-  const struct stat before = sys::fstat(fd);
-  const struct stat now = sys::fstat(again.get());
-  if (before.st_dev == now.st_dev && before.st_ino == now.st_ino) return again;
+  constexpr int kAttempts = 3;
+  const struct stat wanted = sys::fstat(fd);
+  std::string path;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    path = sys::readlinkat(AT_FDCWD, fdPath(fd));
+    auto again = sys::tryOpenat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+    if (!again) continue;
+    const struct stat now = sys::fstat(again->get());
+    if (wanted.st_dev == now.st_dev && wanted.st_ino == now.st_ino) return std::move(*again);
+  }
   throw Error::make(Kind::failed, "{} was replaced while it was being mounted", path);
 }
 
