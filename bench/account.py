@@ -155,6 +155,7 @@ def main():
     options = parser.parse_args()
     if os.environ.get(bench.INSIDE) is None:
         bench.enter_namespaces(options.paths)
+    bench.end_on_signal()
     people.private_network()
     harness.configure(bin_dir=os.path.abspath(options.bin), keep=False)
     disk, made, work = fixtures.Disk(), [], None

@@ -135,6 +135,11 @@ def enter_namespaces(rows):
     os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", "--net", sys.executable, *sys.argv])
 
 
+def end_on_signal():
+    """Daemons and the disk go first."""
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit("ended by a signal"))
+
+
 def show(document, names, partial):
     result = document["rows"]
     print(f"{document['machine']}, {document['version']}, {document['seconds']} s\n")
@@ -159,7 +164,7 @@ def main():
     rows = chosen_rows(options)
     if os.environ.get(INSIDE) is None:
         enter_namespaces(rows)
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit("ended by a signal"))  # daemons and the disk go first
+    end_on_signal()
     people.private_network()
     harness.configure(bin_dir=os.path.abspath(options.bin), keep=False)
     most = options.runs or (QUICK_ROUNDS if options.quick else max(row.rounds for row in ROWS.values()))
