@@ -89,18 +89,19 @@ def growth(result, rows, tolerance=1.15):
     families = {}
     for key, cells in result.items():
         if rows[key].family and "img" in cells:
-            families.setdefault(rows[key].family, []).append((rows[key].size, key, cells["img"]))
-    lines = ["| growth of img | from | to | ms | peak MiB | time per unit | memory per unit | no worse than linear |",
-             "|---|---:|---:|---:|---:|---:|---:|---|"]
+            families.setdefault(rows[key].family, []).append((rows[key].size, key, cells["img"], cells.get("limit")))
+    lines = ["| growth of img | from | to | ms | peak MiB | time per unit | of the limit | memory per unit | no worse than linear |",
+             "|---|---:|---:|---:|---:|---:|---:|---:|---|"]
     for family, sizes in families.items():
         if len(sizes) < 2:
             continue
-        (small, _, before), (large, key, after) = sorted(sizes, key=lambda entry: entry[0])[::len(sizes) - 1]
+        (small, _, before, floor), (large, key, after, floor_after) = sorted(sizes, key=lambda entry: entry[0])[::len(sizes) - 1]
         times = after["median"] / before["median"] * small / large
         memory = after["peak_kib"] / before["peak_kib"] * small / large if before["peak_kib"] else 0
+        of_limit = f"{floor_after['median'] / floor['median'] * small / large:.2f}" if floor and floor_after else ""
         verdict = "yes" if max(times, memory) <= tolerance else "no"
         lines.append(f"| {rows[key].title} | {small:,} | {large:,} | {number(before['median'])} to {number(after['median'])} | "
-                     f"{before['peak_kib'] / 1024:.1f} to {after['peak_kib'] / 1024:.1f} | {times:.2f} | {memory:.2f} | {verdict} |")
+                     f"{before['peak_kib'] / 1024:.1f} to {after['peak_kib'] / 1024:.1f} | {times:.2f} | {of_limit} | {memory:.2f} | {verdict} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 

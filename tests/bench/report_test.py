@@ -73,13 +73,17 @@ class Growth(unittest.TestCase):
         return text.splitlines()[-1].split(" | ")
 
     def test_linear(self):
-        self.assertEqual(self.growth((10, 100), (10, 100))[-3:], ["1.00", "1.00", "yes |"])
+        self.assertEqual(self.growth((10, 100), (10, 100))[-4:], ["1.00", "", "1.00", "yes |"])
 
     def test_quadratic_time(self):
-        self.assertEqual(self.growth((10, 1000), (10, 10))[-3:], ["10.00", "0.10", "no |"])
+        self.assertEqual(self.growth((10, 1000), (10, 10))[-4:], ["10.00", "", "0.10", "no |"])
 
     def test_memory_that_explodes(self):
         self.assertEqual(self.growth((10, 10), (10, 200))[-1], "no |")
+
+    def test_the_limit_may_grow_too(self):
+        text = report.growth({"small": {"img": cell(10), "limit": cell(1)}, "large": {"img": cell(120), "limit": cell(12)}}, ROWS)
+        self.assertEqual(text.splitlines()[-1].split(" | ")[-4:], ["1.20", "1.20", "0.10", "no |"])
 
     def test_one_size_says_nothing(self):
         self.assertEqual(report.growth({"small": {"img": cell(1)}}, ROWS), "")
