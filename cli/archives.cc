@@ -37,7 +37,7 @@ Meant resolve(const store::Layout& layout, const std::string& argument) {
     const auto row = std::find_if(rows.begin(), rows.end(),
                                   [&](const store::ImageRow& one) { return one.name == name; });
     if (row == rows.end()) continue;
-    if (resolvesTo(images, *row, meant.image)) meant.row = *row;
+    if (resolvesTo(layout, *row, meant.image)) meant.row = *row;
     break;
   }
   return meant;

@@ -37,13 +37,19 @@ std::string createdTime(const store::Layout& layout, const std::string& created,
   return stat ? text::formatTime(stat->st_mtim.tv_sec, stat->st_mtim.tv_nsec) : "";
 }
 
-bool resolvesTo(const store::Images& images, const store::ImageRow& row,
+bool resolvesTo(const store::Layout& layout, const store::ImageRow& row,
                 const store::Image& image) {
-  if (row.descriptor.digest == image.manifestDescriptor.digest) return true;
+  const store::Descriptor& entry = row.descriptor;
+  if (entry.digest == image.manifestDescriptor.digest) return true;
   try {  // another manifest of the same config, or an index
-    return images.load(row.descriptor).id == image.id;
+    // Most are neither, and the manifest alone says so: in a large store this is asked for each.
+    const bool isOther =
+        !store::isIndexType(entry.mediaType) &&
+        store::parseManifest(store::readDocument(layout, entry), entry.digest.str())
+                .config.digest != image.id;
+    return !isOther && store::Images{layout}.load(entry).id == image.id;
   } catch (const Error& error) {
-    log::info("{}: {}", row.descriptor.digest.str(), error.cause());
+    log::info("{}: {}", entry.digest.str(), error.cause());
     return false;
   }
 }
@@ -52,7 +58,7 @@ std::vector<std::string> namesOf(const store::Layout& layout, const store::Image
   const store::Images images{layout};
   std::vector<std::string> names;
   for (const store::ImageRow& row : images.list()) {
-    if (row.name && resolvesTo(images, row, image)) names.push_back(*row.name);
+    if (row.name && resolvesTo(layout, row, image)) names.push_back(*row.name);
   }
   return names;
 }

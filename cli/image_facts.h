@@ -21,7 +21,7 @@ std::string createdTime(const store::Layout& layout, const std::string& created,
                         const Digest& manifest);
 
 // Whether an entry of index.json stands for the image.
-bool resolvesTo(const store::Images& images, const store::ImageRow& row, const store::Image& image);
+bool resolvesTo(const store::Layout& layout, const store::ImageRow& row, const store::Image& image);
 
 // Full names whose entry resolves to the image, in the order of index.json.
 std::vector<std::string> namesOf(const store::Layout& layout, const store::Image& image);

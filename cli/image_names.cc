@@ -101,7 +101,8 @@ std::string deleteImage(Context& context, const Target& target) {
   const store::Images images{context.store()};
   const auto rowsOf = [&] {
     std::vector<store::ImageRow> rows = images.list();
-    std::erase_if(rows, [&](const auto& row) { return !resolvesTo(images, row, target.image); });
+    std::erase_if(rows,
+                  [&](const auto& row) { return !resolvesTo(context.store(), row, target.image); });
     return rows;
   };
   // Only what has no name: one that was given meanwhile is somebody's.
