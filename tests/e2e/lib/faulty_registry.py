@@ -95,9 +95,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *unused):
         pass
 
+    def _read_body(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b""
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()  # no trailers
+        return body
+
     def handle_method(self):
         self.owner.seen.append((self.command, self.path, dict(self.headers)))
-        self.request_body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.request_body = self._read_body()
         action = self.owner.take(self.command, urllib.parse.unquote(self.path))
         if action is not None and getattr(action, "asks_nobody", False):
             return action(self, None)
@@ -108,7 +118,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def forward(self):
         connection = http.client.HTTPConnection(self.owner.registry.host, timeout=60)
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("connection", "accept-encoding")}
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("connection", "accept-encoding", "transfer-encoding")}
         connection.request(self.command, self.path, self.request_body or None, headers)
         response = connection.getresponse()
         body = response.read()

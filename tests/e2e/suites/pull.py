@@ -345,7 +345,8 @@ class Wrong(PullCase):
         err = self.failed("pull", self.name(registry=proxy))
         self.assertEqual(proxy.count(digest), 2)
         self.assertRegex(err, f"{digest}(.|\n)*sha256:[0-9a-f]{{64}}")
-        self.assertEqual(self.ingest()[0], [])
+        # The other layer may have been under way, and is kept for the next pull.
+        self.assertNotIn(digest.removeprefix("sha256:"), self.ingest()[0])
         # Once is forgiven.
         proxy.faults.clear()
         proxy.fault(digest, change, times=1)
