@@ -1,6 +1,7 @@
 #include "builder/plan.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/text.h"
@@ -91,12 +92,14 @@ class Planner {
                                      [&](const std::string& name) { return isContext(name); }));
   }
 
-  // What is wrong with a context is said where it is used.
-  [[nodiscard]] bool isContext(const std::string& name) const {
+  // What is wrong with a context is said where it is used; it is not looked at a second time, which
+  // may find what the first has left.
+  [[nodiscard]] bool isContext(const std::string& name) {
     try {
       return findContext(name).has_value();
     } catch (const Error& error) {
       if (error.code() == "interrupted") throw;
+      badContexts_.emplace(name, error);
       return true;
     }
   }
@@ -186,6 +189,8 @@ class Planner {
   }
 
   [[nodiscard]] std::optional<NamedContext> findContext(const std::string& name) const {
+    if (const auto bad = badContexts_.find(name); bad != badContexts_.end())
+      throw Error{bad->second};
     return findContext_ && !name.empty() ? findContext_(name) : std::nullopt;
   }
 
@@ -354,6 +359,7 @@ class Planner {
   const ContextFinder& findContext_;
   Plan plan_;
   std::set<int> visited_;
+  std::map<std::string, Error> badContexts_;
 };
 
 }  // namespace
