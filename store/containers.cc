@@ -505,6 +505,8 @@ std::vector<ContainerConfig> Containers::recover(const DropRest& dropRest) const
     }
     const auto lock = tryLockRecord(dir->get());
     if (!lock) continue;
+    // Since the list was read its maker may have finished it, and taken the mark back.
+    if (!sys::tryFstatat(root, under(kAuto, entry.name))) continue;
     log::info("removing container {}, whose keeper died", entry.name.substr(0, 12));
     if (const auto text = fs::tryReadFile(dir->get(), "config.json")) {
       removed.push_back(parseContainerConfig(*text, recordPath(entry.name), false));
