@@ -28,27 +28,24 @@ std::int64_t offsetOf(const Digest& key) {
 }  // namespace
 
 StepLock::~StepLock() {
-  if (owner_ != nullptr) owner_->unlock(offset_);
+  if (!file_) return;
+  // Explicitly: a sealing child that inherited the description would keep the lock alive.
+  struct flock range = rangeAt(offset_, F_UNLCK);
+  ::fcntl(file_->file.get(), F_OFD_SETLK, &range);
+  file_->own.erase(offset_);
 }
 
 StepLock StepLocks::tryLock(const Digest& key) {
   const std::int64_t offset = offsetOf(key);
-  if (own_.count(offset) != 0) return {};
-  if (!file_) file_ = sys::openat(layout_.fd(), "locks/steps", O_RDWR | O_CREAT, 0600);
+  if (file_->own.count(offset) != 0) return {};
+  if (!file_->file) file_->file = sys::openat(layout_.fd(), "locks/steps", O_RDWR | O_CREAT, 0600);
   struct flock range = rangeAt(offset, F_WRLCK);
-  if (::fcntl(file_.get(), F_OFD_SETLK, &range) < 0) {
+  if (::fcntl(file_->file.get(), F_OFD_SETLK, &range) < 0) {
     if (errno == EAGAIN || errno == EACCES) return {};
     throw Error::fromErrno(errno, "lock a build step");
   }
-  own_.insert(offset);
-  return StepLock{*this, offset};
-}
-
-void StepLocks::unlock(std::int64_t offset) noexcept {
-  // Explicitly: a sealing child that inherited the description would keep the lock alive.
-  struct flock range = rangeAt(offset, F_UNLCK);
-  ::fcntl(file_.get(), F_OFD_SETLK, &range);
-  own_.erase(offset);
+  file_->own.insert(offset);
+  return StepLock{file_, offset};
 }
 
 }  // namespace img::builder

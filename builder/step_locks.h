@@ -4,6 +4,7 @@
 // piles up, and the kernel frees what a dead process held.
 #pragma once
 
+#include <memory>
 #include <set>
 #include <utility>
 
@@ -13,27 +14,32 @@
 
 namespace img::builder {
 
-class StepLocks;
+// What a StepLocks and its locks share: a build that failed may leave a layer that is being sealed,
+// with its lock, behind the steps.
+struct StepLockFile {
+  Fd file;                     // opened at the first use
+  std::set<std::int64_t> own;  // the description's owner never conflicts with itself
+};
 
-// Freed by the destructor. Must not outlive its StepLocks.
+// Freed by the destructor.
 class [[nodiscard]] StepLock {
  public:
   StepLock() = default;
-  StepLock(StepLocks& owner, std::int64_t offset) : owner_(&owner), offset_(offset) {}
+  StepLock(std::shared_ptr<StepLockFile> file, std::int64_t offset)
+      : file_(std::move(file)), offset_(offset) {}
   StepLock(const StepLock&) = delete;
   StepLock& operator=(const StepLock&) = delete;
-  StepLock(StepLock&& other) noexcept
-      : owner_(std::exchange(other.owner_, nullptr)), offset_(other.offset_) {}
+  StepLock(StepLock&& other) noexcept = default;
   StepLock& operator=(StepLock&& other) noexcept {
-    std::swap(owner_, other.owner_);
+    std::swap(file_, other.file_);
     std::swap(offset_, other.offset_);
     return *this;
   }
   ~StepLock();
-  explicit operator bool() const { return owner_ != nullptr; }
+  explicit operator bool() const { return file_ != nullptr; }
 
  private:
-  StepLocks* owner_ = nullptr;
+  std::shared_ptr<StepLockFile> file_;  // null: no lock
   std::int64_t offset_ = 0;
 };
 
@@ -44,12 +50,8 @@ class StepLocks {
   StepLock tryLock(const Digest& key);
 
  private:
-  friend class StepLock;
-  void unlock(std::int64_t offset) noexcept;
-
   const store::Layout& layout_;
-  Fd file_;                     // opened at the first use
-  std::set<std::int64_t> own_;  // the description's owner never conflicts with itself
+  std::shared_ptr<StepLockFile> file_ = std::make_shared<StepLockFile>();
 };
 
 }  // namespace img::builder

@@ -37,6 +37,18 @@ TEST_F(StepLocksTest, OneHolderAmongBuilds) {
   EXPECT_TRUE(locks_.tryLock(key_));
 }
 
+TEST_F(StepLocksTest, ALockMayOutliveWhoGaveIt) {
+  StepLock lock;
+  {
+    StepLocks other{layout_};
+    lock = other.tryLock(key_);
+    EXPECT_TRUE(lock);
+  }
+  EXPECT_FALSE(locks_.tryLock(key_));
+  lock = StepLock{};
+  EXPECT_TRUE(locks_.tryLock(key_));
+}
+
 TEST_F(StepLocksTest, AForkedChildDoesNotKeepIt) {
   StepLock lock = locks_.tryLock(key_);
   const Pipe hold = Pipe::make();
