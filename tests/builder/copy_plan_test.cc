@@ -1,54 +1,13 @@
 // A copy that is only planned gives, byte for byte, the tar that the same copy gives on disk.
-#include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
-#include <sys/xattr.h>
-#include <unistd.h>
 
-#include "base/stream.h"
-#include "builder/content_digest.h"
-#include "builder/copy_tree.h"
-#include "builder/folder_destination.h"
-#include "builder/plan_destination.h"
-#include "store/overlay.h"
-#include "store/planned_seal.h"
-#include "store/seal.h"
-#include "store/tar.h"
-#include "store/whiteout.h"
-#include "tests/builder/support.h"
+#include "tests/builder/copy_plan_support.h"
 
-namespace img::builder {
+namespace img::builder::copies {
 namespace {
 
-// Later times become this one: what a step makes and touches has the time of day.
-constexpr std::int64_t kEpoch = 1'000'000'000;
-
-class World {
- public:
-  World() {
-    for (const char* name : {"from", "lower", "lower2", "upper", "work", "mnt"})
-      sys::mkdirat(temp.fd(), name, 0755);
-    from = folder("from");
-  }
-  Fd folder(const std::string& name) const { return sys::openDirectory(temp.fd(), name); }
-  void put(const std::string& path, std::string_view content, mode_t mode = 0644,
-           time_t time = 100) const {
-    writeFile(temp.fd(), path, content, mode);
-    age(path, time);
-  }
-  void age(const std::string& path, time_t time) const {
-    sys::utimensat(temp.fd(), path, {time, 5}, {time, 5});
-  }
-  std::string path(const std::string& name) const { return temp.path() + "/" + name; }
-
-  fs::TempDir temp;
-  Fd from;
-  bool hasLowers = true;
-  CopyOptions options;
-};
-
-using Work = std::function<void(TreeCopier& copier, const World& world)>;
 struct Case {
   const char* name;
   std::function<void(World& world)> prepare;
@@ -58,87 +17,6 @@ struct Case {
 };
 void PrintTo(const Case& value, std::ostream* out) {
   *out << value.name;
-}
-
-void copyOne(TreeCopier& copier, const World& world, const std::string& path,
-             const std::string& destination, const SourceFilter& filter = {}) {
-  const Fd handle = sys::openInRoot(world.from.get(), path.empty() ? "." : path, O_PATH);
-  copier.copy({handle.get(), path.substr(path.rfind('/') + 1), path, path, world.from.get()},
-              destination, filter);
-}
-
-Work copying(const std::string& path, const std::string& destination) {
-  return [=](TreeCopier& copier, const World& world) { copyOne(copier, world, path, destination); };
-}
-
-std::string onDisk(const World& world, const Work& work) {
-  const std::vector<Fd> lowers = [&] {
-    std::vector<Fd> fds;
-    if (!world.hasLowers) return fds;
-    fds.push_back(world.folder("lower2"));
-    fds.push_back(world.folder("lower"));
-    return fds;
-  }();
-  const Fd upper = world.folder("upper");
-  const Fd workDir = world.folder("work");
-  Fd root = upper.duplicate();
-  store::SealOptions options;
-  options.clampMtime = kEpoch;
-  for (const Fd& fd : lowers) options.lowers.push_back(fd.get());
-  if (world.hasLowers) {
-    store::OverlaySpec spec;
-    spec.lowers = options.lowers;
-    spec.upper = upper.get();
-    spec.work = workDir.get();
-    root = store::mountOverlay(spec);
-  }
-  FolderDestination to{root.get(), world.hasLowers ? upper.get() : -1};
-  TreeCopier copier{to, world.options};
-  work(copier, world);
-  copier.throwIfCrowded();
-  root = {};
-  StringSink tar;
-  store::writeLayerTar(upper.get(), tar, options);
-  return std::move(tar.text);
-}
-
-std::string planned(const World& world, const Work& work) {
-  std::vector<Fd> fds;
-  std::vector<int> lowers;
-  if (world.hasLowers) {
-    for (const char* name : {"lower2", "lower"}) {
-      fds.push_back(world.folder(name));
-      lowers.push_back(fds.back().get());
-    }
-  }
-  store::PlannedLayer layer{lowers};
-  PlanDestination to{layer};
-  TreeCopier copier{to, world.options};
-  work(copier, world);
-  copier.throwIfCrowded();
-  store::PlanOptions options;
-  options.seal.clampMtime = kEpoch;
-  options.takesXattr = isCopiedXattr;
-  StringSink tar;
-  store::writePlannedTar(layer, tar, options);
-  return std::move(tar.text);
-}
-
-// A line per entry, for messages and for what a case wants to be there.
-std::string listing(const std::string& tar) {
-  StringSource source{tar};
-  store::TarReader reader{source, "tar"};
-  std::string out;
-  while (const store::TarEntry* entry = reader.next()) {
-    out +=
-        fmt::format("{} type={} {:o} {}:{} {}.{} size={} {}", entry->path,
-                    static_cast<int>(entry->type), entry->mode, entry->uid, entry->gid,
-                    entry->mtimeSeconds, entry->mtimeNanoseconds, entry->size, entry->linkTarget);
-    for (const auto& [name, value] : entry->xattrs) out += " " + name + "=" + value;
-    if (entry->sparse) out += " sparse";
-    out += "\n";
-  }
-  return out;
 }
 
 class CopyPlan : public testing::TestWithParam<Case> {
@@ -161,11 +39,6 @@ TEST_P(CopyPlan, GivesTheTarThatTheCopyOnDiskGives) {
   if (GetParam().entries.empty()) {
     EXPECT_EQ(listing(theirs), "");
   }
-}
-
-void addXattr(const World& world, const std::string& path, const char* name,
-              const std::string& value) {
-  ASSERT_EQ(::lsetxattr(world.path(path).c_str(), name, value.data(), value.size(), 0), 0) << name;
 }
 
 void makeSocket(const World& world, const std::string& path) {
@@ -482,127 +355,5 @@ const Case kCases[] = {
 INSTANTIATE_TEST_SUITE_P(All, CopyPlan, testing::ValuesIn(kCases),
                          [](const auto& one) { return std::string{one.param.name}; });
 
-class CopyPlanLimits : public testing::Test {
- protected:
-  void SetUp() override {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root: mounts, owners and devices";
-  }
-  // Both ways must refuse in the same words.
-  std::string errorOf(const Work& work) {
-    const auto cause = [&](auto&& way) -> std::string {
-      try {
-        way(world_, work);
-      } catch (const Error& error) {
-        return error.cause();
-      }
-      return "no error";
-    };
-    const std::string ours = cause(planned);
-    EXPECT_EQ(ours, cause(onDisk));
-    return ours;
-  }
-  World world_;
-};
-
-TEST_F(CopyPlanLimits, AFolderInPlaceOfAFileIsRefused) {
-  world_.put("from/d/x/f", "1");
-  world_.put("lower/dst/x", "a file");
-  EXPECT_EQ(errorOf(copying("d", "/dst")), "/dst/x exists and is not a directory (it is a file)");
-}
-
-TEST_F(CopyPlanLimits, AFileInPlaceOfAFolderIsRefused) {
-  world_.put("from/d/x", "1");
-  world_.put("lower/dst/x/f", "1");
-  EXPECT_EQ(errorOf(copying("d", "/dst")), "/dst/x exists and is a directory");
-}
-
-TEST_F(CopyPlanLimits, AFileOnTheWayIsRefused) {
-  world_.put("from/f", "1");
-  world_.put("lower/a", "1");
-  EXPECT_EQ(errorOf(copying("f", "/a/b/")), "/a exists and is not a directory (it is a file)");
-}
-
-TEST_F(CopyPlanLimits, ManyFilesForOnePlaceAreRefused) {
-  world_.put("from/a", "1");
-  world_.put("from/b", "1");
-  const Work both = [](TreeCopier& copier, const World& world) {
-    copyOne(copier, world, "a", "/x/one");
-    copyOne(copier, world, "b", "/x/one");
-  };
-  EXPECT_EQ(errorOf(both), "2 files would be written to /x/one; end it with \"/\"");
-}
-
-TEST_F(CopyPlanLimits, ANameThatWouldDeleteIsRefused) {
-  world_.put("from/d/.wh.f", "1");
-  EXPECT_EQ(errorOf(copying("d", "/x")),
-            "a layer cannot hold \"x/.wh.f\": names that begin with \".wh.\" mean deletion");
-}
-
-TEST_F(CopyPlanLimits, AnAclBelowIsLeftToTheDisk) {
-  world_.put("from/f", "1");
-  world_.put("lower/x/f", "1");
-  // Version 2, then user::rwx, group::r-x, other::r-x: linux/posix_acl_xattr.h.
-  const std::string acl{
-      "\2\0\0\0\1\0\7\0\xff\xff\xff\xff\4\0\5\0\xff\xff\xff\xff\x20\0\5\0\xff\xff\xff\xff", 28};
-  addXattr(world_, "lower/x", "system.posix_acl_default", acl);
-  EXPECT_THROW(planned(world_, copying("f", "/x/")), store::CannotPlan);
-}
-
-TEST_F(CopyPlanLimits, ADeviceThatWouldDeleteIsLeftToTheDisk) {
-  world_.options.isContext = false;
-  fs::makeDirs(world_.temp.fd(), "from/d");
-  sys::mknodat(world_.temp.fd(), "from/d/w", S_IFCHR | 0600, 0);
-  EXPECT_THROW(planned(world_, copying("d", "/x")), store::CannotPlan);
-}
-
-// What happens between the plan and the tar.
-std::string errorAfter(const World& world, const std::function<void()>& change) {
-  const Work work = [&](TreeCopier& copier, const World& from) {
-    copyOne(copier, from, "d", "/x");
-    change();
-  };
-  try {
-    planned(world, work);
-  } catch (const Error& error) {
-    return error.cause();
-  }
-  return "no error";
-}
-
-TEST_F(CopyPlanLimits, AFileThatIsAnotherOneMeanwhileIsNotRead) {
-  world_.put("from/d/f", "1");
-  EXPECT_EQ(errorAfter(world_, [&] { world_.put("from/d/f", "22"); }),
-            "file \"x/f\" changed while it was read");
-  EXPECT_EQ(errorAfter(world_,
-                       [&] {
-                         sys::unlinkat(world_.from.get(), "d/f", 0);
-                         sys::mknodat(world_.from.get(), "d/f", S_IFIFO | 0600, 0);
-                       }),
-            "file \"x/f\" changed while it was read");
-}
-
-TEST_F(CopyPlanLimits, AFolderThatIsALinkMeanwhileIsNotEntered) {
-  world_.put("from/d/sub/f", "1");
-  world_.put("from/e/f", "1");
-  const std::string error = errorAfter(world_, [&] {
-    sys::renameat(world_.from.get(), "d/sub", world_.from.get(), "away");
-    sys::symlinkat("../e", world_.from.get(), "d/sub");
-  });
-  EXPECT_NE(error.find("sub"), std::string::npos) << error;
-}
-
-TEST_F(CopyPlanLimits, APlanOfManyFilesHoldsNoDescriptors) {
-  const auto count = [] {
-    return fs::list(sys::openDirectory(AT_FDCWD, "/proc/self/fd").get()).size();
-  };
-  for (int i = 0; i < 300; ++i) world_.put(fmt::format("from/d/{}/{}", i, i), "1");
-  const size_t before = count();
-  store::PlannedLayer layer{{}};
-  PlanDestination to{layer};
-  TreeCopier copier{to, world_.options};
-  copyOne(copier, world_, "d", "/x");
-  EXPECT_LE(count(), before + 1);
-}
-
 }  // namespace
-}  // namespace img::builder
+}  // namespace img::builder::copies
