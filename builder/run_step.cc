@@ -244,6 +244,7 @@ class RunExecution {
     addDevices(spec);
     if (spec.cgroupName.empty() && runtime::needsDeviceRules(spec))
       spec.cgroupName = "step-" + fs::randomHex(16);
+    spec.hasLateGroups = [] { return false; };  // nobody else knows the name
     if (!settings_.command.script.empty()) addScript(spec, layer);
     store::RootfsSpec rootfs;
     rootfs.layers = openFolders(shop_.layout, below);

@@ -101,8 +101,7 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
   if (network_->isAttached() || ports_->isNeeded()) {
     spec.onCreated = [this](pid_t pid, int netns) { connect(pid, netns); };
   }
-  // `img update` writes the state before it adds groups (update.cc).
-  spec.hasLateGroups = [this] { return containers_.stateStamp(config_.id) != stateStamp_; };
+  spec.hasLateGroups = [this] { return containers_.mayHaveLateGroups(config_.id); };
   // Our copies of the container's ends go at the end of this function: then only the container
   // holds them.
   Pipe out;
@@ -332,7 +331,6 @@ void Keeper::recordStart(pid_t pid) {
   state_.failingStreak = 0;
   state_.healthLog.clear();
   containers_.setState(config_.id, state_);
-  stateStamp_ = containers_.stateStamp(config_.id);
   started_ = std::chrono::steady_clock::now();
 }
 

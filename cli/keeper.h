@@ -88,7 +88,6 @@ class Keeper {
   std::optional<ContainerNetwork> network_;        // outlives the container
   std::optional<PublishedPorts> ports_;
   store::ContainerState state_;
-  std::string stateStamp_;  // of the last state that is surely ours
   std::optional<runtime::SignalCatcher> signals_;
   std::optional<runtime::Container> container_;
   std::optional<HealthWatch> health_;

@@ -63,9 +63,7 @@ void applyToRunning(const store::Containers& containers, const store::ContainerR
         .code("cgroup")
         .hint("it was started with --cgroups=disabled");
   }
-  // Its keeper looks for groups of ours when somebody has written the state.
-  containers.changeState(record.config.id,
-                         [](const store::ContainerState& state) { return state.isAlive(); });
+  containers.announceLateGroups(record.config.id);
   const std::vector<std::string> folders = runtime::CgroupTree{}.update(name, limits).folders;
   containers.changeState(record.config.id, [&](store::ContainerState& state) {
     if (!state.isAlive()) return false;

@@ -263,6 +263,7 @@ Container startInChroot(const Spec& spec, int root) {
   }));
   Container::Impl& impl = *held;
   impl.cgroup = std::move(group);
+  impl.hasLateGroups = spec.hasLateGroups;
   impl.isSupervised = true;
   Container container{std::move(held)};
   side = {};

@@ -99,7 +99,7 @@ ExitStatus Container::wait() {
       "wait for the container");
   impl_->isReaped = true;
   if (impl_->cgroup) {
-    if (impl_->hasLateGroups && impl_->hasLateGroups()) addLateGroups(*impl_->cgroup);
+    if (!impl_->hasLateGroups || impl_->hasLateGroups()) addLateGroups(*impl_->cgroup);
     impl_->outOfMemory = impl_->cgroup->outOfMemory();
     if (impl_->outOfMemory) impl_->peakMemory = impl_->cgroup->peakMemory();
     removeQuietly(*impl_->cgroup);

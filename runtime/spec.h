@@ -140,7 +140,7 @@ struct Spec {
   bool isCgroupRequired = false;  // it does not start without
   Limits limits;
   // Asked when the container has ended: whether somebody may have added cgroups of version 1 of
-  // that name meanwhile, to be removed with the others. Unset: nobody can.
+  // that name meanwhile, to be removed with the others. Unset: somebody may.
   std::function<bool()> hasLateGroups;
 
   // Called by start() in the calling process once the container's PID 1 exists in its namespaces,

@@ -28,6 +28,7 @@ constexpr char kParts[] = "containers/.part";
 constexpr char kLock[] = "locks/containers";  // held while a name is claimed or given back
 constexpr char kStateLock[] = "state.lock";
 constexpr char kStop[] = "stop";
+constexpr char kLateGroups[] = "late-groups";
 
 std::string under(const char* folder, const std::string& name) {
   return std::string{folder} + "/" + name;
@@ -324,13 +325,6 @@ void Containers::setState(const std::string& id, const ContainerState& state) co
   fs::replaceFile(dir.get(), "state.json", toJson(state), 0600, sync);
 }
 
-std::string Containers::stateStamp(const std::string& id) const {
-  const auto st = sys::tryFstatat(layout_.fd(), recordPath(id) + "/state.json");
-  if (!st) return {};
-  // The number alone may be that of a file that is gone.
-  return fmt::format("{} {} {}", st->st_ino, st->st_ctim.tv_sec, st->st_ctim.tv_nsec);
-}
-
 void Containers::changeState(const std::string& id, const StateChange& change) const {
   const Fd dir = folder(id);
   const FileLock lock = FileLock::acquire(dir.get(), kStateLock, FileLock::Mode::exclusive);
@@ -357,6 +351,15 @@ void Containers::forgetStop(const std::string& id) const {
 bool Containers::isStopRequested(const std::string& id) const {
   const auto dir = sys::tryOpenat(layout_.fd(), recordPath(id), O_RDONLY | O_DIRECTORY);
   return !dir || sys::tryFstatat(dir->get(), kStop);
+}
+
+void Containers::announceLateGroups(const std::string& id) const {
+  const Fd made = sys::openat(folder(id).get(), kLateGroups, O_WRONLY | O_CREAT | O_NOFOLLOW, 0600);
+}
+
+bool Containers::mayHaveLateGroups(const std::string& id) const {
+  const auto dir = sys::tryOpenat(layout_.fd(), recordPath(id), O_RDONLY | O_DIRECTORY);
+  return !dir || sys::tryFstatat(dir->get(), kLateGroups);
 }
 
 void Containers::rename(const ContainerRecord& record, const std::string& name) const {

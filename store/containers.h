@@ -219,8 +219,10 @@ class Containers {
   FileLock hold(const std::string& id) const;  // the keeper's lock; waits
   [[nodiscard]] std::optional<FileLock> tryHold(const std::string& id) const;
   [[nodiscard]] bool isHeld(const std::string& id) const;
-  // Another value after every setState() and changeState(), by whomever; empty: there was none.
-  [[nodiscard]] std::string stateStamp(const std::string& id) const;
+  // For who adds groups to a running container, before it does: its keeper looks for them at its
+  // end, now and after every further start.
+  void announceLateGroups(const std::string& id) const;
+  [[nodiscard]] bool mayHaveLateGroups(const std::string& id) const;
   // From now on a free lock means "remove it": to be called by the keeper of a --rm container.
   void markAutoRemove(const std::string& id) const;
   // Takes that back: for who marks a record while it makes what belongs to it.

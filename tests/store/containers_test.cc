@@ -242,6 +242,16 @@ TEST_F(ContainersTest, ARequestToStopStaysUntilTheNextStart) {
   EXPECT_TRUE(containers_.isStopRequested(id)) << "a container that is gone is not to be started";
 }
 
+TEST_F(ContainersTest, GroupsAreLookedForOnceSomebodyHasAnnouncedThemWhateverTheStateIs) {
+  const std::string id = make("web").id;
+  EXPECT_FALSE(containers_.mayHaveLateGroups(id));
+  containers_.announceLateGroups(id);
+  containers_.setState(id, runningAs(::getpid()));
+  EXPECT_TRUE(containers_.mayHaveLateGroups(id));
+  containers_.remove(id);
+  EXPECT_TRUE(containers_.mayHaveLateGroups(id)) << "whoever has removed it does not know of them";
+}
+
 TEST_F(ContainersTest, AConfigurationCanBeWrittenAgain) {
   ContainerConfig config = make("web");
   config.limits.memory = 64 << 20;

@@ -142,6 +142,24 @@ class Limits(harness.TestCase):
                          "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null; true").out
         self.assertEqual(shown, "100663296\n")
 
+    def test_the_groups_that_an_update_adds_go_with_the_container(self):
+        for options in ((), ("--rm",)):
+            container = self.start(*options, "busybox", "sleep", "100")
+            self.img_("update", "-m", "48m", "--pids-limit", "9", container)
+            self.assertTrue(groups_of(container))
+            self.img_("kill", container)
+            self.img_("wait", container, check=False)  # --rm: it may be gone
+            self.assertEqual(groups_of(container), [], options)
+
+    def test_the_groups_of_an_update_go_with_the_second_run_too(self):
+        container = self.start("busybox", "sleep", "100")
+        self.img_("update", "--pids-limit", "9", container)
+        self.img_("restart", "-t", "0", container)
+        self.img_("update", "-m", "48m", container)
+        self.img_("kill", container)
+        self.img_("wait", container)
+        self.assertEqual(groups_of(container), [])
+
     def test_cgroups_can_be_switched_off(self):
         container = self.start("--cgroups", "disabled", "-m", "64m", "busybox", "sleep", "100")
         self.assertEqual(groups_of(container), [])
@@ -185,6 +203,7 @@ class Limits(harness.TestCase):
 
     def test_a_killed_keeper_leaves_groups_only_to_the_next_look(self):
         container = self.start("-m", "64m", "busybox", "sleep", "100")
+        self.img_("update", "--pids-limit", "9", container)
         pid = int(self.field(container, "{{.State.Pid}}"))
         keeper = int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1])
         os.kill(keeper, signal.SIGKILL)
