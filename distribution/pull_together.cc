@@ -2,6 +2,8 @@
 
 #include <poll.h>
 
+#include <algorithm>
+#include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "base/interruption.h"
@@ -15,6 +17,7 @@ namespace {
 // Each has up to four workers (layer_pool.h) and an img-remote.
 constexpr size_t kMaxPulls = 3;
 constexpr const char* kPeer = "a pull";
+constexpr std::int64_t kEndMs = 3000;
 
 // In the child: what it tells goes to the parent. A parent that is gone takes the child with it.
 class ToldProgress final : public PullProgress {
@@ -59,20 +62,23 @@ class Pulls {
         PullProgress& progress)
       : layout_(layout), requests_(requests), progress_(progress), results_(requests.size()) {}
 
-  std::vector<std::optional<Error>> run() {
+  std::vector<std::optional<Error>> run() try {
     for (size_t next = 0; next < requests_.size() || !running_.empty();) {
       while (next < requests_.size() && running_.size() < kMaxPulls) start(next++);
       wait();
       reap();
     }
     return std::move(results_);
+  } catch (...) {
+    end();
+    throw;
   }
 
  private:
   struct Running {
     size_t number;
     Fd socket;
-    Child child;  // killed when an error leaves run()
+    Child child;
   };
 
   void start(size_t number) {
@@ -114,6 +120,22 @@ class Pulls {
         results_[done.number] = error;
       }
     }
+  }
+
+  // Not killed at once: its workers would outlive it by a moment, in which what they write is no
+  // litter yet. It ends them and cleans up after them.
+  void end() {
+    for (Running& pull : running_) {
+      pull.socket.reset();  // it must not wait for us
+      pull.child.kill(SIGTERM);
+    }
+    const std::int64_t deadline = sys::monotonicMs() + kEndMs;
+    for (const Running& pull : running_) {
+      pollfd ended{pull.child.pidfd(), POLLIN, 0};
+      const std::int64_t left = std::max<std::int64_t>(0, deadline - sys::monotonicMs());
+      ::poll(&ended, 1, static_cast<int>(left));
+    }
+    running_.clear();  // whoever is left is killed
   }
 
   const store::Layout& layout_;
