@@ -16,8 +16,8 @@ namespace {
 
 using Sharing = parser::RunMount::Sharing;
 
-Fd openLock(int caches, int number) {
-  return sys::openat(caches, fmt::format("{}.lock", number), O_RDWR | O_CREAT, 0600);
+CacheLock openLock(int caches, int number) {
+  return CacheLock{sys::openat(caches, fmt::format("{}.lock", number), O_RDWR | O_CREAT, 0600)};
 }
 
 // A lock belongs to the open file (flock(2)): one that a worker waits for is ours as well.
@@ -39,6 +39,10 @@ Fd newFolder(const CacheIdentity& identity, int dir, const std::string& name) {
 }
 
 }  // namespace
+
+CacheLock::~CacheLock() {
+  if (file_) ::flock(file_.get(), LOCK_UN);
+}
 
 Digest CacheIdentity::digest() const {
   Hasher hasher;
@@ -62,11 +66,11 @@ Task<OpenCache> openCache(Events& events, const store::Layout& layout, CacheIden
   int number = 0;
   if (sharing == Sharing::exclusive) {
     // The first one that nobody uses; names beyond the last one are new.
-    for (open.lock = openLock(caches.get(), number); !sys::tryFlock(open.lock.get(), true);)
+    for (open.lock = openLock(caches.get(), number); !sys::tryFlock(open.lock.file(), true);)
       open.lock = openLock(caches.get(), ++number);
   } else {
     open.lock = openLock(caches.get(), number);
-    co_await lock(events, open.lock.get(), sharing == Sharing::locked);
+    co_await lock(events, open.lock.file(), sharing == Sharing::locked);
   }
   const std::string name = std::to_string(number);
   if (!sys::tryFstatat(caches.get(), name)) {

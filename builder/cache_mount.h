@@ -9,6 +9,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "base/digest.h"
 #include "base/fd.h"
@@ -30,9 +31,29 @@ struct CacheIdentity {
   [[nodiscard]] Digest digest() const;
 };
 
+// Freed by the destructor whoever else has the open file: children that seal other layers meanwhile
+// were forked with it, and would keep it (flock(2)).
+class CacheLock {
+ public:
+  CacheLock() = default;
+  explicit CacheLock(Fd file) : file_(std::move(file)) {}
+  CacheLock(const CacheLock&) = delete;
+  CacheLock& operator=(const CacheLock&) = delete;
+  CacheLock(CacheLock&& other) noexcept = default;
+  CacheLock& operator=(CacheLock&& other) noexcept {
+    std::swap(file_, other.file_);
+    return *this;
+  }
+  ~CacheLock();
+  [[nodiscard]] int file() const { return file_.get(); }
+
+ private:
+  Fd file_;
+};
+
 struct OpenCache {
   Fd folder;  // O_PATH
-  Fd lock;
+  CacheLock lock;
 };
 
 // Waits through `events` while the cache is busy. `fill` puts the first content into a new folder;

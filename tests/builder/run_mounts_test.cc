@@ -11,6 +11,8 @@
 #include "base/json.h"
 #include "base/lock.h"
 #include "base/process.h"
+#include "base/sys.h"
+#include "builder/cache_mount.h"
 #include "store/blobs.h"
 #include "store/layers.h"
 #include "tests/builder/support.h"
@@ -205,6 +207,29 @@ TEST_F(MountTest, GivesAPrivateUserAnotherCacheWhileOneIsBusy) {
       sys::openDirectory(fixture_.layout.fd(), "cache/mounts/" + identity.digest().hex());
   const FileLock busy = FileLock::acquire(folder.get(), "0.lock", FileLock::Mode::exclusive);
   EXPECT_EQ(output("RUN --mount=type=cache,id=p,target=/c,sharing=private ls /c | wc -l\n"), "0\n");
+}
+
+// A layer may be sealed by a child that was forked while the cache was in use.
+TEST_F(MountTest, ACacheIsFreeAfterItsUserWhateverChildrenHaveItsLock) {
+  const auto open = [&] {
+    return CacheLock{sys::openat(fixture_.layout.fd(), "a.lock", O_RDWR | O_CREAT, 0600)};
+  };
+  Pipe end = Pipe::make();
+  std::optional<Child> child;
+  {
+    const CacheLock lock = open();
+    ASSERT_TRUE(sys::tryFlock(lock.file(), true));
+    child.emplace(Child::fork([&] {
+      end.write.reset();
+      std::byte byte{};
+      readFull(end.read.get(), {&byte, 1}, "pipe");
+      return std::string{};
+    }));
+    EXPECT_FALSE(sys::tryFlock(open().file(), true));
+  }
+  EXPECT_TRUE(sys::tryFlock(open().file(), true));
+  end.write.reset();
+  child->finish();
 }
 
 TEST_F(MountTest, WaitsForALockedCache) {
