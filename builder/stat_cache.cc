@@ -123,7 +123,8 @@ void StatCache::read(std::string_view text) {
   const Head head = load<Head>(text, kMagic.size());
   const std::string_view checked =
       slice(text, kMagic.size() + sizeof head.checksum, std::string_view::npos);
-  if (checksumOf(checked) != head.checksum || head.files > text.size()) return;
+  const bool isPossible = head.files <= text.size() && head.folders <= head.files;
+  if (checksumOf(checked) != head.checksum || !isPossible) return;
   bytes_ = text;
   folders_ = head.folders;
   isUsed_.resize(head.files);
@@ -150,7 +151,9 @@ StatCache::Folder StatCache::folder(std::string_view path) {
   Folder folder;
   if (low == folders_) return folder;
   const FolderRecord record = folderAt(low);
-  if (pathOf(record) != path || record.first + record.count > isUsed_.size()) return folder;
+  const bool isInside =
+      record.first <= isUsed_.size() && record.count <= isUsed_.size() - record.first;
+  if (pathOf(record) != path || !isInside) return folder;
   folder.cache_ = this;
   folder.records_ = slice(bytes_, record.files, record.end - record.files);
   folder.count_ = record.count;

@@ -62,7 +62,7 @@ void WorkPool::callPulse() {
   } catch (...) {
     const std::lock_guard lock{mutex_};
     isInterrupted_ = true;
-    error_ = nullptr;  // this one counts
+    error_ = std::current_exception();  // this one counts
     throw;
   }
 }

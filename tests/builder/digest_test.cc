@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
+#include <libdeflate.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "builder/content_digest.h"
 #include "builder/tree_digest.h"
@@ -260,6 +262,32 @@ TEST_F(StatCacheTest, TakesADamagedFileForNoCache) {
   text[text.size() / 2] = static_cast<char>(text[text.size() / 2] ^ 1);
   fs::replaceFile(folder.get(), name, text, 0600, fs::Sync::none);
   EXPECT_EQ((StatCache{layout_, "/context"}.find("f", oldStat())), std::nullopt);
+}
+
+// Nor does a file that was made to look whole lead out of its bytes.
+TEST_F(StatCacheTest, FollowsNoNumberThatLeadsOutOfTheFile) {
+  constexpr size_t kChecksum = sizeof "img stat cache 5\n" - 1, kChecked = kChecksum + 4;
+  constexpr size_t kFirst = 65;  // the number of the first file, in the folder's record
+  StatCache first{layout_, "/context"};
+  first.remember("f", oldStat(), kDigest, currentNanoseconds());
+  first.save();
+  const Fd folder = sys::openDirectory(layout_.fd(), "cache/stat");
+  const std::string name = fs::list(folder.get()).front().name;
+  const std::string whole = fs::readFile(folder.get(), name);
+  for (size_t at = kChecked; at + 8 <= whole.size(); ++at) {
+    std::string text = whole;
+    text.replace(at, 8, 8, '\xff');
+    const std::uint32_t checksum =
+        ::libdeflate_crc32(0, text.data() + kChecked, text.size() - kChecked);
+    std::memcpy(text.data() + kChecksum, &checksum, sizeof checksum);
+    fs::replaceFile(folder.get(), name, text, 0600, fs::Sync::none);
+    StatCache damaged{layout_, "/context"};
+    const bool isKnown = damaged.find("f", oldStat()).has_value();
+    EXPECT_FALSE(isKnown && at == kFirst);
+    damaged.remember("g", oldStat(), kDigest, currentNanoseconds());
+    damaged.save();
+    EXPECT_TRUE((StatCache{layout_, "/context"}.find("g", oldStat()))) << at;
+  }
 }
 
 }  // namespace

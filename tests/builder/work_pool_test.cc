@@ -101,5 +101,36 @@ TEST(WorkPool, IsInterruptedWhileOthersWork) {
   EXPECT_TRUE(pool.isInterrupted());
 }
 
+// Whatever else fails between the throw and its arrival.
+TEST(WorkPool, AnInterruptionCountsMoreThanAFailureThatComesAfterIt) {
+  std::atomic<bool> isInOther = false, isInterrupted = false;
+  const auto pulse = [&] {
+    if (isInOther && !isInterrupted) throw std::logic_error{"interrupted"};
+  };
+  WorkPool pool{pulse, 1};
+  const auto job = [&](WorkPool::Worker& worker) {
+    if (!worker.isCaller) {
+      isInOther = true;
+      while (!isInterrupted) std::this_thread::yield();
+      throw std::runtime_error{"bad"};
+    }
+    const auto pulseUntilItThrows = [&] {
+      for (;;) pool.pulse(worker);
+    };
+    try {
+      pulseUntilItThrows();
+    } catch (const std::logic_error&) {
+      isInterrupted = true;
+      EXPECT_ANY_THROW(pulseUntilItThrows());  // the other one has failed
+      throw;
+    }
+  };
+  pool.add(job);
+  pool.add(job);
+  pool.expect(kMuch);
+  EXPECT_THROW(pool.run(), std::logic_error);
+  EXPECT_TRUE(pool.isInterrupted());
+}
+
 }  // namespace
 }  // namespace img::builder
