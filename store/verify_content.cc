@@ -151,6 +151,17 @@ LayerLook lookAtLayer(const Layout& layout, const LayerNeed& need, Source& raw) 
   return look;
 }
 
+// Without a look at its view.
+bool isBlobOf(const Layout& layout, const LayerNeed& need) try {
+  FdSource raw{openBlob(layout, need.blob.digest), need.blob.digest.str()};
+  const std::unique_ptr<Source> plain = openLayerStream(need.blob, raw);
+  HashingSource hashed{*plain};
+  drain(hashed);
+  return hashed.digest() == need.diffId;
+} catch (const Error&) {
+  return false;
+}
+
 // One pass over the blob's bytes tells its digest, its diff ID and what is wrong with its view. The
 // first thing that is wrong says all: a damaged blob gives no sensible tar.
 std::vector<ContentFinding> checkLayer(const Layout& layout, const LayerNeed& need) {
@@ -159,15 +170,19 @@ std::vector<ContentFinding> checkLayer(const Layout& layout, const LayerNeed& ne
   HashingSource raw{bytes};
   std::optional<LayerLook> look;
   std::string problem;
+  bool isAboutView = false;  // no tar says so with Kind::corrupt, a file system with an errno
   try {
     look = lookAtLayer(layout, need, raw);
   } catch (const Error& error) {
     problem = error.cause();
+    isAboutView = error.errnum() != 0;
   }
   drain(raw);
   const std::uint64_t size = raw.size();
   if (const Digest actual = raw.digest(); actual != digest)
     return {{About::blob, digest, {}, otherDigest(size, actual)}};
+  if (!look && isAboutView && isBlobOf(layout, need))
+    return {{About::layer, need.diffId, {}, "cannot be read: " + problem}};
   if (!look) return {{About::diffId, digest, {}, "cannot be unpacked: " + problem}};
   if (look->plain != need.diffId) {
     return {{About::diffId,

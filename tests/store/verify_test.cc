@@ -93,6 +93,25 @@ TEST_F(VerifyTest, AnIndexIsWellWhateverItsTarTakesBack) {
   ::unsetenv("IMG_LAYER_VIEW");
 }
 
+TEST_F(VerifyTest, AnIndexThatCannotBeReadCostsNoImage) {
+  if (chooseLayerView(layout).view != LayerView::erofs) GTEST_SKIP() << "no EROFS views here";
+  ::setenv("IMG_LAYER_VIEW", "erofs", 1);
+  const Image image = wellKnownImage();
+  const Digest diffId = image.config.diffIds.front();
+  const Layers layers{layout};
+  layers.ensure(diffId, image.manifest.layers.front());
+  std::ignore = sys::openat(layout.fd(), layers.pathOf(diffId), O_WRONLY | O_TRUNC);
+  const Lines found = lines(verify());
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_TRUE(found[0].starts_with("layer LAYER: / cannot be read: ")) << found[0];
+  EXPECT_TRUE(verify(true).isClean());
+  EXPECT_EQ(names().size(), 1U);
+  EXPECT_EQ(lines(verify()), Lines{});
+  layers.ensure(diffId, image.manifest.layers.front());
+  EXPECT_GE(layers.open(diffId).get(), 0);
+  ::unsetenv("IMG_LAYER_VIEW");
+}
+
 TEST_F(VerifyTest, AFolderIsWellWhateverItsTarTakesBack) {
   ::setenv("IMG_LAYER_VIEW", "directory", 1);
   testing_tar::RawTar tar;
