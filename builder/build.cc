@@ -195,6 +195,7 @@ class Build {
     }
     try {
       events_.run(std::move(stages));
+      runTask(waitForSeals());
     } catch (Error& error) {
       events_.settle();
       steps_.rememberContents();
@@ -206,7 +207,6 @@ class Build {
       throw;
     }
     dropFailedSteps(layout_, steps_.succeeded());
-    runTask(waitForSeals());
     steps_.rememberContents();
   }
 
