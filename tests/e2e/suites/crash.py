@@ -225,7 +225,7 @@ class Kill9(CrashCase):
         CHANCE.shuffle(plan)
         deadline, done = time.monotonic() + SECONDS, collections.Counter()
         for name, number in plan:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and sum(done.values()) > 5:
                 break
             with self.subTest(name, call=number):
                 self.kill_at(self.commands[name], number, expected[name])
@@ -238,7 +238,7 @@ class Kill9(CrashCase):
         CHANCE.shuffle(plan)
         deadline, fired, expected = time.monotonic() + SECONDS, 0, {}
         for name, point in plan:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and fired > 3:
                 break
             command = self.commands[name]
             with self.subTest(name, failpoint=point), self.copy_of(self.template) as img:
@@ -408,7 +408,7 @@ class PowerCut(CrashCase):
         CHANCE.shuffle(plan)
         deadline, done = time.monotonic() + SECONDS, 0
         for case in plan:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and done > 3:
                 break
             with self.subTest(case=case):
                 done += work(*case) is not False

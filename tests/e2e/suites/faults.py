@@ -101,7 +101,7 @@ class FaultCase(harness.TestCase):
         CHANCE.shuffle(plan)
         deadline, done = time.monotonic() + SECONDS, 0
         for case in plan:
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline and done >= least:
                 break
             with self.subTest(case=case):
                 done += work(*case) is not False
