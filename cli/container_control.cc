@@ -49,9 +49,9 @@ void keepDown(const store::Containers& containers, const store::ContainerRecord&
 }
 
 // For whoever has the lock now. A keeper takes the groups away and then writes the end down: one
-// that still reads as alive was killed before either.
+// that still reads as alive was killed before either. An update at that very moment has added some.
 bool isUnfinished(const store::Containers& containers, const store::ContainerRecord& record) {
-  if (!record.state.error.empty()) return true;
+  if (!record.state.error.empty() || containers.mayHaveLateGroups(record.config.id)) return true;
   const auto text = fs::tryReadFile(containers.folder(record.config.id).get(), "state.json");
   return text && store::parseContainerState(*text, "state.json").isAlive();
 }

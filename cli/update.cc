@@ -55,6 +55,12 @@ runtime::Limits changedLimits(const store::LimitRecord& all, const store::LimitR
   return limitsOf(changed);
 }
 
+// The container may have ended after our look, and its keeper have looked for groups before ours
+// were there.
+void dropGroupsOfEnded(const store::Containers& containers, const store::ContainerRecord& record) {
+  if (const auto lock = containers.tryHold(record.config.id)) dropCgroup(record);
+}
+
 void applyToRunning(const store::Containers& containers, const store::ContainerRecord& record,
                     const runtime::Limits& limits) {
   const std::string name = cgroupNameOf(record.config);
@@ -65,11 +71,19 @@ void applyToRunning(const store::Containers& containers, const store::ContainerR
   }
   containers.announceLateGroups(record.config.id);
   const std::vector<std::string> folders = runtime::CgroupTree{}.update(name, limits).folders;
-  containers.changeState(record.config.id, [&](store::ContainerState& state) {
-    if (!state.isAlive()) return false;
-    state.cgroups = folders;
-    return true;
-  });
+  bool isAlive = false;
+  const auto setFolders = [&](store::ContainerState& state) {
+    isAlive = state.isAlive();
+    if (isAlive) state.cgroups = folders;
+    return isAlive;
+  };
+  try {
+    containers.changeState(record.config.id, setFolders);
+    if (!isAlive) dropGroupsOfEnded(containers, record);
+  } catch (const Error& error) {
+    if (error.kind() == Kind::notFound) dropCgroup(record);  // nobody can start it again
+    throw;
+  }
 }
 
 void updateOne(const store::Containers& containers, const store::ContainerRecord& record,
