@@ -196,6 +196,7 @@ void planCopy(const CopyJob& job, const PlanTarget& target,
   PlanDestination plan{target.layer};
   CopyWorker{job, plan, makeOptions(job, target.users, !target.layer.lowers().empty()), nullptr}
       .run(opened);
+  target.layer.closeFolders();
 }
 
 }  // namespace img::builder

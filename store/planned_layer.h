@@ -97,6 +97,9 @@ class PlannedLayer {
   void put(PlannedNode& folder, const std::string& name, std::shared_ptr<PlannedNode> node);
   // To be called before the metadata of a folder are set.
   void change(PlannedNode& folder);
+  // To be called when the plan is made: sealing opens the folders below itself, and both at once
+  // would be twice as many (layers times depth).
+  void closeFolders() { opened_.clear(); }
 
   // What the clock said when the plan was begun: the time of all that is made and touched.
   [[nodiscard]] timespec now() const { return now_; }

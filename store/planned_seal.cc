@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <map>
 #include <utility>
 
@@ -64,6 +65,11 @@ bool isAsPlanned(const PlannedNode& node, const struct stat& st) {
          st.st_mtim.tv_nsec == node.mtime.tv_nsec;
 }
 
+Error changed(const std::string& path) {
+  return Error::make(Kind::failed, "file {} changed while it was read", text::quote(path))
+      .hint("build again when nothing writes to the files that are copied");
+}
+
 class PlanSealer : LayerEmitter {
  public:
   PlanSealer(TarWriter& tar, const PlanOptions& options)
@@ -84,6 +90,8 @@ class PlanSealer : LayerEmitter {
                   int depth);
   void sealFile(const PlannedNode& node, const std::string& name, const LowerFolder& below);
   void sealSpecial(const PlannedNode& node, const std::string& name, const LowerFolder& below);
+
+  Fd openAsPlanned(const PlannedNode& node);
 
   const PlanOptions& plan_;
   OpenSources sources_;
@@ -132,6 +140,18 @@ void PlanSealer::sealFolder(const PlannedNode& node, const std::string& name,
   release(outer);
 }
 
+Fd PlanSealer::openAsPlanned(const PlannedNode& node) try {
+  Fd file = sources_.openFile(node);
+  if (!isAsPlanned(node, sys::fstat(file.get()))) throw changed(path_);
+  return file;
+} catch (const Error& error) {
+  // It, or a folder on the way to it, is gone, or something else has its name. ENXIO: a socket.
+  const int errnum = error.errnum();
+  const bool isGone = errnum == ENOENT || errnum == ENOTDIR || errnum == ELOOP || errnum == ENXIO;
+  if (isGone) throw changed(path_);
+  throw;
+}
+
 void PlanSealer::sealFile(const PlannedNode& node, const std::string& name,
                           const LowerFolder& below) {
   const struct stat st = node.stat();
@@ -140,9 +160,7 @@ void PlanSealer::sealFile(const PlannedNode& node, const std::string& name,
     const auto [known, isFirst] = links_.try_emplace(&node, path_);
     if (!isFirst) return emitLink(entry, known->second);
   }
-  const Fd file = sources_.openFile(node);
-  if (!isAsPlanned(node, sys::fstat(file.get())))
-    throw Error::make(Kind::failed, "file {} changed while it was read", text::quote(path_));
+  const Fd file = openAsPlanned(node);
   if (node.source) entry.xattrs = takenXattrs(file.get(), plan_.takesXattr);
   // A file with several names is kept even when this one is as before: the others refer to it.
   if (!below.isEmpty() && node.names == 1) {

@@ -103,6 +103,23 @@ TEST_F(CopyPlanLimits, AFileThatIsAnotherOneMeanwhileIsNotRead) {
             "file \"x/f\" changed while it was read");
 }
 
+TEST_F(CopyPlanLimits, AFileThatIsGoneMeanwhileHasChanged) {
+  const std::string changed = "file \"x/s/f\" changed while it was read";
+  const int from = world_.from.get();
+  world_.put("from/d/s/f", "1");
+  EXPECT_EQ(errorAfter(world_, [&] { sys::unlinkat(from, "d/s/f", 0); }), changed);
+  world_.put("from/d/s/f", "1");
+  EXPECT_EQ(errorAfter(world_,
+                       [&] {
+                         sys::unlinkat(from, "d/s/f", 0);
+                         sys::symlinkat("elsewhere", from, "d/s/f");
+                       }),
+            changed);
+  sys::unlinkat(from, "d/s/f", 0);
+  world_.put("from/d/s/f", "1");
+  EXPECT_EQ(errorAfter(world_, [&] { sys::renameat(from, "d/s", from, "away"); }), changed);
+}
+
 TEST_F(CopyPlanLimits, AFolderThatIsALinkMeanwhileIsNotEntered) {
   world_.put("from/d/sub/f", "1");
   world_.put("from/e/f", "1");
@@ -111,6 +128,23 @@ TEST_F(CopyPlanLimits, AFolderThatIsALinkMeanwhileIsNotEntered) {
     sys::symlinkat("../e", world_.from.get(), "d/sub");
   });
   EXPECT_NE(error.find("sub"), std::string::npos) << error;
+}
+
+TEST_F(CopyPlanLimits, APlanThatIsMadeHoldsNoFoldersBelow) {
+  const auto count = [] {
+    return fs::list(sys::openDirectory(AT_FDCWD, "/proc/self/fd").get()).size();
+  };
+  world_.put("from/f", "1");
+  world_.put("lower/a/b/c/d/old", "1");
+  const Fd lower = world_.folder("lower");
+  const size_t before = count();
+  store::PlannedLayer layer{{lower.get()}};
+  PlanDestination to{layer};
+  TreeCopier copier{to, world_.options};
+  copyOne(copier, world_, "f", "/a/b/c/d/");
+  EXPECT_EQ(count(), before + 4);  // the root and those above the last one
+  layer.closeFolders();
+  EXPECT_EQ(count(), before);
 }
 
 TEST_F(CopyPlanLimits, APlanOfManyFilesHoldsNoDescriptors) {
