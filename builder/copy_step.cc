@@ -384,7 +384,7 @@ Task<bool> CopyPreparation::plan(const CopyJob& job, const Seen& seen, Layer& la
                                  const Snapshot& base) const {
   const std::vector<int> lowers = openFolders(shop_.layout, base);
   const RemoteWork work = newWork(job);
-  const std::string answer = co_await runWorker(shop_.events, [&] {
+  const std::string answer = co_await runStoringWorker(shop_.events, shop_.layout, [&] {
     store::PlannedLayer planned{lowers};
     Fd users;  // the layer's folder is empty
     if (!job.chown.empty() && !lowers.empty()) users = mountReadOnly(shop_.layout, base);

@@ -30,21 +30,23 @@ Task<std::string> runWorker(Events& events, std::function<std::string()> work) {
   co_return child.finish();
 }
 
+void sweepLitter(const store::Layout& layout) noexcept {
+  try {
+    layout.recover();
+  } catch (const std::exception& error) {
+    log::info("{}", error.what());  // the next command tries again
+  }
+}
+
 namespace {
 
-// A worker that is killed (an interrupted build) leaves the folders it was filling.
 class LitterOfWorker {
  public:
   explicit LitterOfWorker(const store::Layout& layout) : layout_(layout) {}
   LitterOfWorker(const LitterOfWorker&) = delete;
   LitterOfWorker& operator=(const LitterOfWorker&) = delete;
   ~LitterOfWorker() {
-    if (!isLeft_) return;
-    try {
-      layout_.recover();
-    } catch (const std::exception& error) {
-      log::info("{}", error.what());  // the next command tries again
-    }
+    if (isLeft_) sweepLitter(layout_);
   }
   void isNone() { isLeft_ = false; }
 
@@ -55,15 +57,21 @@ class LitterOfWorker {
 
 }  // namespace
 
+Task<std::string> runStoringWorker(Events& events, const store::Layout& layout,
+                                   std::function<std::string()> work) {
+  LitterOfWorker litter{layout};
+  std::string answer = co_await runWorker(events, std::move(work));
+  litter.isNone();
+  co_return answer;
+}
+
 Task<> unpackMissing(Events& events, const store::Layout& layout, const Snapshot& snapshot) {
   co_await fetchMissing(events, snapshot);
   if (!isUnpackingNeeded(layout, snapshot)) co_return;
-  LitterOfWorker litter{layout};
-  co_await runWorker(events, [&] {
+  co_await runStoringWorker(events, layout, [&] {
     std::ignore = openFolders(layout, snapshot);
     return std::string{};
   });
-  litter.isNone();
 }
 
 Fd mountForWriting(const store::Layout& layout, const Layer& layer, const Snapshot& below) {

@@ -78,6 +78,11 @@ Snapshot snapshotOf(const store::Image& image);
 // Runs `work` in a worker process and waits for it through `events`; its result or error comes
 // back.
 Task<std::string> runWorker(Events& events, std::function<std::string()> work);
+// What children that were killed (an interrupted build) have left in ingest/.
+void sweepLitter(const store::Layout& layout) noexcept;
+// One that stores something: what it leaves in ingest/ when it is killed is removed.
+Task<std::string> runStoringWorker(Events& events, const store::Layout& layout,
+                                   std::function<std::string()> work);
 // Fetches and unpacks what `snapshot` needs and the store does not have yet, in worker processes.
 Task<> unpackMissing(Events& events, const store::Layout& layout, const Snapshot& snapshot);
 

@@ -8,6 +8,7 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "base/sys.h"
+#include "builder/layer_step.h"
 #include "builder/secret_guard.h"
 #include "store/layers.h"
 #include "store/seal.h"
@@ -97,6 +98,12 @@ Sealer::Sealer(const store::Layout& layout, const StepCache& cache, Progress& pr
       progress_(progress),
       clampMtime_(clampMtime),
       options_(options) {}
+
+Sealer::~Sealer() {
+  if (running_.empty()) return;
+  running_.clear();
+  sweepLitter(layout_);
+}
 
 void Sealer::add(Work work, const Snapshot& below) {
   if (work.layer->descriptor) return addSealed(work);

@@ -28,6 +28,10 @@ class Sealer {
   Sealer(const store::Layout& layout, const StepCache& cache, Progress& progress,
          std::optional<std::int64_t> clampMtime, const StepOptions& options);
 
+  Sealer(const Sealer&) = delete;
+  Sealer& operator=(const Sealer&) = delete;
+  ~Sealer();  // kills who still seals
+
   struct Work {
     LayerRef layer;
     std::vector<Digest> keys;  // once sealed, a cache record is written under each
