@@ -74,7 +74,9 @@ void TreeCopier::copy(const Source& source, const std::string& destination,
       to_.add(*place.folder, place.name, fileOf(source, st), metaOf(st));
     return;
   }
-  to_.setTime(*fill(source, destination, filter), st.st_mtim);
+  // No layer says when "/" was changed: of a stage it is whatever moment its folders were made.
+  const bool isRootOfStage = !options_.isContext && source.contextPath.empty();
+  to_.setTime(*fill(source, destination, filter), isRootOfStage ? timespec{} : st.st_mtim);
 }
 
 void TreeCopier::copyWithParents(const Source& base, const std::string& destination,

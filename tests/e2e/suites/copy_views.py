@@ -144,6 +144,16 @@ class NoFiles(unittest.TestCase):
         self.assertEqual(sorted(path.name for path in (self.img.store / "layers" / digest).iterdir()), ["index", "meta"])
         self.assertEqual(self.ingest(), [])
 
+    def test_the_root_of_a_stage_has_no_time(self):
+        """It is a folder that a RUN has changed, or an index whose tar says nothing about it."""
+        dockerfile = "FROM busybox AS s\nRUN mkdir -p /q && touch -d @100 /q\nFROM scratch\nCOPY --from=s --exclude=[!q]* . /x/\n"
+        digests = set()
+        for view in ("erofs", "directory"):
+            img = Img(env={"IMG_LAYER_VIEW": view}).with_busybox()
+            img.build(self.context, "root", dockerfile=dockerfile)
+            digests.add(img.image("root").layers[-1]["digest"])
+        self.assertEqual(len(digests), 1)
+
     def test_a_linked_layer_does_not_depend_on_what_lies_below(self):
         """Also when the first build had the very same file below."""
         (self.context / "f").write_text("1")
