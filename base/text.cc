@@ -183,11 +183,11 @@ std::string base64(std::string_view bytes) {
 
 std::string formatTime(long long seconds, long nanoseconds) {
   // Not gmtime_r(3), which reads the file of the local time zone.
-  using namespace std::chrono;
-  const sys_seconds time{std::chrono::seconds{seconds}};
-  const auto midnight = floor<days>(time);
-  const year_month_day day{midnight};
-  const hh_mm_ss clock{time - midnight};
+  namespace chrono = std::chrono;
+  const chrono::sys_seconds time{chrono::seconds{seconds}};
+  const auto midnight = chrono::floor<chrono::days>(time);
+  const chrono::year_month_day day{midnight};
+  const chrono::hh_mm_ss clock{time - midnight};
   std::string fraction;
   if (nanoseconds != 0) {
     fraction = fmt::format(".{:09}", nanoseconds);

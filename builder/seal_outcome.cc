@@ -11,7 +11,8 @@ std::string SealOutcome::encode() const {
             {"size", tar.descriptor.size},
             {"mediaType", tar.descriptor.mediaType},
             {"entries", tar.stats.entries},
-            {"bytes", tar.stats.bytes}};
+            {"bytes", tar.stats.bytes},
+            {"moved", isMoved}};
   if (leak) json["secret"] = Json{{"place", leak->place}, {"id", leak->id}};
   return dumpJson(json);
 }
@@ -25,6 +26,7 @@ SealOutcome SealOutcome::decode(const std::string& text) {
   blob.mediaType = json.at("mediaType");
   outcome.tar.stats.entries = json.at("entries");
   outcome.tar.stats.bytes = json.at("bytes");
+  outcome.isMoved = json.at("moved");
   if (json.contains("secret")) {
     const Json& secret = json.at("secret");
     outcome.leak = SecretHit{secret.at("place"), secret.at("id")};

@@ -1,4 +1,4 @@
-// What a worker that wrote a layer's blob tells its parent, and the secret guard that looks on
+// What a child that wrote a layer's blob tells its parent, and the secret guard that looks on
 // while it does.
 #pragma once
 
@@ -14,6 +14,7 @@ namespace img::builder {
 struct SealOutcome {
   store::SealedLayer tar;
   std::optional<SecretHit> leak;
+  bool isMoved = false;  // the whole folder of the step has become the layer's
 
   [[nodiscard]] std::string encode() const;
   static SealOutcome decode(const std::string& text);

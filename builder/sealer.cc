@@ -3,12 +3,10 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <nlohmann/json.hpp>
-
 #include "base/fs.h"
-#include "base/json.h"
 #include "base/sys.h"
 #include "builder/layer_step.h"
+#include "builder/seal_outcome.h"
 #include "builder/secret_guard.h"
 #include "store/layers.h"
 #include "store/seal.h"
@@ -21,41 +19,9 @@ size_t maxJobs() {
   return jobs;
 }
 
-struct Outcome {
-  store::SealedLayer tar;
-  std::optional<SecretHit> leak;
-  bool isMoved = false;  // the whole folder of the step has become the layer's
-};
-
-std::string encode(const Outcome& outcome) {
-  const store::Descriptor& blob = outcome.tar.descriptor;
-  Json json{{"digest", blob.digest.str()},      {"size", blob.size},
-            {"mediaType", blob.mediaType},      {"entries", outcome.tar.stats.entries},
-            {"bytes", outcome.tar.stats.bytes}, {"moved", outcome.isMoved}};
-  if (outcome.leak) json["secret"] = Json{{"place", outcome.leak->place}, {"id", outcome.leak->id}};
-  return dumpJson(json);
-}
-
-Outcome decode(const std::string& text) {
-  const Json json = parseJson(text, "result of sealing");
-  Outcome outcome;
-  store::Descriptor& blob = outcome.tar.descriptor;
-  blob.digest = Digest::parse(json.at("digest").get<std::string>());
-  blob.size = json.at("size");
-  blob.mediaType = json.at("mediaType");
-  outcome.tar.stats.entries = json.at("entries");
-  outcome.tar.stats.bytes = json.at("bytes");
-  outcome.isMoved = json.at("moved");
-  if (json.contains("secret")) {
-    const Json& secret = json.at("secret");
-    outcome.leak = SecretHit{secret.at("place"), secret.at("id")};
-  }
-  return outcome;
-}
-
-Outcome sealGuarded(const store::Layout& layout, int upper, store::SealOptions options,
-                    const SecretGuard& guard, bool isRefused) {
-  Outcome outcome;
+SealOutcome sealGuarded(const store::Layout& layout, int upper, store::SealOptions options,
+                        const SecretGuard& guard, bool isRefused) {
+  SealOutcome outcome;
   std::optional<SecretHit>& hit = outcome.leak;
   SecretStream files{guard};
   if (!guard.isEmpty()) {
@@ -81,12 +47,6 @@ bool clearWork(int work) {
     if (entry.name != "fs" && entry.name != "init") fs::removeTree(work, entry.name);
   }
   return isClear;
-}
-
-void describe(Layer& layer, const store::SealedLayer& sealed) {
-  layer.diffId = sealed.descriptor.digest;
-  layer.bytes = sealed.stats.bytes;
-  layer.descriptor = sealed.descriptor;
 }
 
 }  // namespace
@@ -133,10 +93,11 @@ std::string Sealer::sealInChild(const Job& job) const {
   store::SealOptions options;
   options.clampMtime = clampMtime_;
   options.lowers = job.lowers;
-  Outcome outcome = sealGuarded(layout_, layer.folder.get(), std::move(options), guardOf(options_),
-                                options_.secretGuard == StepOptions::Guard::error);
+  SealOutcome outcome =
+      sealGuarded(layout_, layer.folder.get(), std::move(options), guardOf(options_),
+                  options_.secretGuard == StepOptions::Guard::error);
   const store::SealedLayer& sealed = outcome.tar;
-  describe(layer, sealed);
+  outcome.describe(layer);
   // The folder that the next steps already use becomes the layer's view; their descriptors stay
   // valid.
   const store::Layers views{layout_};
@@ -147,7 +108,7 @@ std::string Sealer::sealInChild(const Job& job) const {
     views.adopt(layer.work->path() + "/fs", *layer.diffId, sealed.stats.entries, layer.bytes);
   }
   writeRecords(work);
-  return encode(outcome);
+  return outcome.encode();
 }
 
 void Sealer::writeRecords(const Work& work) const {
@@ -167,10 +128,10 @@ void Sealer::addSealed(const Work& work) const {
 }
 
 void Sealer::finish(Job& job) const try {
-  const Outcome outcome = decode(job.child.finish());
+  const SealOutcome outcome = SealOutcome::decode(job.child.finish());
   const Work& work = job.work;
   Layer& layer = *work.layer;
-  describe(layer, outcome.tar);
+  outcome.describe(layer);
   job.span.arg("bytes", static_cast<std::int64_t>(layer.bytes));
   job.span.arg("files", static_cast<std::int64_t>(outcome.tar.stats.entries));
   if (outcome.isMoved) layer.work->release();
