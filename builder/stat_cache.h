@@ -15,28 +15,20 @@
 #include <string_view>
 #include <vector>
 
-#include "base/digest.h"
 #include "base/fd.h"
-#include "base/mapped_file.h"
+#include "builder/stat_table.h"
 #include "store/layout.h"
 
 namespace img::builder {
-
-// What is known of a file's bytes: `whole` is what counts for keys (dockerfile.md 6.3); the other
-// two tell content and xattrs apart when a miss is explained.
-struct FileDigest {
-  Digest whole, content;
-  std::uint64_t xattrs = 0;  // of their digest; 0: there are none
-  bool operator==(const FileDigest&) const = default;
-};
 
 class StatCache {
  public:
   // `contextPath` identifies the file. A missing or damaged one is an empty cache.
   StatCache(const store::Layout& layout, const std::string& contextPath);
+  // Of any file: what a worker that read the context tells its parent with.
+  StatCache(Fd directory, std::string fileName);
   StatCache(const StatCache&) = delete;
   StatCache& operator=(const StatCache&) = delete;
-  ~StatCache();
 
   // What is known of the files of one folder; for one thread, and quickest in the order of names.
   class Folder {
@@ -47,10 +39,7 @@ class StatCache {
 
    private:
     friend class StatCache;
-    [[nodiscard]] std::string_view nameAt(size_t index) const;
-    StatCache* cache_ = nullptr;
-    std::string_view records_;  // offsets of the files below, then the files
-    size_t count_ = 0, first_ = 0, next_ = 0;
+    std::vector<StatTable::Folder> tables_;  // newest first
   };
   // `path`: with a trailing '/', empty for the context itself. Several threads may look.
   Folder folder(std::string_view path);
@@ -59,36 +48,26 @@ class StatCache {
   // `readAt`: when reading began, currentNanoseconds(). Several threads may tell.
   void remember(std::string_view path, const struct stat& st, const FileDigest& digest,
                 std::int64_t readAt);
+  // Takes over what another one saved, which goes before what is known already. It can tell later
+  // whether all of it was found.
+  const StatTable& absorb(int directory, const std::string& fileName);
+  // Whether it knows any file in the folder or below it, changed or not. `path`: as for folder().
+  [[nodiscard]] bool knowsBelow(std::string_view path) const;
   // Writes the entries that were found or remembered in this build, when anything is new.
   void save();
 
  private:
-  struct Fixed;         // what the file holds of each file
-  struct FolderRecord;  // and of each folder
-  struct Row;
   struct Added {
     std::string path;
-    std::unique_ptr<Fixed> fixed;
+    std::unique_ptr<StatTable::Fixed> fixed;
   };
-  void read(std::string_view text);
-  [[nodiscard]] FolderRecord folderAt(size_t index) const;
-  [[nodiscard]] std::string_view pathOf(const FolderRecord& folder) const;
-  [[nodiscard]] std::vector<Row> rows();
-  [[nodiscard]] static std::string encode(const std::vector<Row>& all,
-                                          std::vector<FolderRecord>& folders, size_t begin);
+  [[nodiscard]] std::vector<StatTable::Row> rows() const;
 
   Fd directory_;
   std::string fileName_;
-  std::optional<MappedFile> file_;
-  std::string_view bytes_;  // of file_, if it is whole
-  size_t folders_ = 0;
-  std::vector<std::uint8_t> isUsed_;  // by number of the file: bytes, for several threads write
+  std::vector<std::unique_ptr<StatTable>> tables_;  // of our file first, then what was absorbed
   std::mutex mutex_;
   std::vector<Added> added_;  // guarded by mutex_
 };
-
-// For the times of files and the clock they come from, nanoseconds since the epoch.
-std::int64_t nanoseconds(const timespec& time);
-std::int64_t currentNanoseconds();
 
 }  // namespace img::builder
