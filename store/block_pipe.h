@@ -6,6 +6,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <exception>
 #include <memory>
@@ -32,6 +33,8 @@ class BlockPipe {
   // are multiples too.
   std::span<std::byte> space();
   void advance(size_t count) { used_ += count; }
+  // How many bytes have come so far.
+  [[nodiscard]] std::uint64_t position() const { return flushed_ * kBlockBytes + used_; }
   // Everything is in the sink afterwards. Rethrows what the sink threw.
   void finish();
 
@@ -51,7 +54,7 @@ class BlockPipe {
   Mode mode_;
   Buffer current_;
   size_t used_ = 0;
-  size_t flushed_ = 0;
+  size_t flushed_ = 0;  // blocks, all of them full
   size_t buffers_ = 0;
 
   std::mutex mutex_;

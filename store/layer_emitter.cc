@@ -89,6 +89,10 @@ void LayerEmitter::emitLink(const TarEntry& entry, const std::string& first) {
 }
 
 void LayerEmitter::emitFile(int file, const struct stat& st, TarEntry entry) {
+  copyFile(file, beginFile(file, st, std::move(entry)));
+}
+
+TarEntry LayerEmitter::beginFile(int file, const struct stat& st, TarEntry entry) {
   entry.size = static_cast<std::uint64_t>(st.st_size);
   if (entry.size >= kMinHole) {
     entry.extents = dataExtents(file, entry.size);
@@ -96,6 +100,10 @@ void LayerEmitter::emitFile(int file, const struct stat& st, TarEntry entry) {
   }
   emit(entry);
   result_.bytes += entry.size;
+  return entry;
+}
+
+void LayerEmitter::copyFile(int file, const TarEntry& entry) {
   if (!entry.sparse) return copyData(file, 0, entry.size);
   for (const auto& extent : entry.extents) copyData(file, extent.offset, extent.length);
 }

@@ -42,6 +42,9 @@ class LayerEmitter {
   void emit(const TarEntry& entry);
   // With the file's bytes, of which `st` says how many there are.
   void emitFile(int file, const struct stat& st, TarEntry entry);
+  // The same in two steps; the second one gets what the first one gave.
+  TarEntry beginFile(int file, const struct stat& st, TarEntry entry);
+  void copyFile(int file, const TarEntry& entry);
   void emitLink(const TarEntry& entry, const std::string& first);
   // A folder that did not change: written when something below it is, until the caller takes it
   // back.

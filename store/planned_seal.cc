@@ -9,11 +9,13 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/preallocation.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/block_pipe.h"
 #include "store/change_folder.h"
 #include "store/layer_emitter.h"
+#include "store/side_work.h"
 #include "store/tar.h"
 
 namespace img::store {
@@ -70,10 +72,25 @@ Error changed(const std::string& path) {
       .hint("build again when nothing writes to the files that are copied");
 }
 
+// Of a sparse file.
+Digest digestOf(int file, const TarEntry& entry) {
+  std::vector<std::byte> buffer(BlockPipe::kBlockBytes);
+  Hasher hasher;
+  for (std::uint64_t offset = 0; offset < entry.size;) {
+    const auto piece = std::span{buffer}.first(
+        static_cast<size_t>(std::min<std::uint64_t>(buffer.size(), entry.size - offset)));
+    if (preadFull(file, piece, static_cast<off_t>(offset), entry.path) != piece.size())
+      throw changed(entry.path);
+    hasher.update(piece);
+    offset += piece.size();
+  }
+  return hasher.finish();
+}
+
 class PlanSealer : LayerEmitter {
  public:
-  PlanSealer(TarWriter& tar, const PlanOptions& options)
-      : LayerEmitter(tar, options.seal, {}), plan_(options) {}
+  PlanSealer(BlockPipe& pipe, TarWriter& tar, const PlanOptions& options, PartDigests* digests)
+      : LayerEmitter(tar, options.seal, {}), plan_(options), pipe_(pipe), digests_(digests) {}
 
   SealResult run(const PlannedLayer& layer) try {
     walk(*layer.root().folder, LowerFolder::root(layer.lowers()), 0);
@@ -91,9 +108,12 @@ class PlanSealer : LayerEmitter {
   void sealFile(const PlannedNode& node, const std::string& name, const LowerFolder& below);
   void sealSpecial(const PlannedNode& node, const std::string& name, const LowerFolder& below);
 
-  Fd openAsPlanned(const PlannedNode& node);
+  Fd openAsPlanned(const PlannedNode& node, struct stat& now);
+  void announce(const PlannedNode& node, int file, const struct stat& now, const TarEntry& entry);
 
   const PlanOptions& plan_;
+  BlockPipe& pipe_;
+  PartDigests* digests_;  // null: nobody wants them
   OpenSources sources_;
   std::map<const PlannedNode*, std::string> links_;  // first path of what has several names
 };
@@ -140,9 +160,10 @@ void PlanSealer::sealFolder(const PlannedNode& node, const std::string& name,
   release(outer);
 }
 
-Fd PlanSealer::openAsPlanned(const PlannedNode& node) try {
+Fd PlanSealer::openAsPlanned(const PlannedNode& node, struct stat& now) try {
   Fd file = sources_.openFile(node);
-  if (!isAsPlanned(node, sys::fstat(file.get()))) throw changed(path_);
+  now = sys::fstat(file.get());
+  if (!isAsPlanned(node, now)) throw changed(path_);
   return file;
 } catch (const Error& error) {
   // It, or a folder on the way to it, is gone, or something else has its name. ENXIO: a socket.
@@ -160,14 +181,25 @@ void PlanSealer::sealFile(const PlannedNode& node, const std::string& name,
     const auto [known, isFirst] = links_.try_emplace(&node, path_);
     if (!isFirst) return emitLink(entry, known->second);
   }
-  const Fd file = openAsPlanned(node);
+  struct stat now {};
+  const Fd file = openAsPlanned(node, now);
   if (node.source) entry.xattrs = takenXattrs(file.get(), plan_.takesXattr);
   // A file with several names is kept even when this one is as before: the others refer to it.
   if (!below.isEmpty() && node.names == 1) {
     const auto lower = below.find(name);
     if (lower && isSameFile(file.get(), st, entry.xattrs, *lower)) return;
   }
-  emitFile(file.get(), st, std::move(entry));
+  entry = beginFile(file.get(), st, std::move(entry));
+  if (digests_ != nullptr && node.source) announce(node, file.get(), now, entry);
+  copyFile(file.get(), entry);
+}
+
+void PlanSealer::announce(const PlannedNode& node, int file, const struct stat& now,
+                          const TarEntry& entry) {
+  PartDigests::Tell tell = plan_.digests(node, file, now);
+  // Its holes are not in the tar.
+  if (entry.sparse) return tell(digestOf(file, entry));
+  digests_->announce(pipe_.position(), entry.size, std::move(tell));
 }
 
 void PlanSealer::sealSpecial(const PlannedNode& node, const std::string& name,
@@ -192,12 +224,67 @@ Xattrs takenXattrs(int fd, const std::function<bool(const std::string& name)>& t
   return xattrs;
 }
 
-SealResult writePlannedTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& options) {
+namespace {
+
+SealResult writeTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& options,
+                    PartDigests* digests) {
   BlockPipe pipe{sink, BlockPipe::Mode::overlapped};
   TarWriter tar{pipe};
-  const SealResult result = PlanSealer{tar, options}.run(layer);
+  const SealResult result = PlanSealer{pipe, tar, options, digests}.run(layer);
   tar.finish();
   return result;
+}
+
+// Hashes the blocks while a thread of its own writes them.
+class StagingSink final : public Sink {
+ public:
+  StagingSink(int file, PartDigests& digests)
+      : file_(file),
+        digests_(digests),
+        blocks_(file),
+        writer_([this](auto block) { put(block); }) {}
+
+  void write(std::span<const std::byte> bytes) override {
+    writer_.start(bytes);
+    digests_.update(bytes);
+    writer_.wait();
+  }
+  [[nodiscard]] std::uint64_t finish() {
+    blocks_.trim(size_);
+    return size_;
+  }
+
+ private:
+  void put(std::span<const std::byte> bytes) {
+    blocks_.grow(size_, size_ + bytes.size());
+    writeAll(file_, bytes, "a layer");
+    size_ += bytes.size();
+    startWriteback(file_, size_, writtenBack_);
+  }
+
+  int file_;
+  PartDigests& digests_;
+  Preallocation blocks_;
+  std::uint64_t size_ = 0, writtenBack_ = 0;
+  SideWork writer_;  // last: it uses the others
+};
+
+}  // namespace
+
+SealResult writePlannedTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& options) {
+  return writeTar(layer, sink, options, nullptr);
+}
+
+SealedLayer stagePlan(const PlannedLayer& layer, int file, const PlanOptions& options) {
+  PartDigests digests;
+  StagingSink sink{file, digests};
+  SealedLayer staged;
+  staged.stats = writeTar(layer, sink, options, options.digests ? &digests : nullptr);
+  if (options.check) options.check();
+  staged.descriptor.mediaType = media::kLayer;
+  staged.descriptor.size = sink.finish();
+  staged.descriptor.digest = digests.finish();
+  return staged;
 }
 
 SealedLayer sealPlan(const Layout& layout, const PlannedLayer& layer, const PlanOptions& options,

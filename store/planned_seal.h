@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "store/part_digests.h"
 #include "store/planned_layer.h"
 #include "store/seal.h"
 #include "store/xattrs.h"
@@ -15,6 +16,11 @@ struct PlanOptions {
   SealOptions seal;  // `lowers` is not looked at: the plan knows them
   // Which attributes of a source's file come along, of those that a layer can have.
   std::function<bool(const std::string& name)> takesXattr;
+  // What is to be told the digest of a source's bytes, asked when it is open and about to be read;
+  // a file that is left out, for it is the same below, is not asked for. Told by another thread.
+  // May be empty; only for stagePlan().
+  std::function<PartDigests::Tell(const PlannedNode& node, int file, const struct stat& st)>
+      digests;
   // Called when all is read and before the blob comes to be; what it throws leaves nothing behind.
   std::function<void()> check;
 };
@@ -26,5 +32,8 @@ Xattrs takenXattrs(int fd, const std::function<bool(const std::string& name)>& t
 SealResult writePlannedTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& options);
 SealedLayer sealPlan(const Layout& layout, const PlannedLayer& layer, const PlanOptions& options,
                      BlobWriter::Durability durability = BlobWriter::Durability::later);
+
+// The same into a file, which is empty: the blob that adoptBlob() makes of it later, or nobody.
+SealedLayer stagePlan(const PlannedLayer& layer, int file, const PlanOptions& options);
 
 }  // namespace img::store

@@ -1,4 +1,4 @@
-#include "store/side_hasher.h"
+#include "store/side_work.h"
 
 namespace img::store {
 namespace {
@@ -7,7 +7,7 @@ constexpr std::uint64_t kBytesBeforeThread = std::uint64_t{1} << 20;
 
 }  // namespace
 
-SideHasher::~SideHasher() {
+SideWork::~SideWork() {
   if (!worker_.joinable()) return;
   {
     const std::lock_guard lock{mutex_};
@@ -17,9 +17,9 @@ SideHasher::~SideHasher() {
   worker_.join();
 }
 
-void SideHasher::start(std::span<const std::byte> bytes) {
+void SideWork::start(std::span<const std::byte> bytes) {
   size_ += bytes.size();
-  if (size_ <= kBytesBeforeThread) return hasher_.update(bytes);
+  if (size_ <= kBytesBeforeThread) return work_(bytes);
   if (!worker_.joinable()) worker_ = std::jthread{[this] { run(); }};
   wait();
   {
@@ -29,26 +29,28 @@ void SideHasher::start(std::span<const std::byte> bytes) {
   changed_.notify_all();
 }
 
-void SideHasher::wait() {
+void SideWork::wait() {
   if (!worker_.joinable()) return;
   std::unique_lock lock{mutex_};
   changed_.wait(lock, [this] { return block_.empty(); });
+  if (failure_) std::rethrow_exception(failure_);
 }
 
-Digest SideHasher::finish() {
-  wait();
-  return hasher_.finish();
-}
-
-void SideHasher::run() {
+void SideWork::run() {
   std::unique_lock lock{mutex_};
   for (;;) {
     changed_.wait(lock, [this] { return ended_ || !block_.empty(); });
     if (block_.empty()) return;
     const auto block = block_;
     lock.unlock();
-    hasher_.update(block);
+    std::exception_ptr failure;
+    try {
+      work_(block);
+    } catch (...) {
+      failure = std::current_exception();
+    }
     lock.lock();
+    if (failure) failure_ = failure;
     block_ = {};
     changed_.notify_all();
   }
