@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <optional>
+#include <tuple>
 
 #include "base/error.h"
 #include "base/lock.h"
@@ -65,7 +66,8 @@ int attachTo(Context& context, const store::ContainerRecord& record, const Attac
   session.isTerminal = isTerminal;
   if (isTerminal) session.keys = runtime::DetachKeys{request.keys};
   session.onSignal = [&](int signal) {
-    if (request.forwardSignals) signalContainer(containers, record, signal);
+    // One that comes when the container has just ended is too late for it, and no failure of ours.
+    if (request.forwardSignals) std::ignore = signalIfRunning(containers, record, signal);
   };
   std::optional<runtime::RawMode> raw;
   if (isTerminal) raw.emplace(STDIN_FILENO);

@@ -157,12 +157,18 @@ store::ContainerState waitForEnd(const store::Containers& containers,
 
 void signalContainer(const store::Containers& containers, const store::ContainerRecord& record,
                      int signal) {
+  if (!signalIfRunning(containers, record, signal)) throw notRunning(record);
+}
+
+bool signalIfRunning(const store::Containers& containers, const store::ContainerRecord& record,
+                     int signal) {
   const bool isFinal = signal == SIGKILL || signal == stopSignalOf(record.config);
   if (isFinal) keepDown(containers, record);
-  if (isFinal && record.state.status == Status::restarting) return;
+  if (isFinal && record.state.status == Status::restarting) return true;
   const auto pidfd = openProcess(record.state);
-  if (!pidfd || !sys::pidfdSendSignal(pidfd->get(), signal)) throw notRunning(record);
+  if (!pidfd || !sys::pidfdSendSignal(pidfd->get(), signal)) return false;
   if (signal == SIGKILL) thawIfPaused(record);
+  return true;
 }
 
 void setPaused(const store::Containers& containers, const store::ContainerRecord& record,

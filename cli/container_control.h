@@ -43,6 +43,9 @@ store::ContainerState waitForEnd(const store::Containers& containers,
 // that would be started again stays down after SIGKILL and its stop signal.
 void signalContainer(const store::Containers& containers, const store::ContainerRecord& record,
                      int signal);
+// The same; false when it is not running.
+bool signalIfRunning(const store::Containers& containers, const store::ContainerRecord& record,
+                     int signal);
 
 // Freezes or thaws it.
 void setPaused(const store::Containers& containers, const store::ContainerRecord& record,

@@ -44,17 +44,23 @@ void LogWriter::open() {
 }
 
 void LogWriter::write(LogStream stream, std::string_view bytes) {
-  const std::string time = timeNow();
-  const std::string_view name = stream == LogStream::out ? " stdout " : " stderr ";
-  std::string records;
-  records.reserve(bytes.size() + kTimeLength + 16);
+  const std::string head = timeNow() + (stream == LogStream::out ? " stdout " : " stderr ");
   while (!bytes.empty()) {
-    const size_t newline = bytes.find('\n');
-    const bool isPartial = newline == std::string_view::npos;
-    records.append(time).append(name).append(isPartial ? "P " : "F ");
-    records.append(bytes.substr(0, newline)).push_back('\n');
-    bytes.remove_prefix(isPartial ? bytes.size() : newline + 1);
+    const std::uint64_t room = size_ < rotateAt_ ? rotateAt_ - size_ : rotateAt_;
+    std::string records;
+    records.reserve(std::min<std::uint64_t>(room, bytes.size() + head.size()));
+    while (!bytes.empty() && records.size() < room) {
+      const size_t newline = bytes.find('\n');
+      const bool isPartial = newline == std::string_view::npos;
+      records.append(head).append(isPartial ? "P " : "F ");
+      records.append(bytes.substr(0, newline)).push_back('\n');
+      bytes.remove_prefix(isPartial ? bytes.size() : newline + 1);
+    }
+    append(records);
   }
+}
+
+void LogWriter::append(std::string_view records) {
   try {
     rotateIfFull();
     writeAll(file_.get(), records, "the container's log");

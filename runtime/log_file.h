@@ -24,12 +24,14 @@ class LogWriter {
   // Appends to `folder`/log. `folder` outlives the writer. `files`: how many there are at most,
   // with the one that is written to.
   explicit LogWriter(int folder, std::uint64_t rotateAt = kRotateAt, int files = kFiles);
-  // Whatever a read returned: lines, parts of lines, any bytes. One write(2) for all of it. What
-  // cannot be written is lost with a warning: a full disk must not end the container.
+  // Whatever a read returned: lines, parts of lines, any bytes. One write(2) for all that goes into
+  // one file, which ends with the record that reaches the limit. What cannot be written is lost
+  // with a warning: a full disk must not end the container.
   void write(LogStream stream, std::string_view bytes);
 
  private:
   void open();
+  void append(std::string_view records);
   void rotateIfFull();
 
   int folder_;

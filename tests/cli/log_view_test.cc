@@ -96,6 +96,23 @@ TEST_F(Logs, RotateAndAreReadInOrder) {
                               std::string(40, 'c') + "\n");
 }
 
+// A keeper that was late reads a lot at once.
+TEST_F(Logs, RotateWithinWhatWasReadAtOnce) {
+  constexpr size_t kLimit = 100;
+  constexpr size_t kRecord = sizeof "2026-01-01T00:00:00.000000000Z stdout F line 99";
+  std::string bytes;
+  for (int i = 10; i < 100; ++i) bytes += fmt::format("line {}\n", i);
+  LogWriter{dir_.fd(), kLimit, 3}.write(LogStream::out, bytes);
+  for (const char* name : {"log.2", "log.1"}) {
+    const auto size = static_cast<size_t>(sys::fstatat(dir_.fd(), name).st_size);
+    EXPECT_GE(size, kLimit) << name;
+    EXPECT_LT(size, kLimit + kRecord) << name;
+  }
+  const std::string kept = show({}).out;
+  EXPECT_LT(kept.size(), bytes.size());
+  EXPECT_TRUE(bytes.ends_with(kept)) << kept;
+}
+
 TEST_F(Logs, AReaderFollowsThroughARotation) {
   LogWriter writer{dir_.fd(), 50};
   LogReader reader{dir_.fd()};

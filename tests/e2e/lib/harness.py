@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 import threading
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -278,6 +279,20 @@ def process_name(pid):
         return pathlib.Path("/proc", str(pid), "comm").read_text().rstrip("\n")
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def wait_until(condition, otherwise, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{otherwise} after {seconds} s")
+        time.sleep(0.005)
+
+
+def wait_until_asleep(process, call="nanosleep"):
+    """Until a started command sleeps in that call: it has looked at what there is and waits for a change."""
+    where = pathlib.Path("/proc", str(process.pid), "wchan")
+    wait_until(lambda: call in where.read_text(), f"{process.args} does not wait in {call}")
 
 
 def mounts():

@@ -195,9 +195,14 @@ class LikeDocker(unittest.TestCase):
             self.assertEqual(len(ours), len(theirs))
 
     def test_wait_kill_stop_and_logs(self):
-        script = "echo one; sleep 0.1; echo two >&2; sleep 0.1; printf tail; exit 7"
+        # Two streams have no order but that in which their lines were read: each waits until the one before is in the log.
+        script = "echo one; until [ -e /1 ]; do sleep 0.02; done; echo two >&2; until [ -e /2 ]; do sleep 0.02; done; printf tail; exit 7"
         for program in (self.docker, self.img):
-            program("run", "--net", "none", "--name", "spoke", "forms", "sh", "-c", script, check=False)
+            program("run", "-d", "--net", "none", "--name", "spoke", "forms", "sh", "-c", script)
+            for said, go in ("one", "/1"), ("two", "/2"):
+                harness.wait_until(lambda: said in "{0.out}{0.err}".format(program("logs", "spoke")), f"{said} is not in the log")
+                program("exec", "spoke", "touch", go)
+            program("wait", "spoke")
         for command in (["wait", "spoke"], ["logs", "spoke"], ["logs", "--tail", "1", "spoke"], ["logs", "-n", "2", "spoke"],
                         ["logs", "--until", "2001-01-01T00:00:00Z", "spoke"], ["logs", "--since", "2001-01-01T00:00:00Z", "spoke"],
                         ["kill", "spoke"], ["rm", "nope"], ["logs", "nope"], ["port", "spoke"], ["cp", "nope:/x", "."]):
@@ -609,10 +614,13 @@ class Selections(harness.TestCase):
     def test_wait_for_a_condition(self):
         self.create("c", command=("sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; exit 7"))
         waiting = self.img_.start("wait", "--condition", "running", "c")
+        harness.wait_until_asleep(waiting)
         self.img_("start", "c")
         self.assertEqual((waiting.communicate(timeout=20)[0], waiting.returncode), (b"0\n", 0))
         ends = [self.img_.start("wait", *options, "c") for options in ([], ["--condition", "exited"], ["--condition", "next-exit"],
                                                                        ["--condition", "removed"])]
+        for waiting in ends:
+            harness.wait_until_asleep(waiting, "poll")
         self.img_("exec", "c", "touch", "/go")
         for waiting in ends[:3]:
             self.assertEqual(waiting.communicate(timeout=20)[0], b"7\n")
@@ -646,18 +654,24 @@ class Selections(harness.TestCase):
         self.assertNotIn(["1"], host)
 
     def test_logs_with_names_through_a_rotation(self):
-        script = "for i in $(seq 1 200); do echo out $i; echo err $i >&2; [ $((i % 10)) = 0 ] && sleep 0.01; done; true"
-        self.img_("run", "--net", "none", "--name", "web", "--log-opt", "max-size=1k", "--log-opt", "max-file=3", "busybox", "sh", "-c", script)
+        # The last line of each comes when all before it are in the log: two streams have no common order.
+        script = "for i in $(seq 1 999); do echo out $i; echo err $i >&2; done; read go; echo out 1000; echo err 1000 >&2"
+        process = subprocess.Popen(self.img_.argv("run", "-i", "--net", "none", "--name", "web", "--log-opt", "max-size=1k", "--log-opt",
+                                                  "max-file=3", "busybox", "sh", "-c", script),
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for stream, last in (process.stdout, b"out 999\n"), (process.stderr, b"err 999\n"):
+            self.assertIn(last, iter(stream.readline, b""))
+        process.communicate(b"\n", timeout=20)
         shown = self.img_("logs", "--names", "web")
         lines = shown.out.splitlines()
-        self.assertEqual(lines[-1], "web out 200")
-        self.assertLess(len(lines), 200)
-        self.assertEqual(lines, [f"web out {i}" for i in range(201 - len(lines), 201)])
-        self.assertEqual(shown.err.splitlines()[-1], "web err 200")
+        self.assertEqual(lines[-1], "web out 1000")
+        self.assertLess(len(lines), 1000)
+        self.assertEqual(lines, [f"web out {i}" for i in range(1001 - len(lines), 1001)])
+        self.assertEqual(shown.err.splitlines()[-1], "web err 1000")
         last = self.img_("logs", "-t", "-n", "1", "web")
         self.assertEqual(self.img_("logs", "--until", "1h", "web").out, "")
-        self.assertEqual(self.img_("logs", "--since", "1h", "web").out.splitlines()[-1], "out 200")
-        self.assertRegex(last.out + last.err, r"^20\d\d-.*Z (out|err) 200\n$")
+        self.assertEqual(self.img_("logs", "--since", "1h", "web").out.splitlines()[-1], "out 1000")
+        self.assertRegex(last.out + last.err, r"^20\d\d-.*Z (out|err) 1000\n$")
 
     def test_umask(self):
         shown = self.img_("run", "--rm", "--net", "none", "--umask", "0077", "busybox", "sh", "-c", "umask; touch /f; stat -c %a /f")
@@ -790,15 +804,18 @@ class Terminals(harness.TestCase):
         self.assertEqual(term.end(), 0)
 
     def test_attach_without_a_terminal(self):
-        self.img_("run", "-di", "--net", "none", "--name", "c", "busybox", "cat")
+        self.img_("run", "-di", "--net", "none", "--name", "c", "busybox", "sh", "-c", "while :; do echo tick; sleep 0.05; done & cat")
         process = self.img_.start("attach", "--no-stdin", "c")
         writer = subprocess.Popen(self.img_.argv("attach", "c"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for end in writer, process:
+            self.assertEqual(end.stdout.readline(), b"tick\n")  # from here on both see everything
         writer.stdin.write(b"typed\n")
         writer.stdin.flush()
-        self.assertEqual(writer.stdout.readline(), b"typed\n")
-        self.assertEqual(process.stdout.readline(), b"typed\n")
+        for end in writer, process:
+            self.assertIn(b"typed\n", iter(end.stdout.readline, b""))
         self.img_("stop", "-t", "0", "c")
-        self.assertEqual([writer.wait(15), process.wait(15)], [137, 137])
+        ends = [end.communicate(timeout=15)[1] for end in (writer, process)]
+        self.assertEqual([writer.returncode, process.returncode], [137, 137], ends)
         self.assertNotEqual(self.img_("attach", "c", check=False).code, 0)
 
     def test_one_too_many_is_told(self):
@@ -817,9 +834,23 @@ class Terminals(harness.TestCase):
             process.communicate(timeout=20)
 
     def test_attach_to_a_container_that_removes_itself(self):
-        self.img_("run", "-d", "--rm", "--net", "none", "--name", "c", "busybox", "sh", "-c", "read x < /dev/null; sleep 0.3; echo end; exit 5")
-        shown = self.img_("attach", "c", check=False)
-        self.assertEqual((shown.code, shown.out), (5, "end\n"), shown.err)
+        script = "until [ -e /go ]; do echo tick; sleep 0.05; done; echo end; exit 5"
+        self.img_("run", "-d", "--rm", "--net", "none", "--name", "c", "busybox", "sh", "-c", script)
+        process = self.img_.start("attach", "c")
+        self.assertEqual(process.stdout.readline(), b"tick\n")
+        self.img_("exec", "c", "touch", "/go")
+        out, err = process.communicate(timeout=20)
+        self.assertEqual((process.returncode, out.splitlines()[-1]), (5, b"end"), err)
+
+    def test_a_signal_that_comes_after_the_end_is_no_failure(self):
+        self.img_("run", "-d", "--net", "none", "--name", "c", "busybox", "sh", "-c", "while :; do echo tick; sleep 0.05; done")
+        process = self.img_.start("attach", "c")
+        self.assertEqual(process.stdout.readline(), b"tick\n")
+        process.send_signal(signal.SIGSTOP)
+        self.img_("kill", "c")
+        self.img_("wait", "c")
+        process.send_signal(signal.SIGCONT)  # passed on like any other
+        self.assertEqual((process.communicate(timeout=20)[1], process.returncode), (b"", 137))
 
     def test_only_the_streams_that_were_asked_for(self):
         script = "echo out; echo err >&2"
