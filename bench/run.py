@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures whole commands, from before the fork to after the last wait, and prints medians. README.md says what and how.
 
-    run.py [--bin DIR] [--quick] [--peers] [--scale] [--rows a,b] [--runs N] [--json FILE] [--compare OLD.json]
+    run.py [--bin DIR] [--quick] [--peers] [--scale] [--rows a,b] [--runs N] [--peer-runs N] [--minutes N]
+           [--json FILE] [--compare OLD.json]
 
 Every round runs each tool on each row once, in an order that rotates from round to round, so that a slow minute of
 the machine hits all of them alike. Compare ratios within one run; milliseconds of two runs are not comparable.
@@ -41,11 +42,13 @@ def can(tool, row):
 
 
 class Run:
-    """The samples of all rounds, and what failed on the way: a rival that cannot do a row does not end the run."""
+    """The samples of all rounds, and what failed on the way: a rival that cannot do a row does not end the run.
 
-    def __init__(self, work, able, rounds, seconds=None):
+    seconds: no round begins later, but the first, which is always whole. peer_rounds: rivals are in no more than these."""
+
+    def __init__(self, work, able, rounds, seconds=None, peer_rounds=None):
         self.work, self.rounds, self.until = work, rounds, time.monotonic() + (seconds or 1e9)
-        self.able = able
+        self.able, self.peer_rounds = able, peer_rounds or max(rounds.values(), default=0)
         self.samples = {row: {tool.name: [] for tool in tools_} for row, tools_ in able.items()}
         self.errors = {}
 
@@ -53,7 +56,8 @@ class Run:
         if sys.stderr.isatty():
             print(f"\r{text:60}\r", end="", file=sys.stderr, flush=True)
 
-    def all_rounds(self):
+    def all_rounds(self, after_each):
+        """after_each() is called when a round is complete."""
         for number in range(max(self.rounds.values(), default=0) + 1):
             for row, rounds in self.rounds.items():
                 counts = number > 0
@@ -62,10 +66,11 @@ class Run:
                 self.tell(f"round {number} of {max(self.rounds.values())}: {row}")
                 self.one(row, number, counts)
                 self.work.clean()
+            after_each()
         self.tell("")
 
     def one(self, row, number, counts):
-        able = self.able[row]
+        able = [tool for tool in self.able[row] if number <= self.peer_rounds or isinstance(tool, tools.NO_RIVALS)]
         for tool in able[number % len(able):] + able[:number % len(able)]:
             if (row, tool.name) in self.errors:
                 continue
@@ -89,7 +94,9 @@ def arguments():
     parser.add_argument("--scale", action="store_true", help="rows of growth too (long, 25 GiB)")
     parser.add_argument("--rows", help="some of: " + ", ".join(ROWS))
     parser.add_argument("--runs", type=int, help="at most so many rounds")
-    parser.add_argument("--json", metavar="FILE", help="write everything there")
+    parser.add_argument("--peer-runs", type=int, help="at most so many rounds of the rivals, which are slow")
+    parser.add_argument("--minutes", type=float, help="no round but the first begins later")
+    parser.add_argument("--json", metavar="FILE", help="write everything there, anew after each round")
     parser.add_argument("--compare", metavar="OLD.json", help="say what got slower or faster since; exit status 1 when something got slower")
     options = parser.parse_args()
     unknown = [row for row in (options.rows or "").split(",") if row and row not in ROWS]
@@ -157,6 +164,36 @@ def compare(document, file):
     return any(word == "slower" for word, _, _ in found)
 
 
+def document_of(options, run, seconds):
+    return {"machine": f"{os.cpu_count()} CPUs, kernel {platform.release()}", "seconds": round(seconds),
+            "runs": max(len(samples) for by_tool in run.samples.values() for samples in by_tool.values()),
+            "version": capture([os.path.join(options.bin, "img"), "--version"]).splitlines()[0],
+            "rows": report.summarize(run.samples), "errors": {" ".join(key): text for key, text in run.errors.items()}}
+
+
+def measure(options, rows):
+    """The document of all rounds, and the tools. A run that is ended leaves what it has in the file."""
+    most = options.runs or (QUICK_ROUNDS if options.quick else max(row.rounds for row in ROWS.values()))
+    seconds = options.minutes * 60 if options.minutes else QUICK_SECONDS if options.quick else None
+    began = time.monotonic()
+    disk, made, work = fixtures.Disk(), [], None
+    try:
+        work = fixtures.Work()
+        made = make_tools(options, work)
+        able = {row: [tool for tool in made if can(tool, row)] for row in rows}
+        run = Run(work, able, {row: min(most, ROWS[row].rounds) for row in rows}, seconds, options.peer_runs)
+
+        def write():
+            if options.json:
+                document = document_of(options, run, time.monotonic() - began)
+                pathlib.Path(options.json).write_text(json.dumps(document, indent=2) + "\n")
+
+        run.all_rounds(after_each=write)
+    finally:
+        end(work, made, disk)
+    return document_of(options, run, time.monotonic() - began), made
+
+
 def main():
     options = arguments()
     if os.geteuid() != 0:
@@ -167,25 +204,10 @@ def main():
     end_on_signal()
     people.private_network()
     harness.configure(bin_dir=os.path.abspath(options.bin), keep=False)
-    most = options.runs or (QUICK_ROUNDS if options.quick else max(row.rounds for row in ROWS.values()))
-    began = time.monotonic()
-    disk, made, work = fixtures.Disk(), [], None
-    try:
-        work = fixtures.Work()
-        made = make_tools(options, work)
-        able = {row: [tool for tool in made if can(tool, row)] for row in rows}
-        run = Run(work, able, {row: min(most, ROWS[row].rounds) for row in rows}, QUICK_SECONDS if options.quick else None)
-        run.all_rounds()
-    finally:
-        end(work, made, disk)
-    document = {"machine": f"{os.cpu_count()} CPUs, kernel {platform.release()}", "runs": most, "seconds": round(time.monotonic() - began),
-                "version": capture([os.path.join(options.bin, "img"), "--version"]).splitlines()[0],
-                "rows": report.summarize(run.samples), "errors": {" ".join(key): text for key, text in run.errors.items()}}
+    document, made = measure(options, rows)
     show(document, [tool.name for tool in made], [tool.name for tool in made if getattr(tool, "partial", False)])
-    if options.json:
-        pathlib.Path(options.json).write_text(json.dumps(document, indent=2) + "\n")
     slower = compare(document, options.compare) if options.compare else False
-    sys.exit(1 if slower or run.errors else 0)
+    sys.exit(1 if slower or document["errors"] else 0)
 
 
 if __name__ == "__main__":

@@ -200,5 +200,6 @@ def crun(work):
     return runtime
 
 
+NO_RIVALS = (Limit, LimitFiles, Ours)
 PEERS = {"crun": crun, "runc": lambda work: Runtime(work, "runc"), "skopeo": copiers.Skopeo, "skopeo+umoci": copiers.Umoci,
          "containerd": copiers.Containerd, "podman": Podman, "buildah": Buildah, "docker": Docker}

@@ -123,6 +123,49 @@ class Compare(unittest.TestCase):
         self.assertTrue(report.compared(found, 1.0).startswith("1 slower, 0 faster, 1 the same"))
 
 
+class Rounds(unittest.TestCase):
+    """Which tool is measured in which round, with commands that do nothing."""
+
+    class Work:
+        dir = "/"
+
+        def meter(self, command):
+            return 1.0, 1.0, 1
+
+        def clean(self):
+            pass
+
+    class Rival:
+        name = "rival"
+
+        def run_none(self):
+            return ["true"]
+
+    class Limit(run.tools.Limit):
+        name = "limit"
+
+        def __init__(self):
+            pass
+
+        def run_none(self):
+            return ["true"]
+
+    def rounds(self, **options):
+        written = []
+        measured = run.Run(self.Work(), {"run_none": [self.Limit(), self.Rival()]}, {"run_none": 5}, **options)
+        measured.all_rounds(lambda: written.append({tool: len(found) for tool, found in measured.samples["run_none"].items()}))
+        return written
+
+    def test_each_round_is_written_and_the_first_warms(self):
+        self.assertEqual(self.rounds(), [{"limit": number, "rival": number} for number in range(6)])
+
+    def test_rivals_are_in_the_first_rounds_only(self):
+        self.assertEqual(self.rounds(peer_rounds=2)[-1], {"limit": 5, "rival": 2})
+
+    def test_no_round_but_the_first_begins_late(self):
+        self.assertEqual(self.rounds(seconds=1e-9)[-1], {"limit": 1, "rival": 1})
+
+
 class Rows(unittest.TestCase):
     def test_every_row_can_be_measured(self):
         ours, limits = run.tools.Ours, (run.tools.Limit, run.tools.LimitFiles)
