@@ -281,18 +281,20 @@ def process_name(pid):
         return ""
 
 
-def wait_until(condition, otherwise, seconds=20):
+def wait_until(condition, what, seconds=20):
+    """The first true answer of condition()."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (answer := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{otherwise} after {seconds} s")
-        time.sleep(0.005)
+            raise AssertionError(f"waited {seconds} s: {what}")
+        time.sleep(0.002)
+    return answer
 
 
 def wait_until_asleep(process, call="nanosleep"):
     """Until a started command sleeps in that call: it has looked at what there is and waits for a change."""
     where = pathlib.Path("/proc", str(process.pid), "wchan")
-    wait_until(lambda: call in where.read_text(), f"{process.args} does not wait in {call}")
+    wait_until(lambda: call in where.read_text(), f"{process.args} waits in {call}")
 
 
 def mounts():

@@ -200,7 +200,7 @@ class LikeDocker(unittest.TestCase):
         for program in (self.docker, self.img):
             program("run", "-d", "--net", "none", "--name", "spoke", "forms", "sh", "-c", script)
             for said, go in ("one", "/1"), ("two", "/2"):
-                harness.wait_until(lambda: said in "{0.out}{0.err}".format(program("logs", "spoke")), f"{said} is not in the log")
+                harness.wait_until(lambda: said in "{0.out}{0.err}".format(program("logs", "spoke")), f"{said} in the log")
                 program("exec", "spoke", "touch", go)
             program("wait", "spoke")
         for command in (["wait", "spoke"], ["logs", "spoke"], ["logs", "--tail", "1", "spoke"], ["logs", "-n", "2", "spoke"],

@@ -40,13 +40,6 @@ class Network(harness.TestCase):
         subprocess.run(["ip", "link", "del", "img0"], capture_output=True)
         subprocess.run(["nft", "delete", "table", "ip", "img0"], capture_output=True)
 
-    def wait_for(self, condition, what, seconds=15):
-        deadline = time.monotonic() + seconds
-        while not (answer := condition()):
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.02)
-        return answer
-
     def run_(self, *args, **kwargs):
         return self.img_("run", "--rm", *args, **kwargs)
 
@@ -56,7 +49,7 @@ class Network(harness.TestCase):
         self.img_("run", "-d", "--name", name, *options, "busybox", "sh", "-c", script)
         address = self.fact(name, ".NetworkSettings.IPAddress")
         if address:
-            self.wait_for(lambda: self.fetch(address) is not None, "the server does not answer")
+            harness.wait_until(lambda: self.fetch(address) is not None, "the server does not answer")
         return address
 
     def fetch(self, address):
@@ -77,7 +70,7 @@ class Network(harness.TestCase):
         holder = subprocess.Popen(["unshare", "-n", "sleep", "7300000"])
         self.addCleanup(holder.wait)
         self.addCleanup(holder.kill)
-        self.wait_for(lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != os.readlink("/proc/self/ns/net"), "no namespace")
+        harness.wait_until(lambda: os.readlink(f"/proc/{holder.pid}/ns/net") != os.readlink("/proc/self/ns/net"), "no namespace")
         ip("link", "add", "up0", "type", "veth", "peer", "name", "up1", "netns", str(holder.pid))
         self.addCleanup(lambda: subprocess.run(["ip", "link", "del", "up0"], capture_output=True))
         ip("address", "add", "198.51.100.1/24", "dev", "up0")
@@ -93,7 +86,7 @@ class Network(harness.TestCase):
                                   stderr=open(self.dir / "access", "w"))
         self.addCleanup(server.wait)
         self.addCleanup(server.kill)
-        self.wait_for(lambda: self.fetch(OUTSIDE) == "outside", "the neighbour does not answer")
+        harness.wait_until(lambda: self.fetch(OUTSIDE) == "outside", "the neighbour does not answer")
         return inside
 
     # --- the bridge ---
@@ -112,9 +105,9 @@ class Network(harness.TestCase):
         self.assertNotIn("second", hosts())
         self.img_("run", "-d", "--name", "second", "busybox", "sleep", "7300002")
         address = self.fact("second", ".NetworkSettings.IPAddress")
-        self.wait_for(lambda: re.search(rf"(?m)^{re.escape(address)}\tsecond ", hosts()), "second is not in the hosts file")
+        harness.wait_until(lambda: re.search(rf"(?m)^{re.escape(address)}\tsecond ", hosts()), "second is not in the hosts file")
         self.img_("rm", "-f", "second")
-        self.wait_for(lambda: "second" not in hosts(), "second is still in the hosts file")
+        harness.wait_until(lambda: "second" not in hosts(), "second is still in the hosts file")
         self.img_("exec", "first", "sh", "-c", "echo '10.1.1.1 mine' > /etc/hosts")
         self.img_("run", "-d", "--name", "third", "busybox", "sleep", "7300003")
         time.sleep(0.2)  # longer than a change takes to arrive
@@ -128,7 +121,7 @@ class Network(harness.TestCase):
         self.assertEqual(facts["Networks"]["bridge"]["IPAddress"], "10.89.7.7")
         self.assertIn("02:00:00:00:07:07", self.img_("exec", "c", "ip", "link", "show", "eth0").out)
         self.img_("kill", "c")
-        self.wait_for(lambda: self.fact("c", ".State.Status") == "exited", "still running")
+        harness.wait_until(lambda: self.fact("c", ".State.Status") == "exited", "still running")
         self.assertEqual(self.fact("c", ".NetworkSettings.IPAddress"), "")
 
     def test_a_restarted_container_gets_everything_anew(self):
@@ -136,7 +129,7 @@ class Network(harness.TestCase):
         self.img_("stop", "-t", "0", "web")
         self.img_("start", "web")
         address = self.fact("web", ".NetworkSettings.IPAddress")
-        self.wait_for(lambda: self.fetch(address) == "web", "the server does not answer after a restart")
+        harness.wait_until(lambda: self.fetch(address) == "web", "the server does not answer after a restart")
 
     def test_a_new_name_is_known_to_the_others_also_after_a_restart_by_policy(self):
         self.img_("run", "-d", "--name", "looker", "busybox", "sleep", "7300012")
@@ -144,16 +137,16 @@ class Network(harness.TestCase):
                   "busybox", "sh", "-c", "trap 'exit 1' TERM; sleep 7300013 & wait")
         hosts = lambda: self.img_("exec", "looker", "cat", "/etc/hosts").out
         self.img_("rename", "old", "new")
-        self.wait_for(lambda: re.search(r"\tnew \w+ www\n", hosts()), "the new name is not in the hosts file")
+        harness.wait_until(lambda: re.search(r"\tnew \w+ www\n", hosts()), "the new name is not in the hosts file")
         self.assertNotIn("old", hosts())
         self.img_("exec", "new", "kill", "1", check=False)  # which may be killed with it
-        self.wait_for(lambda: self.fact("new", ".RestartCount") == "1" and self.fact("new", ".State.Status") == "running",
+        harness.wait_until(lambda: self.fact("new", ".RestartCount") == "1" and self.fact("new", ".State.Status") == "running",
                       "no restart")
-        self.wait_for(lambda: "\tnew " in hosts(), "the new name is lost with a restart")
+        harness.wait_until(lambda: "\tnew " in hosts(), "the new name is lost with a restart")
 
     def test_between_two_runs_a_container_has_no_network(self):
         self.img_("run", "-d", "--name", "c", "-p", "4000:80", "--restart", "always", "busybox", "false")
-        self.wait_for(lambda: self.fact("c", ".State.Status") == "restarting" and self.fact("c", ".RestartCount") >= "3", "no restart")
+        harness.wait_until(lambda: self.fact("c", ".State.Status") == "restarting" and self.fact("c", ".RestartCount") >= "3", "no restart")
         self.assertEqual(self.img_("port", "c").out, "")
         self.assertEqual(self.fact("c", ".NetworkSettings.IPAddress"), "")
         shown = self.run_("--net", "container:c", "busybox", "true", check=False)
@@ -227,13 +220,13 @@ class Network(harness.TestCase):
     def test_kill_9_of_everything_leaves_no_interface_and_no_lease(self):
         self.img_("run", "-d", "--name", "c", "busybox", "sleep", "7300007")
         attached = self.img_.start("run", "--name", "d", "busybox", "sleep", "7300008", env={**os.environ, **self.img_.env})
-        self.wait_for(lambda: len(veths()) == 2, "two containers have two interfaces")
+        harness.wait_until(lambda: len(veths()) == 2, "two containers have two interfaces")
         holders = [pid for pid, words in harness.processes().items() if "7300007" in words or "7300008" in words]
         self.assertGreaterEqual(len(holders), 3)
         for pid in holders:
             os.kill(pid, signal.SIGKILL)
         attached.communicate()
-        self.wait_for(lambda: not veths(), f"interfaces are left: {veths()}")
+        harness.wait_until(lambda: not veths(), f"interfaces are left: {veths()}")
         self.assertEqual(self.run_("--ip", "10.89.0.2", "busybox", "true").code, 0, "the address is free again")
         self.assertNotIn("10.89", run(["nft", "list", "chain", "ip", "img0", "forward"]).out, "rules name no container")
 
@@ -282,7 +275,7 @@ class Network(harness.TestCase):
         self.addCleanup(holder.wait)
         self.addCleanup(holder.kill)
         inside = ["nsenter", "-n", "-t", str(holder.pid), "ip", "link", "show", "mark"]
-        self.wait_for(lambda: run(inside, check=False).code == 0, "no namespace")
+        harness.wait_until(lambda: run(inside, check=False).code == 0, "no namespace")
         self.assertIn("mark", self.run_("--net", f"ns:/proc/{holder.pid}/ns/net", "busybox", "ip", "link").out)
 
     def test_none_has_loopback_alone_and_unknown_networks_are_named(self):
@@ -355,7 +348,7 @@ class Network(harness.TestCase):
         shown = self.run_("--net", "none", "app", "sh", "-c", "cat /got; cat /none | wc -l; cmp /first /second && echo same; cat /first").out
         self.assertTrue(shown.startswith("outside\n1\nsame\n"), shown)
         self.assertIn("10.89.0.", shown)
-        self.wait_for(lambda: not veths(), "the build has left interfaces")
+        harness.wait_until(lambda: not veths(), "the build has left interfaces")
 
     def test_a_step_that_may_change_its_network_leaves_nothing_to_the_next(self):
         context = self.dir / "ctx"

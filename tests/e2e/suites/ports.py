@@ -134,12 +134,6 @@ class Ports(harness.TestCase):
     def column(self, *options):
         return self.img_("ps", "-a", *options, "--format", "{{.Ports}}").out.strip()
 
-    def wait_for(self, condition, what):
-        deadline = time.monotonic() + 15
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.02)
-
     def relays(self):
         return [pid for pid in harness.processes() if harness.process_name(pid) == "img-port-relay"]
 
@@ -374,7 +368,7 @@ class Ports(harness.TestCase):
                 self.web("-p", "4000:80", "-p", "4000:80/udp", "--rm")
                 self.assertFalse(is_free(4000))
                 self.img_(*command, "web")
-                self.wait_for(lambda: self.img_("ps", "-aq").out == "", "the end of the container")
+                harness.wait_until(lambda: self.img_("ps", "-aq").out == "", "the end of the container")
                 self.assertTrue(is_free(4000) and is_free(4000, socket.SOCK_DGRAM))
                 self.assertEqual(self.relays(), [])
 
@@ -393,10 +387,10 @@ class Ports(harness.TestCase):
         relay, = self.relays()
         keeper = int(pathlib.Path(f"/proc/{relay}/stat").read_text().rsplit(")", 1)[1].split()[1])
         os.kill(keeper, signal.SIGKILL)
-        self.wait_for(lambda: is_free(4000), "the port")
-        self.wait_for(lambda: not self.relays(), "the relay")
+        harness.wait_until(lambda: is_free(4000), "the port")
+        harness.wait_until(lambda: not self.relays(), "the relay")
         # The relay hears of it before the container, which runs until then.
-        self.wait_for(lambda: self.column() == "", "the end of the container")
+        harness.wait_until(lambda: self.column() == "", "the end of the container")
         self.img_("start", "web")
         self.assertEqual(fetch("127.0.0.1"), b"page\n")
 

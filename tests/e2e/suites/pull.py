@@ -51,14 +51,6 @@ def put_image(registry, repository, reference, layers, arch=MACHINE, compressed=
             "platform": {"os": "linux", "architecture": arch}}
 
 
-def wait_for(condition, what, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not seen within {seconds} s: {what}")
-        time.sleep(0.005)
-
-
 class PullCase(harness.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -288,7 +280,7 @@ class Interrupted(PullCase):
     def test_ten_kills_cost_less_than_a_tenth(self):
         for number in range(10):
             process = self.start()
-            wait_for(lambda n=number: self.stored() > (n + 1) * (1 << 20), "progress of the download")
+            harness.wait_until(lambda n=number: self.stored() > (n + 1) * (1 << 20), "progress of the download")
             os.kill(process.pid, signal.SIGKILL)
             process.communicate(timeout=20)
         self.assertEqual(self.store("images", "-q").out, "")
@@ -298,7 +290,7 @@ class Interrupted(PullCase):
         for sent, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
             process = self.start()
             before = self.stored()
-            wait_for(lambda: self.stored() > before + (1 << 20), "progress of the download")
+            harness.wait_until(lambda: self.stored() > before + (1 << 20), "progress of the download")
             os.killpg(process.pid, sent)
             _, err = process.communicate(timeout=20)
             self.assertEqual((process.returncode, err.decode()), (code, "error: interrupted\n"))
@@ -313,7 +305,7 @@ class Interrupted(PullCase):
         context = self.write({"Dockerfile": f"FROM {self.image_name}\n"})
         process = self.store.start("build", "--network", "host", "-q", context,
                                    env={k: v for k, v in {**os.environ, **ENV}.items() if v is not None})
-        wait_for(lambda: self.stored() > (1 << 20), "progress of the download")
+        harness.wait_until(lambda: self.stored() > (1 << 20), "progress of the download")
         os.killpg(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=20)
         self.assertEqual((process.returncode, err.decode()), (130, "error: interrupted\n"))
@@ -354,7 +346,7 @@ class Wrong(PullCase):
             return body[:-1] + bytes([body[-1] ^ 1])
 
         def change_late(body):
-            wait_for(lambda: partial.exists() and partial.stat().st_size > 0, "the other layer under way")
+            harness.wait_until(lambda: partial.exists() and partial.stat().st_size > 0, "the other layer under way")
             return change(body)
 
         proxy.fault(base, stall)

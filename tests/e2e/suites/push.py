@@ -7,7 +7,6 @@ import pathlib
 import pty
 import re
 import subprocess
-import time
 
 from lib import faulty_registry, harness, peers, people, registries
 from lib.harness import run
@@ -22,14 +21,6 @@ CMD ["cat", "/greeting"]
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 LINE = re.compile(r"^(\S+): digest: (sha256:[0-9a-f]{64}) size: (\d+)$")
-
-
-def wait_for(condition, what):
-    deadline = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("not seen within 10 s: " + what)
-        time.sleep(0.02)
 
 
 class PushCase(harness.TestCase):
@@ -128,7 +119,7 @@ class Plain(PushCase):
 
     def test_an_unchanged_push_only_asks(self):
         self.store("push", "app", self.name())
-        wait_for(lambda: any(m == "PUT" and "/manifests/" in p for m, p, _ in self.registry.requests()), "the manifest")
+        harness.wait_until(lambda: any(m == "PUT" and "/manifests/" in p for m, p, _ in self.registry.requests()), "the manifest")
         before = len(self.registry.requests())
         again = self.store("push", "app", self.name())
         wanted = len(self.manifest()["layers"]) + 2  # the config, the manifest
@@ -136,7 +127,7 @@ class Plain(PushCase):
         def asked():
             return [r for r in self.registry.requests(before) if r[0] != "GET"]
 
-        wait_for(lambda: len(asked()) >= wanted, "the HEAD requests")
+        harness.wait_until(lambda: len(asked()) >= wanted, "the HEAD requests")
         self.assertEqual({method for method, _, _ in asked()}, {"HEAD"})
         self.assertEqual(len(asked()), wanted)
         self.assertIn("already there", again.err)
@@ -167,8 +158,8 @@ class Plain(PushCase):
         self.store("push", "app", self.name("one"))
         before = len(self.registry.requests())
         second = self.store("push", "app", self.name("two"))
-        wait_for(lambda: any(m == "PUT" and "/manifests/" in p for m, p, _ in self.registry.requests(before)),
-                 "the manifest")
+        harness.wait_until(lambda: any(m == "PUT" and "/manifests/" in p for m, p, _ in self.registry.requests(before)),
+                           "the manifest")
         mounts = [r for r in self.registry.requests(before) if r[0] == "POST" and "mount=" in r[1]]
         self.assertEqual({status for _, _, status in mounts}, {201})
         self.assertEqual(len(mounts), len(self.store.image("app").layers) + 1)

@@ -14,12 +14,6 @@ class Run(harness.TestCase):
     def run_(self, *args, **kwargs):
         return self.img_("run", "--rm", "--net", "none", *args, **kwargs)
 
-    def wait_for(self, condition, what):
-        deadline = time.monotonic() + 15
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.02)
-
     def running(self, name="c", *command):
         self.img_("run", "-d", "--net", "none", "--name", name, "busybox", *(command or ("sleep", "7100000")))
         return name

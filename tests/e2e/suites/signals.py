@@ -67,13 +67,6 @@ class Signals(harness.TestCase):
                     found.append(pid)
         return found
 
-    def until(self, condition):
-        deadline = time.monotonic() + 20
-        while not (value := condition()):
-            self.assertLess(time.monotonic(), deadline, "the phase was never reached")
-            time.sleep(0.002)
-        return value
-
     def assert_ends(self, process, number, what, may_succeed=False):
         began = time.monotonic()
         _, err = process.communicate(timeout=20)
@@ -93,7 +86,7 @@ class Signals(harness.TestCase):
     def interrupt_at(self, words, failpoint, number):
         what = f"{' '.join(map(str, words[:1]))} at {failpoint}, {number.name}"
         process = self.start(words, failpoint)
-        self.until(lambda: self.stopped() or process.poll() is not None)
+        harness.wait_until(lambda: self.stopped() or process.poll() is not None, "the phase is reached")
         if process.poll() is not None:
             process.communicate()
             self.assertEqual(process.returncode, 0, what)
@@ -141,7 +134,7 @@ class Signals(harness.TestCase):
                 process.stdin.write(b"FROM busybox\nRUN sleep 61\n")
                 process.stdin.close()
                 process.stdin = None
-                self.until(lambda: any("sleep 61" in line for line in harness.processes().values()))
+                harness.wait_until(lambda: any("sleep 61" in line for line in harness.processes().values()), "the phase is reached")
                 process.send_signal(number)
                 self.assert_ends(process, number, f"RUN, {number.name}")
 
@@ -153,7 +146,7 @@ class Signals(harness.TestCase):
                 feed = self.archive.read_bytes() if words == ["load"] else tar
                 process.stdin.write(feed[:300_000])
                 process.stdin.flush()
-                self.until(lambda: os.listdir(self.img_.store / "ingest"))
+                harness.wait_until(lambda: os.listdir(self.img_.store / "ingest"), "the phase is reached")
                 process.send_signal(number)
                 pipe, process.stdin = process.stdin, None
                 self.assert_ends(process, number, f"{words[0]}, {number.name}")

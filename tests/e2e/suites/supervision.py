@@ -22,14 +22,8 @@ class Supervision(harness.TestCase):
     def field(self, container, template):
         return self.img_("inspect", "-f", template, container).out.strip()
 
-    def until(self, condition, what, seconds=15):
-        deadline = time.monotonic() + seconds
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.02)
-
     def until_health(self, container, wanted):
-        self.until(lambda: self.field(container, "{{.State.Health.Status}}") == wanted, f"it becomes {wanted}")
+        harness.wait_until(lambda: self.field(container, "{{.State.Health.Status}}") == wanted, f"it becomes {wanted}")
 
     def keeper_of(self, container):
         pid = int(self.field(container, "{{.State.Pid}}"))
@@ -75,12 +69,12 @@ class Supervision(harness.TestCase):
         last = json.loads(self.field(container, "{{json .State.Health.Log}}"))[-1]
         self.assertEqual(last["ExitCode"], -1)
         self.assertEqual(last["Output"], "Health check exceeded timeout (0.3s): begun\n")
-        self.until(lambda: self.img_("top", container, "-o", "args").out.count("sleep 12345") <= 1, "its children go", 5)
+        harness.wait_until(lambda: self.img_("top", container, "-o", "args").out.count("sleep 12345") <= 1, "its children go", 5)
 
     def test_output_is_cut_and_failures_of_the_start_period_do_not_count(self):
         container = self.start("--health-cmd", "head -c 100000 /dev/zero | tr '\\0' x; exit 1", "--health-start-period", "60s",
                                "--health-start-interval", "100ms", "--health-retries", "1", "busybox", "sleep", "100")
-        self.until(lambda: "xxx" in self.field(container, "{{json .State.Health.Log}}"), "a result")
+        harness.wait_until(lambda: "xxx" in self.field(container, "{{json .State.Health.Log}}"), "a result")
         health = json.loads(self.field(container, "{{json .State.Health}}"))
         self.assertEqual((health["Status"], health["FailingStreak"]), ("starting", 0))
         self.assertEqual(len(health["Log"][0]["Output"]), 4096)
@@ -130,7 +124,7 @@ class Supervision(harness.TestCase):
                 self.assertEqual(self.img_("wait", container).out, code + "\n")
         container = self.start("--health-cmd", "false", "--health-interval", "100ms", "--health-retries", "1",
                                "--health-on-failure", "restart", "--stop-timeout", "0", "busybox", "sleep", "100")
-        self.until(lambda: int(self.field(container, "{{.RestartCount}}")) >= 1, "it is started again")
+        harness.wait_until(lambda: int(self.field(container, "{{.RestartCount}}")) >= 1, "it is started again")
         self.img_("stop", container)
         self.assertEqual(self.field(container, "{{.State.Status}}"), "exited")
 
@@ -161,8 +155,8 @@ class Supervision(harness.TestCase):
 
     def test_always_goes_on_until_it_is_stopped(self):
         container = self.start("--restart", "always", "busybox", "sh", "-c", "echo run; sleep 0.05")
-        self.until(lambda: self.img_("logs", container).out.count("run") >= 3, "three runs")
-        self.until(lambda: self.field(container, "{{.State.Restarting}}") == "true", "it waits for the next one")
+        harness.wait_until(lambda: self.img_("logs", container).out.count("run") >= 3, "three runs")
+        harness.wait_until(lambda: self.field(container, "{{.State.Restarting}}") == "true", "it waits for the next one")
         self.assertRegex(self.img_("ps").out, r"Restarting \(0\)")
         self.img_("stop", container)
         self.assertEqual(self.field(container, "{{.State.Status}} {{.State.Restarting}}"), "exited false")
@@ -170,7 +164,7 @@ class Supervision(harness.TestCase):
         time.sleep(0.5)
         self.assertEqual(self.img_("logs", container).out, runs, "it stays down")
         self.img_("start", container)
-        self.until(lambda: self.img_("logs", container).out.count("run") > runs.count("run") + 1, "it goes on after a start")
+        harness.wait_until(lambda: self.img_("logs", container).out.count("run") > runs.count("run") + 1, "it goes on after a start")
         self.img_("rm", "-f", container)
         self.assertEqual(self.img_("ps", "-a", "-q").out, "")
 
@@ -218,7 +212,7 @@ class Supervision(harness.TestCase):
         container = self.start("--init", "busybox", "sh", "-c", "sleep 100 & sleep 100")
         pid = int(self.field(container, "{{.State.Pid}}"))
         os.kill(self.keeper_of(container), signal.SIGKILL)
-        self.until(lambda: not os.path.exists(f"/proc/{pid}"), "it ends too", 1)
+        harness.wait_until(lambda: not os.path.exists(f"/proc/{pid}"), "it ends too", 1)
         self.assertEqual(self.field(container, "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}"), "exited 137 monitor lost")
         self.assertRegex(self.img_("ps", "-a").out, r"Exited \(137\)")
         self.assertEqual(self.img_("wait", container).out, "137\n")
@@ -247,8 +241,8 @@ class Supervision(harness.TestCase):
     def test_an_init_reaps_ten_thousand_orphans(self):
         container = self.start("--init", "busybox", "sh", "-c",
                                "i=0; while [ $i -lt 10000 ]; do (true &); i=$((i+1)); done; echo done; sleep 100")
-        self.until(lambda: "done" in self.img_("logs", container).out, "all have been made", 90)
-        self.until(lambda: len(self.img_("top", container, "-o", "pid").out.splitlines()) - 1 <= 3, "they are reaped", 5)
+        harness.wait_until(lambda: "done" in self.img_("logs", container).out, "all have been made", 90)
+        harness.wait_until(lambda: len(self.img_("top", container, "-o", "pid").out.splitlines()) - 1 <= 3, "they are reaped", 5)
         states = self.img_("top", container, "-o", "stat").out
         self.assertLessEqual(states.count("Z"), 2)
 
@@ -271,4 +265,4 @@ class Supervision(harness.TestCase):
             rollup = open(f"/proc/{keeper}/smaps_rollup").read()
             return sum(int(n) for n in re.findall(r"^Private_\w+:\s+(\d+)", rollup, re.M))
 
-        self.until(lambda: private() <= 1024, f"at most 1 MiB of its own, it is {private()} KiB", 5)
+        harness.wait_until(lambda: private() <= 1024, f"at most 1 MiB of its own, it is {private()} KiB", 5)
