@@ -3,11 +3,14 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import select
+import signal
 import subprocess
 
 
 CLONE_NEWNS = 0x00020000
 SEPARATOR = "--meter-next--"
+LONGEST_SECONDS = 900  # one command, a rival's 1,000 builds included
 
 
 class Command(list):
@@ -50,6 +53,14 @@ def settle(path):
         os.close(folder)
 
 
+def wait(leader):
+    """The status of the leader of a process group, which is killed when it takes too long: another tool's turn."""
+    with os.fdopen(os.pidfd_open(leader)) as end:
+        if not select.select([end], [], [], LONGEST_SECONDS)[0]:
+            os.killpg(leader, signal.SIGKILL)
+    return os.waitpid(leader, 0)[1]
+
+
 class Meter:
     """Measures by the program `meter` (limits/meter.c), which takes the times itself."""
 
@@ -70,8 +81,8 @@ class Meter:
         actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, self.log, create, 0o600),
                    (os.POSIX_SPAWN_DUP2, 1, 2), (os.POSIX_SPAWN_OPEN, 9, self.figures, create, 0o600)]
         with mounts_of(commands[0].mounts):
-            pid = os.posix_spawn(self.program, argv, commands[0].env or os.environ, file_actions=actions)
-        if code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+            pid = os.posix_spawn(self.program, argv, commands[0].env or os.environ, file_actions=actions, setpgroup=0)
+        if code := os.waitstatus_to_exitcode(wait(pid)):
             text = pathlib.Path(self.log).read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{' '.join(commands[0])}: exit {code}\n{text}")
         wall, cpu, peak = pathlib.Path(self.figures).read_text().split()

@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""bench/report.py and the parsers of bench/account.py: samples in, tables and verdicts out."""
+"""The parts of bench/ that measure nothing: rounds, waiting, tables and verdicts, the parsers of account.py."""
+import os
 import pathlib
+import signal
 import sys
+import time
 import unittest
+from unittest import mock
 
 sys.dont_write_bytecode = True
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/e2e")]
 import account  # noqa: E402
+import process  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
 from rows import Row  # noqa: E402
@@ -164,6 +169,23 @@ class Rounds(unittest.TestCase):
 
     def test_no_round_but_the_first_begins_late(self):
         self.assertEqual(self.rounds(seconds=1e-9)[-1], {"limit": 1, "rival": 1})
+
+
+class Waiting(unittest.TestCase):
+    def start(self, *argv):
+        return os.posix_spawnp(argv[0], argv, os.environ, setpgroup=0)
+
+    def test_the_status_of_what_ends(self):
+        self.assertEqual(os.waitstatus_to_exitcode(process.wait(self.start("false"))), 1)
+
+    def test_what_hangs_is_killed_with_its_children(self):
+        with mock.patch.object(process, "LONGEST_SECONDS", 0.2):
+            leader = self.start("sh", "-c", "sleep 60 & wait")
+            self.assertEqual(os.waitstatus_to_exitcode(process.wait(leader)), -signal.SIGKILL)
+        with self.assertRaises(ProcessLookupError):
+            for _ in range(1000):
+                os.killpg(leader, 0)  # until init has reaped the last of them
+                time.sleep(0.01)
 
 
 class Rows(unittest.TestCase):
