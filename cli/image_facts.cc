@@ -39,15 +39,19 @@ std::string createdTime(const store::Layout& layout, const std::string& created,
 
 bool resolvesTo(const store::Layout& layout, const store::ImageRow& row,
                 const store::Image& image) {
+  store::Documents documents{layout};
+  return resolvesTo(layout, documents, row, image);
+}
+
+bool resolvesTo(const store::Layout& layout, store::Documents& documents,
+                const store::ImageRow& row, const store::Image& image) {
   const store::Descriptor& entry = row.descriptor;
   if (entry.digest == image.manifestDescriptor.digest) return true;
   try {  // another manifest of the same config, or an index
     // Most are neither, and the manifest alone says so: in a large store this is asked for each.
-    const bool isOther =
-        !store::isIndexType(entry.mediaType) &&
-        store::parseManifest(store::readDocument(layout, entry), entry.digest.str())
-                .config.digest != image.id;
-    return !isOther && store::Images{layout}.load(entry).id == image.id;
+    const store::Targets* targets = documents.find(entry.digest);
+    if (targets != nullptr && targets->config && *targets->config != image.id) return false;
+    return store::Images{layout}.load(entry).id == image.id;
   } catch (const Error& error) {
     log::info("{}: {}", entry.digest.str(), error.cause());
     return false;
@@ -55,10 +59,20 @@ bool resolvesTo(const store::Layout& layout, const store::ImageRow& row,
 }
 
 std::vector<std::string> namesOf(const store::Layout& layout, const store::Image& image) {
-  const store::Images images{layout};
+  store::Documents documents{layout};
+  return namesOf(layout, documents, image);
+}
+
+std::vector<std::string> namesOf(const store::Layout& layout, store::Documents& documents,
+                                 const store::Image& image) {
+  const std::vector<store::ImageRow> rows = store::Images{layout}.list();
+  std::vector<Digest> manifests;
+  manifests.reserve(rows.size());
+  for (const store::ImageRow& row : rows) manifests.push_back(row.descriptor.digest);
+  documents.prefetch(manifests);
   std::vector<std::string> names;
-  for (const store::ImageRow& row : images.list()) {
-    if (row.name && resolvesTo(layout, row, image)) names.push_back(*row.name);
+  for (const store::ImageRow& row : rows) {
+    if (row.name && resolvesTo(layout, documents, row, image)) names.push_back(*row.name);
   }
   return names;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "store/images.h"
+#include "store/references.h"
 
 namespace img::cli {
 
@@ -22,9 +23,14 @@ std::string createdTime(const store::Layout& layout, const std::string& created,
 
 // Whether an entry of index.json stands for the image.
 bool resolvesTo(const store::Layout& layout, const store::ImageRow& row, const store::Image& image);
+// For who asks for many: each manifest is read once.
+bool resolvesTo(const store::Layout& layout, store::Documents& documents,
+                const store::ImageRow& row, const store::Image& image);
 
 // Full names whose entry resolves to the image, in the order of index.json.
 std::vector<std::string> namesOf(const store::Layout& layout, const store::Image& image);
+std::vector<std::string> namesOf(const store::Layout& layout, store::Documents& documents,
+                                 const store::Image& image);
 
 // "docker.io/library/app:latest" -> "app:latest"; a name that is no reference stays as it is.
 std::string familiarName(const std::string& fullName);

@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/image_facts.h"
 #include "cli/options.h"
+#include "store/gc.h"
 
 namespace img::cli {
 namespace {
@@ -59,11 +60,12 @@ bool isIdOf(const store::Image& image, std::string_view argument) {
   return image.id.hex().starts_with(argument);
 }
 
-Target findTarget(const store::Layout& layout, const std::string& argument) {
+Target findTarget(const store::Layout& layout, store::Documents& documents,
+                  const std::string& argument) {
   const store::Images images{layout};
   Target target;
   target.image = images.get(argument);
-  target.names = namesOf(layout, target.image);
+  target.names = namesOf(layout, documents, target.image);
   for (const std::string& candidate : namesMeantBy(argument)) {
     const auto found = std::find(target.names.begin(), target.names.end(), candidate);
     if (found == target.names.end()) continue;
@@ -97,12 +99,13 @@ void refuseUsed(const store::Layout& layout, const Target& target, const std::st
 
 // Removes the entries that are left, and says what went. An image that a container still needs
 // stays, without a name.
-std::string deleteImage(Context& context, const Target& target) {
+std::string deleteImage(Context& context, store::Collector& collector, const Target& target) {
   const store::Images images{context.store()};
   const auto rowsOf = [&] {
     std::vector<store::ImageRow> rows = images.list();
-    std::erase_if(rows,
-                  [&](const auto& row) { return !resolvesTo(context.store(), row, target.image); });
+    std::erase_if(rows, [&](const auto& row) {
+      return !resolvesTo(context.store(), collector.documents(), row, target.image);
+    });
     return rows;
   };
   // Only what has no name: one that was given meanwhile is somebody's.
@@ -122,7 +125,7 @@ std::string deleteImage(Context& context, const Target& target) {
     return {};
   }
   std::string out = fmt::format("Deleted: {}\n", target.image.id.str());
-  for (const Digest& layer : images.collect().layers) {
+  for (const Digest& layer : store::collectGarbage(collector).layers) {
     out += fmt::format("Deleted: {}\n", layer.str());
   }
   return out;
@@ -139,10 +142,12 @@ bool tryUntag(const store::Images& images, const std::string& name) {
   }
 }
 
-void removeTarget(Context& context, const std::string& argument, bool force) {
+// `collector`: one for all arguments of a command, so that each document is read once.
+void removeTarget(Context& context, store::Collector& collector, const std::string& argument,
+                  bool force) {
   const store::Layout& layout = context.store();
   const store::Images images{layout};
-  const Target target = findTarget(layout, argument);
+  const Target target = findTarget(layout, collector.documents(), argument);
   if (target.name && target.names.size() > 1) {  // the image stays
     (void)images.untag(*target.name);
     context.print(fmt::format("Untagged: {}\n", familiarName(*target.name)));
@@ -162,7 +167,7 @@ void removeTarget(Context& context, const std::string& argument, bool force) {
     if (!tryUntag(images, name)) continue;
     out += fmt::format("Untagged: {}\n", familiarName(name));
   }
-  context.print(out + deleteImage(context, target));
+  context.print(out + deleteImage(context, collector, target));
 }
 
 int runRmi(Context& context, const std::vector<std::string>& args) {
@@ -186,9 +191,10 @@ int runRmi(Context& context, const std::vector<std::string>& args) {
       targets.push_back(row.name ? *row.name : image.id.str());
     }
   }
+  store::Collector collector{context.store()};
   for (const std::string& target : targets) {
     try {
-      removeTarget(context, target, force);
+      removeTarget(context, collector, target, force);
     } catch (const Error& error) {
       const bool isMissing = error.kind() == Kind::notFound && error.code() == "image-not-found";
       if (isMissing && ignoreMissing) continue;

@@ -89,29 +89,45 @@ struct Candidate {
   std::string id;
 };
 
-std::vector<Candidate> findCandidates(Context& context, const PruneRequest& request) {
-  const store::Layout& layout = context.store();
+// The image that an entry stands for; its manifest tells, where it is not an index.
+Digest idOf(const store::Layout& layout, store::Documents& documents,
+            const store::Descriptor& entry) {
+  const store::Targets* manifest = documents.find(entry.digest);
+  if (manifest != nullptr && manifest->config) return *manifest->config;
+  return store::Images{layout}.load(entry).id;
+}
+
+std::vector<Candidate> findCandidates(const store::Layout& layout, store::Documents& documents,
+                                      const PruneRequest& request) {
   const store::Images images{layout};
   const ImageFilters filters = readImageFilters(request.filters);
   const bool all = request.all || filters.dangling == false;
+  const std::vector<store::ImageRow> rows = images.list();
   std::map<Digest, Candidate> byManifest;
-  for (const store::ImageRow& row : images.list()) {
+  for (const store::ImageRow& row : rows) {
     Candidate& candidate = byManifest[row.descriptor.digest];
     candidate.manifest = row.descriptor.digest;
     if (row.name) candidate.names.push_back(*row.name);
   }
+  std::vector<Digest> wanted;
+  for (const auto& [manifest, candidate] : byManifest) {
+    if (all || candidate.names.empty()) wanted.push_back(manifest);
+  }
+  documents.prefetch(wanted);
   const store::ContainerUse use = store::readContainerUse(layout);
   const std::set<Digest> used{use.imageIds.begin(), use.imageIds.end()};
   std::vector<Candidate> found;
   std::set<Digest> seen;
-  for (const store::ImageRow& row : images.list()) {
+  for (const store::ImageRow& row : rows) {
     Candidate& candidate = byManifest[row.descriptor.digest];
     if (!seen.insert(row.descriptor.digest).second) continue;
     if (!all && !candidate.names.empty()) continue;
     try {
-      const store::Image image = images.load(row.descriptor);
-      candidate.id = image.id.str();
-      if (used.contains(image.id) || !passes(layout, image, filters)) continue;
+      const Digest id = idOf(layout, documents, row.descriptor);
+      candidate.id = id.str();
+      if (used.contains(id)) continue;
+      if (!request.filters.empty() && !passes(layout, images.load(row.descriptor), filters))
+        continue;
     } catch (const Error& error) {  // it serves nobody
       candidate.id = row.descriptor.digest.str();
       if (!request.filters.empty()) continue;
@@ -123,12 +139,12 @@ std::vector<Candidate> findCandidates(Context& context, const PruneRequest& requ
 
 Pruned pruneImages(Context& context, const PruneRequest& request) {
   const store::Layout& layout = context.store();
-  std::vector<Candidate> candidates = findCandidates(context, request);
+  store::Collector collector{layout};
+  collector.measure();
+  std::vector<Candidate> candidates = findCandidates(layout, collector.documents(), request);
   std::set<Digest> manifests;
   for (const Candidate& candidate : candidates) manifests.insert(candidate.manifest);
   Pruned pruned;
-  store::Collector collector{layout};
-  collector.measure();
   if (request.isDryRun) {
     collector.ignore(manifests, {});
     collector.survey();

@@ -14,13 +14,17 @@
 #include "store/compressed_forms.h"
 #include "store/failpoint.h"
 #include "store/lease.h"
+#include "store/share_work.h"
 #include "store/usage.h"
 
 namespace img::store {
 namespace {
 
 constexpr long long kRecordLifetime = 30LL * 24 * 60 * 60;
-constexpr size_t kLookAtClock = 16;  // renames
+constexpr size_t kTurn = 128;  // objects between two looks at the clock
+// Unlinking a file of a few blocks takes about as long as renaming it.
+constexpr off_t kUnlinkedAtOnce = off_t{64} << 10;
+constexpr std::uint64_t kStatBlock = 512;
 
 // A folder of trash/ that is locked, so that recover() of others leaves it alone.
 class Grave {
@@ -105,11 +109,14 @@ void Collector::markAll() {
     marks_.blobs.erase(digest);
     markDocument(digest);
   }
+  std::vector<Digest> manifests;
   for (const Digest& manifest : roots_.manifests()) {
     // Ten thousand of them are looked at under the lock, hardly any of which is new.
     if (marks_.blobs.contains(manifest) || ignoredManifests_.contains(manifest)) continue;
-    markDocument(manifest);
+    manifests.push_back(manifest);
   }
+  documents_.prefetchTrees(manifests);
+  for (const Digest& manifest : manifests) markDocument(manifest);
   for (const auto& [id, diffIds] : roots_.containers()) {
     marks_.layers.insert(diffIds.begin(), diffIds.end());
     // A layer stored uncompressed has its diff ID as digest.
@@ -146,12 +153,29 @@ void Collector::addDead(int folder, DeadObject::Kind kind) {
   }
 }
 
+// So that it is known which of them are documents. What a manifest names as its config refers to
+// nothing; only who asks which layers went has to read that.
+void Collector::readDead() {
+  DigestSet leaves;
+  std::vector<Digest> blobs;
+  for (const DeadObject& object : dead_) {
+    if (object.kind == DeadObject::Kind::view) continue;
+    blobs.push_back(object.digest);
+    const Targets* targets = documents_.known(object.digest);
+    if (targets == nullptr) continue;
+    if (measures_ && targets->config) leaves.insert(*targets->config);
+  }
+  std::erase_if(blobs, [&](const Digest& digest) { return leaves.contains(digest); });
+  documents_.prefetch(blobs);
+}
+
 // What refers before what it refers to; views last.
 void Collector::rankDead() {
+  readDead();
   std::unordered_map<Digest, DeadObject*> blobs;
   for (DeadObject& object : dead_) {
     if (object.kind == DeadObject::Kind::view) continue;
-    if (documents_.tryFind(object.digest) != nullptr) object.kind = DeadObject::Kind::document;
+    if (documents_.known(object.digest) != nullptr) object.kind = DeadObject::Kind::document;
     blobs.emplace(object.digest, &object);
   }
   // A document holds digests of what it refers to, so there is no circle.
@@ -159,7 +183,7 @@ void Collector::rankDead() {
     const auto found = blobs.find(digest);
     if (found == blobs.end() || found->second->rank >= rank) return;
     found->second->rank = rank;
-    const Targets* targets = documents_.tryFind(digest);
+    const Targets* targets = documents_.known(digest);
     if (targets == nullptr) return;
     for (const Digest& document : targets->documents) raise(document, rank + 1);
     for (const Digest& layer : targets->layers) raise(layer, rank + 1);
@@ -184,26 +208,61 @@ void Collector::survey() {
   rankDead();
 }
 
-// One turn under the lock. False: nothing is left to bury.
+Collector::Burial Collector::buryOne(const DeadObject& object, int grave) const {
+  Burial burial;
+  if (isAlive(object)) return burial;
+  const std::string name = object.digest.hex();
+  if (object.kind == DeadObject::Kind::view) {
+    burial.isDone = burial.isInTrash = tryRename(layout_.layers(), name, grave, "layer-" + name);
+  } else {
+    const auto st = sys::tryFstatat(layout_.blobs(), name);
+    if (!st) return burial;
+    if (S_ISREG(st->st_mode) && st->st_size <= kUnlinkedAtOnce) {
+      burial.isDone = sys::tryUnlinkat(layout_.blobs(), name, 0);
+    } else {
+      burial.isDone = burial.isInTrash = tryRename(layout_.blobs(), name, grave, "blob-" + name);
+    }
+    burial.bytes = static_cast<std::uint64_t>(st->st_size);
+    burial.diskBytes = static_cast<std::uint64_t>(st->st_blocks) * kStatBlock;
+  }
+  if (burial.isDone) failpoint("gc.buried");
+  return burial;
+}
+
+// The next ones, all of one rank: among them there is no order.
+void Collector::buryTurn(size_t count, int grave) {
+  std::vector<Burial> burials(count);
+  shareWork(count, [&](size_t i) { burials[i] = buryOne(dead_[next_ + i], grave); });
+  for (size_t i = 0; i < count; ++i) {
+    const Burial& burial = burials[i];
+    if (!burial.isDone) continue;
+    buried_.push_back(dead_[next_ + i]);
+    blobBytes_ += burial.bytes;
+    if (burial.isInTrash) {
+      hasTrash_ = true;
+    } else {
+      unlinkedBytes_ += burial.diskBytes;
+    }
+  }
+  next_ += count;
+}
+
+// As much as there is time for under the lock. False: nothing is left to bury.
 bool Collector::burySome(int grave) {
   failpoint("gc.beforeLock");
   const FileLock lock = FileLock::acquire(layout_.fd(), "locks/gc", FileLock::Mode::exclusive);
   const std::int64_t end = sys::monotonicMs() + kMaxSectionMs;
   markAll();
-  for (size_t count = 1; next_ < dead_.size(); ++count, ++next_) {
-    const DeadObject& object = dead_[next_];
-    if (isAlive(object)) continue;
-    if (count % kLookAtClock == 0 && sys::monotonicMs() >= end) return true;
-    const std::string name = object.digest.hex();
-    const bool isView = object.kind == DeadObject::Kind::view;
-    const int folder = isView ? layout_.layers() : layout_.blobs();
-    if (!isView) {
-      if (const auto st = sys::tryFstatat(folder, name))
-        blobBytes_ += static_cast<std::uint64_t>(st->st_size);
+  while (next_ < dead_.size()) {
+    const DeadObject& first = dead_[next_];
+    const bool isView = first.kind == DeadObject::Kind::view;
+    size_t count = 1;
+    for (; count < kTurn && next_ + count < dead_.size(); ++count) {
+      const DeadObject& object = dead_[next_ + count];
+      if (object.rank != first.rank || (object.kind == DeadObject::Kind::view) != isView) break;
     }
-    if (!tryRename(folder, name, grave, (isView ? "layer-" : "blob-") + name)) continue;
-    buried_.push_back(object);
-    failpoint("gc.buried");
+    buryTurn(count, grave);
+    if (sys::monotonicMs() >= end) return next_ < dead_.size();
   }
   return false;
 }
@@ -237,7 +296,8 @@ void Collector::countFreed(Images::Freed& freed) const {
 Images::Freed Collector::bury() {
   Images::Freed freed;
   buried_.clear();
-  blobBytes_ = 0;
+  blobBytes_ = unlinkedBytes_ = 0;
+  hasTrash_ = false;
   if (dead_.empty()) return freed;
   const Grave grave{layout_};
   try {
@@ -248,8 +308,9 @@ Images::Freed Collector::bury() {
     throw;
   }
   // From here on nobody can find the dead any more; unlinking them may take its time.
-  countFreed(freed);
-  freed.bytes = measures_ ? diskUsage(layout_.fd(), grave.path()).bytes : blobBytes_;
+  if (!measures_) countFreed(freed);
+  freed.bytes = measures_ ? unlinkedBytes_ : blobBytes_;
+  if (measures_ && hasTrash_) freed.bytes += diskUsage(layout_.fd(), grave.path()).bytes;
   failpoint("gc.beforeUnlink");
   fs::removeTree(layout_.fd(), grave.path());
   return freed;
@@ -264,8 +325,13 @@ Images::Freed Collector::collect() {
   return freed;
 }
 
-Images::Freed collectGarbage(const Layout& layout) try {
-  return Collector{layout}.collect();
+Images::Freed collectGarbage(const Layout& layout) {
+  Collector collector{layout};
+  return collectGarbage(collector);
+}
+
+Images::Freed collectGarbage(Collector& collector) try {
+  return collector.collect();
 } catch (const Error& error) {
   if (error.kind() != Kind::corrupt) throw;
   log::warn("nothing was freed, as it is not known what is needed: {} (img verify tells more)",

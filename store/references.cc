@@ -10,6 +10,7 @@
 #include "store/blobs.h"
 #include "store/json_reader.h"
 #include "store/oci.h"
+#include "store/share_work.h"
 
 namespace img::store {
 namespace {
@@ -35,11 +36,47 @@ Targets targetsOf(const JsonReader& reader) {
     const auto item = reader.find(key);
     if (item && item->has("digest")) follow(*item);
   }
+  if (const auto config = reader.find("config")) {
+    if (config->has("digest") && isConfigType(config->stringOr("mediaType")))
+      targets.config = config->get("digest").digest();
+  }
   if (const auto rootfs = reader.find("rootfs")) {
     for (const JsonReader& diffId : rootfs->arrayOf("diff_ids"))
       targets.diffIds.push_back(diffId.digest());
   }
   return targets;
+}
+
+Targets parseTargets(const std::string& text, const Digest& digest) {
+  const std::string origin = digest.str();
+  const Json document = parseJson(text, origin);
+  return targetsOf(JsonReader{document, origin});
+}
+
+// A blob of which nothing is known: what it names if it is a document.
+struct Look {
+  bool isThere = false;
+  std::optional<Targets> targets;
+};
+
+// Only small blobs that begin like an object are looked at.
+Look lookAt(const Layout& layout, const Digest& digest) {
+  Look look;
+  const auto fd = sys::tryOpenat(layout.blobs(), digest.hex(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  if (!fd) return look;
+  look.isThere = true;
+  const struct stat st = sys::fstat(fd->get());
+  if (!S_ISREG(st.st_mode) || static_cast<size_t>(st.st_size) > documentLimit()) return look;
+  char first = 0;
+  preadFull(fd->get(), std::as_writable_bytes(std::span{&first, 1}), 0, "a blob");
+  if (first != '{') return look;
+  try {
+    const std::string text = readAll(fd->get(), digest.str(), documentLimit());
+    if (Digest::of(text) == digest) look.targets = parseTargets(text, digest);
+  } catch (const Error& error) {
+    log::debug("{}: {}", digest.str(), error.cause());  // a layer's file that looks like one
+  }
+  return look;
 }
 
 // Builder-owned files; one that cannot be read is no root: its step will be a cache miss.
@@ -84,10 +121,8 @@ FileStamp::FileStamp(const struct stat& st)
 
 const Targets* Documents::find(const Digest& digest) {
   if (const auto known = known_.find(digest); known != known_.end()) return &known->second;
-  const std::string origin = digest.str();
   try {
-    const Json document = parseJson(readBlob(layout_, digest), origin);
-    return &known_.emplace(digest, targetsOf(JsonReader{document, origin})).first->second;
+    return &known_.emplace(digest, parseTargets(readBlob(layout_, digest), digest)).first->second;
   } catch (const Error& error) {
     if (error.kind() != Kind::notFound) throw;
     return nullptr;  // of another platform, or another collection has just taken it away
@@ -102,22 +137,42 @@ const Targets* Documents::known(const Digest& digest) const {
 const Targets* Documents::tryFind(const Digest& digest) {
   if (plain_.contains(digest)) return nullptr;
   if (const auto known = known_.find(digest); known != known_.end()) return &known->second;
-  const auto fd = sys::tryOpenat(layout_.blobs(), digest.hex(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  if (!fd) return nullptr;
-  // Only small blobs that begin like an object are looked at.
-  const struct stat st = sys::fstat(fd->get());
-  char first = 0;
-  const bool isCandidate =
-      S_ISREG(st.st_mode) && static_cast<size_t>(st.st_size) <= documentLimit() &&
-      preadFull(fd->get(), std::as_writable_bytes(std::span{&first, 1}), 0, "a blob") == 1 &&
-      first == '{';
-  try {
-    if (isCandidate) return find(digest);
-  } catch (const Error& error) {
-    log::debug("{}: {}", digest.str(), error.cause());  // a layer's file that looks like one
-  }
-  plain_.insert(digest);
+  Look look = lookAt(layout_, digest);
+  if (look.targets) return &known_.emplace(digest, std::move(*look.targets)).first->second;
+  if (look.isThere) plain_.insert(digest);
   return nullptr;
+}
+
+void Documents::prefetch(const std::vector<Digest>& digests) {
+  std::vector<Digest> todo;
+  DigestSet seen;
+  for (const Digest& digest : digests) {
+    const bool isNew = !known_.contains(digest) && !plain_.contains(digest);
+    if (isNew && seen.insert(digest).second) todo.push_back(digest);
+  }
+  std::vector<Look> looks(todo.size());
+  shareWork(todo.size(), [&](size_t i) { looks[i] = lookAt(layout_, todo[i]); });
+  for (size_t i = 0; i < todo.size(); ++i) {
+    if (looks[i].targets) {
+      known_.emplace(todo[i], std::move(*looks[i].targets));
+    } else if (looks[i].isThere) {
+      plain_.insert(todo[i]);
+    }
+  }
+}
+
+void Documents::prefetchTrees(std::vector<Digest> roots) {
+  DigestSet seen;
+  while (!roots.empty()) {
+    prefetch(roots);
+    std::vector<Digest> below;
+    for (const Digest& root : roots) {
+      const Targets* targets = known(root);
+      if (targets == nullptr || !seen.insert(root).second) continue;
+      below.insert(below.end(), targets->documents.begin(), targets->documents.end());
+    }
+    roots = std::move(below);
+  }
 }
 
 void Roots::refresh() {

@@ -27,6 +27,7 @@ struct Targets {
   std::vector<Digest> documents;  // manifests of an index, config, subject
   std::vector<Digest> layers;     // blobs that hold no document, bottom first
   std::vector<Digest> diffIds;    // of a config, bottom first
+  std::optional<Digest> config;   // of a manifest; one of its documents
 };
 
 class Documents {
@@ -38,6 +39,11 @@ class Documents {
   const Targets* tryFind(const Digest& digest);
   // What has been read of it; it may be gone by now.
   [[nodiscard]] const Targets* known(const Digest& digest) const;
+  // Reads those of which nothing is known yet, on two threads where they are many. What is damaged
+  // is left to find().
+  void prefetch(const std::vector<Digest>& digests);
+  // These and all documents below them.
+  void prefetchTrees(std::vector<Digest> roots);
 
  private:
   const Layout& layout_;
