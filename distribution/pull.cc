@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <tuple>
 #include <utility>
 
@@ -78,12 +79,17 @@ class Puller {
     LayerPool{layout_, *session_, progress_}.run(tasksOf(image));
     // From here on everything is in the store: what is left is the name.
     publish(top);
-    for (const store::Descriptor& layer : image.manifest.layers)
-      rememberPlace(layout_, layer.digest, request_.reference);
+    rememberPlaces(top, image);
     return {std::move(image), true};
   }
 
  private:
+  void rememberPlaces(const store::Descriptor& top, const store::Image& image) {
+    std::set<Digest> blobs{top.digest, image.manifestDescriptor.digest, image.id};
+    for (const store::Descriptor& layer : image.manifest.layers) blobs.insert(layer.digest);
+    for (const Digest& blob : blobs) rememberPlace(layout_, blob, request_.reference);
+  }
+
   // What needs no registry: the policy says so, or a digest that is here says all there is to know.
   std::optional<store::Image> findUnasked() {
     std::optional<store::Image> image;

@@ -76,7 +76,9 @@ class Pusher {
       if (there && there->digest == document.descriptor.digest) return;
     }
     const Digest stored = session_.putManifest(name, document.descriptor, document.bytes);
-    if (stored == document.descriptor.digest) return;
+    if (stored == document.descriptor.digest) {
+      return rememberPlace(layout_, stored, request_.destination);
+    }
     throw Error::make(Kind::corrupt, "the registry stored the manifest as {}, it is {}",
                       stored.str(), document.descriptor.digest.str());
   } catch (Error& error) {

@@ -40,8 +40,9 @@ struct PushRequest {
 store::Descriptor pushImage(const store::Layout& layout, const PushRequest& request,
                             PushProgress& progress);
 
-// The repository of a registry that a blob came from or went to; where a mount can be tried from.
-// Kept beside the store's objects (cache/), and never needed.
+// The repository of a registry that a blob or a manifest came from or went to: where a mount can be
+// tried from, and where a repair asks for what is damaged. Kept beside the store's objects
+// (cache/), and never needed.
 void rememberPlace(const store::Layout& layout, const Digest& blob,
                    const store::Reference& repository);
 std::vector<store::Reference> placesOf(const store::Layout& layout, const Digest& blob);

@@ -501,6 +501,51 @@ class Needed(PullCase):
         self.assertIn(self.registry.host + " has no image", missing.err)
 
 
+class Repaired(PullCase):
+    """verify --repair asks the registry an image came from for the blobs that are no longer what they were."""
+
+    def damage(self):
+        """Each blob of the store in turn with one other byte: its digest."""
+        for file in sorted((self.store.store / "blobs/sha256").iterdir()):
+            data = bytearray(file.read_bytes())
+            data[len(data) // 2] ^= 1
+            file.chmod(0o644)
+            file.write_bytes(data)
+            file.chmod(0o444)
+            yield "sha256:" + file.name
+
+    def test_every_damaged_blob_comes_back(self):
+        self.put(text=os.urandom(300_000))
+        self.store("pull", self.name())
+        before = self.store.image(self.name())
+        count = 0
+        for count, digest in enumerate(self.damage(), 1):
+            with self.subTest(count):
+                found = self.store("verify", check=False)
+                self.assertEqual(found.code, 1)
+                self.assertIn(digest, found.out)
+                mended = self.store("verify", "--repair")
+                self.assertIn(digest, mended.out)
+                self.check_store()
+        self.assertGreaterEqual(count, 3)  # manifest, config, layer
+        after = self.store.image(self.name())
+        self.assertEqual((after.id, after.manifest), (before.id, before.manifest))
+        self.assertEqual(self.ingest(), ([], []))
+
+    def test_what_the_registry_no_longer_has_takes_the_image_with_it(self):
+        proxy = self.proxy()
+        self.put()
+        name = self.name(registry=proxy)
+        self.store("pull", name)
+        proxy.stop()
+        next(iter(self.damage()))
+        mended = self.store("verify", "--repair", check=False)
+        self.assertIn("cannot be fetched again", mended.err)
+        self.assertIn(name, mended.out)
+        self.assertEqual(self.rows(), [])
+        self.store("verify")
+
+
 class AsAnOrdinaryUser(PullCase):
     def test_pull_and_run(self):
         self.put()
