@@ -30,6 +30,7 @@
 #include "parser/value_checks.h"
 #include "store/images.h"
 #include "store/layers.h"
+#include "store/unsynced.h"
 
 namespace img::builder {
 namespace {
@@ -200,6 +201,7 @@ class Build {
       events_.settle();
       steps_.rememberContents();
       steps_.keepFailure(result_.buildId, error);
+      if (error.code() != "interrupted") store::settleHeld(layout_);
       throw;
     } catch (const LayersLost&) {
       events_.settle();
@@ -430,6 +432,7 @@ Result buildAll(const Request& request, const parser::Dockerfile& file, const st
   const Delivered delivered = deliver(layout, request, images, progress);
   if (!request.cacheTo.empty()) exportCaches(layout, request, images, *imports, progress);
   exporting.end();
+  store::settleHeld(layout);  // where no name was stored
   result.bytes = delivered.bytes;
   result.newBytes = delivered.newBytes;
   if (request.output.squash != OutputRequest::Squash::no) result.wasted.clear();

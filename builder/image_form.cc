@@ -17,6 +17,7 @@ namespace img::builder {
 namespace {
 
 using Level = Annotation::Level;
+using Durability = store::BlobWriter::Durability;
 
 // OCI and docker names of the same bytes; zstd has none in docker's schema 2.
 constexpr std::array<std::pair<const char*, const char*>, 2> kLayerTypes = {
@@ -81,17 +82,16 @@ std::string inlineRecords(const BuiltImage& image, const store::ImageConfig& con
 // The config with one more key, which nobody reads from an image that is a base (security.md M17).
 store::Image writeWithRecords(const store::Layout& layout, const store::ImageConfig& config,
                               store::Manifest manifest, const std::string& records) {
-  const store::Image plain = store::writeManifest(layout, config, manifest);
+  const store::Image plain = store::writeManifest(layout, config, manifest, Durability::withName);
   Json document = parseJson(toJson(config), "image config");
   document[kCacheKey] = parseJson(records, "records of steps");
-  using Durability = store::BlobWriter::Durability;
   manifest.config = store::putBlob(layout, dumpJson(document), plain.manifest.config.mediaType,
-                                   Durability::later);
+                                   Durability::withName);
   store::Image image = plain;
   image.manifest = std::move(manifest);
   image.id = image.manifest.config.digest;
-  image.manifestDescriptor =
-      store::putBlob(layout, toJson(image.manifest), image.manifest.mediaType, Durability::later);
+  image.manifestDescriptor = store::putBlob(layout, toJson(image.manifest),
+                                            image.manifest.mediaType, Durability::withName);
   return image;
 }
 
@@ -113,9 +113,10 @@ store::Image writeOne(const store::Layout& layout, const Request& request, const
     manifest.layers.push_back(std::move(descriptor));
   }
   const std::string records = request.hasInlineCache ? inlineRecords(image, config) : "";
-  store::Image written = records.empty()
-                             ? store::writeManifest(layout, config, std::move(manifest))
-                             : writeWithRecords(layout, config, std::move(manifest), records);
+  store::Image written =
+      records.empty()
+          ? store::writeManifest(layout, config, std::move(manifest), Durability::withName)
+          : writeWithRecords(layout, config, std::move(manifest), records);
   written.manifestDescriptor.annotations =
       annotationsOf(form, request.output.edits, Level::manifestDescriptor, image.platform);
   return written;
@@ -133,7 +134,7 @@ store::Descriptor writeIndex(const store::Layout& layout, const Request& request
   }
   index.annotations = annotationsOf(form, request.output.edits, Level::index, {});
   store::Descriptor descriptor =
-      store::putBlob(layout, toJson(index), index.mediaType, store::BlobWriter::Durability::later);
+      store::putBlob(layout, toJson(index), index.mediaType, Durability::withName);
   descriptor.annotations = annotationsOf(form, request.output.edits, Level::indexDescriptor, {});
   return descriptor;
 }

@@ -10,6 +10,7 @@
 #include "builder/secret_guard.h"
 #include "store/layers.h"
 #include "store/seal.h"
+#include "store/unsynced.h"
 
 namespace img::builder {
 namespace {
@@ -34,7 +35,7 @@ SealOutcome sealGuarded(const store::Layout& layout, int upper, store::SealOptio
     };
     if (hit && isRefused) throw leakError(*hit);
   }
-  outcome.tar = store::sealLayer(layout, upper, options);
+  outcome.tar = store::sealLayer(layout, upper, options, store::BlobWriter::Durability::withName);
   return outcome;
 }
 
@@ -123,6 +124,7 @@ void Sealer::addSealed(const Work& work) const {
   span.arg("step", work.step.number);
   span.arg("line", work.step.line);
   span.arg("bytes", static_cast<std::int64_t>(work.layer->bytes));
+  store::holdUnsynced(layout_, work.layer->descriptor->digest);
   writeRecords(work);
   progress_.layerSealed(work.step, *work.layer->diffId, work.layer->bytes);
 }
@@ -132,6 +134,7 @@ void Sealer::finish(Job& job) const try {
   const Work& work = job.work;
   Layer& layer = *work.layer;
   outcome.describe(layer);
+  store::holdUnsynced(layout_, layer.descriptor->digest);
   job.span.arg("bytes", static_cast<std::int64_t>(layer.bytes));
   job.span.arg("files", static_cast<std::int64_t>(outcome.tar.stats.entries));
   if (outcome.isMoved) layer.work->release();

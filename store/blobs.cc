@@ -9,9 +9,9 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
-#include "store/boot.h"
 #include "store/failpoint.h"
 #include "store/lease.h"
+#include "store/unsynced.h"
 
 namespace img::store {
 namespace {
@@ -43,10 +43,10 @@ Error missing(const Digest& digest) {
 }
 
 // reliability.md S-1: the bytes are durable before the name is. Without fsync the write permission
-// stays, and tells so (boot.h).
-void sealFile(const Layout& layout, int fd, const std::string& what) {
-  if (!isDurable()) {
-    noteUnsynced(layout);
+// stays, and tells so (unsynced.h).
+void sealFile(const Layout& layout, int fd, const std::string& what, bool isSynced) {
+  if (!isSynced || !isDurable()) {
+    noteUnsynced(layout, isDurable() ? Unsynced::blobs : Unsynced::names);
     return sys::fchmod(fd, 0644);
   }
   sys::fchmod(fd, 0444);
@@ -55,7 +55,8 @@ void sealFile(const Layout& layout, int fd, const std::string& what) {
 }
 
 // The blob that is there already wins, unless its size is wrong. Its bytes are not read again: it
-// was synced or read once (boot.h), and what a disk does to it later `img verify` finds.
+// was, or will be, synced or read once (unsynced.h), and what a disk does to it later `img verify`
+// finds.
 void publishFile(const Layout& layout, int dir, const std::string& file, const Digest& digest,
                  std::uint64_t size) {
   const std::string name = fileName(digest);
@@ -119,7 +120,7 @@ Descriptor BlobWriter::commit(const std::string& mediaType, const std::optional<
   const Digest digest = hasher_.finish();
   if (expected && *expected != digest) failMismatch(*expected, digest, size_);
   blocks_.trim(size_);
-  sealFile(layout_, fd_.get(), "a blob");
+  sealFile(layout_, fd_.get(), "a blob", durability != Durability::withName);
   publishFile(layout_, layout_.ingest(), name_, digest, size_);
   name_.clear();
   fd_.close("a blob");
@@ -153,6 +154,22 @@ bool hasSameBlob(const Layout& layout, const Digest& digest, std::string_view by
 
 }  // namespace
 
+namespace {
+
+struct FileContent {
+  const Digest& digest;
+  std::uint64_t size;
+};
+
+void adoptFile(const Layout& layout, int dir, const std::string& file, const FileContent& content,
+               BlobWriter::Durability durability) {
+  const Fd fd = sys::openat(dir, file, O_RDONLY | O_NOFOLLOW);
+  sealFile(layout, fd.get(), file, durability != BlobWriter::Durability::withName);
+  publishFile(layout, dir, file, content.digest, content.size);
+}
+
+}  // namespace
+
 Descriptor putBlob(const Layout& layout, std::string_view bytes, const std::string& mediaType,
                    BlobWriter::Durability durability) {
   const Digest digest = Digest::of(bytes);
@@ -166,15 +183,13 @@ Descriptor putBlob(const Layout& layout, std::string_view bytes, const std::stri
 }
 
 void adoptBlob(const Layout& layout, const IngestDir& from, const std::string& file,
-               const Digest& digest, std::uint64_t size) {
-  adoptBlob(layout, from.fd(), file, digest, size);
+               const Digest& digest, std::uint64_t size, BlobWriter::Durability durability) {
+  adoptFile(layout, from.fd(), file, {digest, size}, durability);
 }
 
 void adoptBlob(const Layout& layout, int dir, const std::string& file, const Digest& digest,
                std::uint64_t size) {
-  const Fd fd = sys::openat(dir, file, O_RDONLY | O_NOFOLLOW);
-  sealFile(layout, fd.get(), file);
-  publishFile(layout, dir, file, digest, size);
+  adoptFile(layout, dir, file, {digest, size}, BlobWriter::Durability::later);
 }
 
 void syncBlobs(const Layout& layout) {

@@ -30,8 +30,9 @@ class BlobWriter final : public Sink {
 
   enum class Durability {
     now,
-    later
-  };  // later: the caller calls syncBlobs() before the name is stored
+    later,    // the caller calls syncBlobs() before the name is stored
+    withName  // nor are the bytes synced: who stores a name does it (unsynced.h)
+  };
   // Makes the blob visible. Throws Kind::corrupt when `expected` does not match.
   // A blob the store already has is kept, and this copy dropped: committing twice is fine.
   Descriptor commit(const std::string& mediaType, const std::optional<Digest>& expected = {},
@@ -52,9 +53,11 @@ Descriptor putBlob(const Layout& layout, std::string_view bytes, const std::stri
                    BlobWriter::Durability durability = BlobWriter::Durability::now);
 
 // Turns a finished file of an IngestDir, whose digest and size the caller has computed while
-// writing it, into a blob by rename. The file is made read-only and its bytes durable.
+// writing it, into a blob by rename. The file is made read-only and its bytes durable, if not
+// `withName`; the caller syncs the folder.
 void adoptBlob(const Layout& layout, const IngestDir& from, const std::string& file,
-               const Digest& digest, std::uint64_t size);
+               const Digest& digest, std::uint64_t size,
+               BlobWriter::Durability durability = BlobWriter::Durability::later);
 // The same for a file of a folder of the store's that is open as `dir`.
 void adoptBlob(const Layout& layout, int dir, const std::string& file, const Digest& digest,
                std::uint64_t size);

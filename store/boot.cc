@@ -10,29 +10,21 @@
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/sys.h"
-#include "base/text.h"
 #include "store/blobs.h"
 #include "store/images.h"
+#include "store/unsynced.h"
 #include "store/verify_catalog.h"
 #include "store/verify_internal.h"
 
 namespace img::store {
 namespace {
 
-constexpr char kMark[] = "locks/fast";
 constexpr char kLock[] = "locks/boot";
-constexpr char kIndex[] = "index.json";
-constexpr char kSyncedIndex[] = "locks/index.synced";
 
-std::optional<std::string> markedBoot(const Layout& layout) {
-  const auto text = fs::tryReadFile(layout.fd(), kMark, 4096);
-  if (!text) return std::nullopt;
-  return std::string{text::trim(*text)};  // empty when the power went before it was written
-}
-
-// sealFile() of blobs.cc.
-bool isUnsynced(const struct stat& st) {
-  return S_ISREG(st.st_mode) && (st.st_mode & 0200) != 0;
+std::optional<UnsyncedMark> markOfAnotherBoot(const Layout& layout) {
+  auto mark = readUnsyncedMark(layout);
+  if (mark && mark->boot == bootId()) mark.reset();
+  return mark;
 }
 
 bool isWhole(const Layout& layout, const Digest& digest) {
@@ -74,8 +66,8 @@ bool isReadableIndex(const Layout& layout) {
 
 void restoreIndex(const Layout& layout) {
   if (isReadableIndex(layout)) return;
-  if (const auto synced = fs::tryReadFile(layout.fd(), kSyncedIndex)) {
-    fs::replaceFile(layout.fd(), kIndex, *synced, 0644, fs::Sync::full);
+  if (const auto synced = syncedIndex(layout)) {
+    fs::replaceFile(layout.fd(), "index.json", *synced, 0644, fs::Sync::full);
     if (isReadableIndex(layout)) return;
   }
   Images{layout}.reset(salvageImages(layout));
@@ -105,43 +97,21 @@ size_t dropBrokenNames(const Layout& layout) {
 
 }  // namespace
 
-void noteUnsynced(const Layout& layout) {
-  if (markedBoot(layout) == bootId()) return;
-  // It names the synced state for as long as nobody has to fall back on it.
-  sys::tryUnlinkat(layout.fd(), kSyncedIndex, 0);
-  if (sys::tryFstatat(layout.fd(), kIndex))
-    sys::linkat(layout.fd(), kIndex, layout.fd(), kSyncedIndex, 0);
-  // File systems keep the order of names: this one is there whenever a later one is.
-  fs::replaceFile(layout.fd(), kMark, bootId(), 0644, fs::Sync::none);
-}
-
 void checkAfterBoot(const Layout& layout) {
-  auto marked = markedBoot(layout);
-  if (!marked || marked == bootId()) return;
+  if (!markOfAnotherBoot(layout)) return;
   const FileLock lock = FileLock::acquire(layout.fd(), kLock, FileLock::Mode::exclusive);
-  marked = markedBoot(layout);
-  if (!marked || marked == bootId()) return;  // another command was first
+  const auto mark = markOfAnotherBoot(layout);
+  if (!mark) return;  // another command was first
   const size_t blobs = removeDamaged(layout);
-  restoreIndex(layout);
-  const size_t names = dropBrokenNames(layout);
+  size_t names = 0;
+  // Only unsynced names can lead to a blob that was damaged.
+  if (mark->what == Unsynced::names) {
+    restoreIndex(layout);
+    names = dropBrokenNames(layout);
+  }
   log::info("the machine was started again: {} damaged blobs and {} images were removed", blobs,
             names);
-  sys::tryUnlinkat(layout.fd(), kMark, 0);
-  sys::tryUnlinkat(layout.fd(), kSyncedIndex, 0);
-}
-
-bool settleUnsynced(const Layout& layout, const Descriptor& image) {
-  if (!isDurable() || !markedBoot(layout)) return false;
-  ImageRow row;
-  row.descriptor = image;
-  for (const auto& [digest, need] : readCatalog(layout, {row}).blobs) {
-    const auto st = sys::tryFstatat(layout.blobs(), digest.hex());
-    if (!st || !isUnsynced(*st)) continue;
-    const Fd blob = openBlob(layout, digest);
-    sys::fsync(blob.get(), digest.str());
-    sys::fchmod(blob.get(), 0444);
-  }
-  return true;
+  forgetUnsynced(layout);
 }
 
 }  // namespace img::store

@@ -8,12 +8,12 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
-#include "store/boot.h"
 #include "store/failpoint.h"
 #include "store/gc.h"
 #include "store/json_reader.h"
 #include "store/lease.h"
 #include "store/platform_choice.h"
+#include "store/unsynced.h"
 
 namespace img::store {
 namespace {
@@ -31,7 +31,7 @@ Index readIndex(const Layout& layout) {
 // reliability.md S-4; the caller holds locks/index, so one fixed temporary name is enough and a
 // crash leaves nothing that the next change does not overwrite.
 void writeIndex(const Layout& layout, const Index& index) try {
-  if (!isDurable()) noteUnsynced(layout);
+  if (!isDurable()) noteUnsynced(layout, Unsynced::names);
   failpoint("images.beforeWrite");
   Fd fd = sys::openat(layout.fd(), kNewIndex, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
   writeAll(fd.get(), toJson(index), kNewIndex);
@@ -44,6 +44,13 @@ void writeIndex(const Layout& layout, const Index& index) try {
 } catch (Error& error) {
   addSpaceHint(error, layout);
   throw error.during("storing the name in index.json");
+}
+
+// As durable as this process wants them. A name that was synced leads to blobs that were.
+bool areNamesDurable(const Layout& layout) {
+  if (!isDurable()) return true;
+  const auto mark = readUnsyncedMark(layout);
+  return !mark || mark->what == Unsynced::blobs;
 }
 
 bool hasDigest(const Index& index, const Digest& digest) {
@@ -333,17 +340,17 @@ void Images::publishAll(const std::vector<Publication>& publications) const {
     return std::all_of(publications.begin(), publications.end(),
                        [&](const Publication& wanted) { return isPublished(index, wanted); });
   };
-  bool isSettled = true;
-  for (const Publication& wanted : publications)
-    isSettled = !settleUnsynced(layout_, wanted.manifest) && isSettled;
   // A reader needs no lock: an unchanged rebuild ends here, without a single fsync.
-  if (isSettled && isDone(readIndex(layout_))) return;
+  if (isDone(readIndex(layout_)) && areNamesDurable(layout_)) return;
   // From here on nothing that is found can be collected (lock order: gc, index).
   const StoreUse use{layout_};
+  std::vector<Descriptor> manifests;
   for (const Publication& wanted : publications) {
     pin(layout_, wanted.manifest.digest);
     std::ignore = blobSize(layout_, wanted.manifest.digest);
+    manifests.push_back(wanted.manifest);
   }
+  settleUnsynced(layout_, manifests);
   syncBlobs(layout_);
   const FileLock lock = FileLock::acquire(layout_.fd(), "locks/index", FileLock::Mode::exclusive);
   Index index = readIndex(layout_);
@@ -461,18 +468,18 @@ Image writeImage(const Layout& layout, const ImageConfig& config,
   return writeManifest(layout, config, std::move(manifest));
 }
 
-Image writeManifest(const Layout& layout, const ImageConfig& config, Manifest manifest) {
+Image writeManifest(const Layout& layout, const ImageConfig& config, Manifest manifest,
+                    BlobWriter::Durability durability) {
   const bool isDocker = manifest.mediaType == media::kDockerManifest;
   Image image;
   image.config = config;
   image.manifest = std::move(manifest);
   image.manifest.config =
-      putBlob(layout, toJson(config), isDocker ? media::kDockerConfig : media::kConfig,
-              BlobWriter::Durability::later);
+      putBlob(layout, toJson(config), isDocker ? media::kDockerConfig : media::kConfig, durability);
   image.id = image.manifest.config.digest;
   checkImageConfig(image.manifest, config, image.id);
-  image.manifestDescriptor = putBlob(layout, toJson(image.manifest), image.manifest.mediaType,
-                                     BlobWriter::Durability::later);
+  image.manifestDescriptor =
+      putBlob(layout, toJson(image.manifest), image.manifest.mediaType, durability);
   return image;
 }
 

@@ -113,6 +113,7 @@ ContainerUse readContainerUse(const Layout& layout);
 Image writeImage(const Layout& layout, const ImageConfig& config,
                  const std::vector<Descriptor>& layers);
 // The same with a manifest that has everything but its config; its media type decides the config's.
-Image writeManifest(const Layout& layout, const ImageConfig& config, Manifest manifest);
+Image writeManifest(const Layout& layout, const ImageConfig& config, Manifest manifest,
+                    BlobWriter::Durability durability = BlobWriter::Durability::later);
 
 }  // namespace img::store
