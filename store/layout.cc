@@ -30,6 +30,7 @@ constexpr char kEmptyIndex[] =
 constexpr std::array kFolders = {"blobs/sha256", "layers",  "ingest", "cache/steps", "cache/stat",
                                  "containers",   "volumes", "trash",  "locks"};
 constexpr char kPartial[] = "partial";
+constexpr char kBlobFolder[] = "blobs/sha256/";
 constexpr std::time_t kPartialLifetime = 24 * 60 * 60;
 // What may lie in a folder that becomes a store: a layout of another tool, or our own unfinished
 // creation.
@@ -133,13 +134,16 @@ void removeIfAbandoned(int parent, const fs::Entry& entry) {
 }
 
 // Interrupted downloads are of use to the next try: ingest/partial/<digest>, locked while somebody
-// is at it.
-void sweepPartial(int ingest) {
+// is at it. One without content, or whose blob came by another way, is of none.
+void sweepPartial(int root, int ingest) {
   const Fd dir = sys::openDirectory(ingest, kPartial);
   const std::time_t before = ::time(nullptr) - kPartialLifetime;
   for (const fs::Entry& entry : fs::list(dir.get())) {
     const auto st = sys::tryFstatat(dir.get(), entry.name);
-    if (st && st->st_mtim.tv_sec < before) removeIfAbandoned(dir.get(), entry);
+    if (!st) continue;
+    const bool isUseless = st->st_size == 0 || st->st_mtim.tv_sec < before ||
+                           sys::tryFstatat(root, kBlobFolder + entry.name);
+    if (isUseless) removeIfAbandoned(dir.get(), entry);
   }
 }
 
@@ -149,7 +153,7 @@ void sweep(int root, const char* folder) {
   for (const fs::Entry& entry : fs::list(dir->get())) {
     try {
       if (entry.name == kPartial && entry.type == DT_DIR) {
-        sweepPartial(dir->get());
+        sweepPartial(root, dir->get());
         continue;
       }
       removeIfAbandoned(dir->get(), entry);
@@ -178,7 +182,7 @@ Layout Layout::open(const std::string& root) {
 }
 
 std::string Layout::blobPath(const Digest& digest) const {
-  return "blobs/sha256/" + digest.hex();
+  return kBlobFolder + digest.hex();
 }
 
 std::string Layout::layerPath(const Digest& diffId) const {

@@ -48,6 +48,31 @@ TEST_F(PartialBlobTest, AnEmptyOneLeavesNothing) {
   EXPECT_FALSE(isLeft());
 }
 
+TEST_F(PartialBlobTest, OneOfAKilledProcessThatIsOfNoUseGoes) {
+  const auto kill = [&](std::string_view content) {
+    Child owner = Child::fork([&]() -> std::string {
+      PartialBlob partial{layout_, kDigest};
+      add(partial, content);
+      ::_exit(1);
+    });
+    EXPECT_ANY_THROW(owner.finish());
+    EXPECT_TRUE(isLeft());
+  };
+  kill("");
+  layout_.recover();
+  EXPECT_FALSE(isLeft());
+  kill("some ");
+  putBlob(layout_, kText, "");  // by another way
+  layout_.recover();
+  EXPECT_FALSE(isLeft());
+}
+
+TEST_F(PartialBlobTest, OneThatSomebodyHasIsLeftAlone) {
+  const PartialBlob partial{layout_, kDigest};
+  layout_.recover();
+  EXPECT_TRUE(isLeft());
+}
+
 TEST_F(PartialBlobTest, TheSecondWaitsForTheFirstAndFindsTheBlob) {
   std::optional<PartialBlob> first{std::in_place, layout_, kDigest};
   add(*first, kText);

@@ -5,7 +5,8 @@ import signal
 import threading
 
 from lib import faulty_registry as faulty
-from suites.pull import ENV, PullCase, put_image, wait_for
+from lib import harness
+from suites.pull import ENV, PullCase, put_image
 
 
 class Together(PullCase):
@@ -81,13 +82,13 @@ class Together(PullCase):
         for digest in digests:
             self.stall(digest)
         process = self.started("build", "-q", self.context("one", "two"))
-        wait_for(lambda: all(self.stored(digest) > 0 for digest in digests), "both downloads")
+        harness.wait_until(lambda: all(self.stored(digest) > 0 for digest in digests), "both downloads")
         children = self.children_of(process.pid)
         self.assertGreater(len(children), 4)
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=20)
         self.assertEqual((process.returncode, err.decode()), (130, "error: interrupted\n"))
-        wait_for(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), "the end of the children")
+        harness.wait_until(lambda: not any(os.path.exists(f"/proc/{child}") for child in children), "the end of the children")
         partial, others = self.ingest()
         self.assertEqual(others, [])
         self.assertLessEqual({digest[7:] for digest in digests}, set(partial))

@@ -97,7 +97,8 @@ class Story:
         container, _ = self.web()
         self.assertRegex(self.img_("ps").out, rf"{container[:12]} +helloworld +.*Up .* web")
         self.assertRegex(self.img_("top", "web").out, r"python3 app\.py")
-        self.assertIn("GET / HTTP/1.1", self.img_("logs", "web").err)
+        # The server writes its line after it has answered.
+        harness.wait_until(lambda: "GET / HTTP/1.1" in self.img_("logs", "web").err, "the request in the log")
         shown = json.loads(self.img_("inspect", "web").out)[0]
         self.assertEqual((shown["Id"], shown["Name"], shown["State"]["Status"]), (container, "/web", "running"))
         self.assertEqual(shown["Config"]["Hostname"], container[:12])
