@@ -37,8 +37,8 @@ class Layout {
   int ingest() const;
 
   // Removes what dead processes left in ingest/ (each entry's lock is free), leases/ and trash/;
-  // three folders are read when there is nothing to do. Unfinished downloads (ingest/partial) of
-  // blobs that are not there stay for a day. Containers::recover() does the same for containers.
+  // three folders are read when there is nothing to do. Unfinished downloads (ingest/partial) stay
+  // for a day while their blob is missing. Containers::recover() does the same for containers.
   void recover() const;
 
   // What this process has said it relies on (lease.h); null without a StoreUse.
