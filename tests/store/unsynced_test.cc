@@ -18,7 +18,7 @@ class UnsyncedTest : public test::StoreTest {
   // The blobs of an image that has no name yet.
   Image makeUnnamed(const std::string& content) const {
     const Descriptor layer =
-        putBlob(layout, makeTar({{"file", content}}), media::kLayer, Durability::withName);
+        putBlob(layout, test::makeTar({{"file", content}}), media::kLayer, Durability::withName);
     ImageConfig config;
     config.platform = Platform::host();
     config.diffIds = {layer.digest};
