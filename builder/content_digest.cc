@@ -121,6 +121,10 @@ std::optional<Digest> ContentDigester::digestFile(int handle, const std::string&
   return outcome.whole;
 }
 
+std::string ContentDigester::linkOf(int dir, const char* name, const struct stat& st) {
+  return S_ISLNK(st.st_mode) ? sys::readlinkat(dir, name) : deviceNumbers(st);
+}
+
 ContentDigester::Outcome ContentDigester::digestEntry(const Place& place, SeenFolder::Entry& entry,
                                                       StatCache::Folder& known,
                                                       const Thread& thread) const {
@@ -131,12 +135,8 @@ ContentDigester::Outcome ContentDigester::digestEntry(const Place& place, SeenFo
   entry.kind = SeenFolder::Kind::other;
   Hasher hasher = header(st);
   Outcome outcome;
-  if (S_ISLNK(st.st_mode)) {
-    outcome.link = sys::readlinkat(place.dir, place.opened);
-    hasher.field(outcome.link);
-  } else {
-    outcome.link = deviceNumbers(st);
-  }
+  outcome.link = linkOf(place.dir, place.opened, st);
+  if (S_ISLNK(st.st_mode)) hasher.field(outcome.link);
   outcome.whole = hasher.finish();
   return outcome;
 }
@@ -163,12 +163,22 @@ Digest ContentDigester::digestRegular(const Place& place, SeenFolder::Entry& ent
   return digest->whole;
 }
 
+ContentDigester::OpenedFile ContentDigester::begin(int file, const struct stat& st) const {
+  OpenedFile opened{header(st), 0};
+  opened.xattrs = addXattrs(opened.whole, file);
+  return opened;
+}
+
+FileDigest ContentDigester::OpenedFile::finish(const Digest& content) const {
+  Hasher hasher = whole;
+  hasher.update(std::as_bytes(std::span{content.bytes()}));
+  return {hasher.finish(), content, xattrs};
+}
+
 FileDigest ContentDigester::readFile(const Place& place, const Thread& thread) const {
   const int noFollow = place.dir == AT_FDCWD ? 0 : O_NOFOLLOW;
   const Fd fd = sys::openat(place.dir, place.opened, O_RDONLY | O_NONBLOCK | noFollow);
-  FileDigest digest;
-  Hasher whole = header(place.st);
-  digest.xattrs = addXattrs(whole, fd.get());
+  const OpenedFile opened = begin(fd.get(), place.st);
   Hasher content;
   std::vector<std::byte>& buffer = thread.worker.buffer;
   buffer.resize(kBuffer);
@@ -187,10 +197,7 @@ FileDigest ContentDigester::readFile(const Place& place, const Thread& thread) c
   if (!isUnchanged(place.st, sys::fstat(fd.get()))) {
     throw Error::make(Kind::failed, "file {} changed while it was read", text::quote(place.path()));
   }
-  digest.content = content.finish();
-  whole.update(std::as_bytes(std::span{digest.content.bytes()}));
-  digest.whole = whole.finish();
-  return digest;
+  return opened.finish(content.finish());
 }
 
 }  // namespace img::builder

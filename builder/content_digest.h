@@ -46,6 +46,17 @@ class ContentDigester {
   std::optional<Digest> digest(int handle, const std::string& contextPath,
                                const SourceFilter& filter);
 
+  // A regular file that is open: its digest but for its bytes.
+  struct OpenedFile {
+    Hasher whole;
+    std::uint64_t xattrs;
+    [[nodiscard]] FileDigest finish(const Digest& content) const;
+  };
+  [[nodiscard]] OpenedFile begin(int file, const struct stat& st) const;
+  // As SeenOther has it, of what is neither a file nor a folder.
+  static std::string linkOf(int dir, const char* name, const struct stat& st);
+  [[nodiscard]] mode_t modeOf(const struct stat& st) const;
+
  private:
   friend class TreeDigest;
   struct Place {
@@ -73,7 +84,6 @@ class ContentDigester {
                        const Thread& thread) const;
   [[nodiscard]] FileDigest readFile(const Place& place, const Thread& thread) const;
   [[nodiscard]] Hasher header(const struct stat& st) const;
-  [[nodiscard]] mode_t modeOf(const struct stat& st) const;
 
   bool isContext_, recordsOwners_;  // a copy from a stage takes owners along
   StatCache* cache_;

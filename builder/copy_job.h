@@ -11,6 +11,7 @@
 
 #include "builder/add_source.h"
 #include "builder/copy_source.h"
+#include "builder/seen.h"
 #include "parser/ignore.h"
 #include "parser/value_checks.h"
 #include "store/planned_layer.h"
@@ -60,11 +61,12 @@ void runCopy(const CopyJob& job, const CopyTarget& target,
 
 // The same without writing anything. `users`: a root with the users of the stage, for --chown only.
 // Throws store::CannotPlan when the copy has to be made to know what it gives: an archive, say.
+// `others`: gets what is no file, in the order of a Seen of the same sources.
 struct PlanTarget {
   store::PlannedLayer& layer;
   int users;
 };
 void planCopy(const CopyJob& job, const PlanTarget& target,
-              const std::map<size_t, CopySource>& opened);
+              const std::map<size_t, CopySource>& opened, OtherDigest* others = nullptr);
 
 }  // namespace img::builder

@@ -4,9 +4,13 @@
 #include <tuple>
 
 #include "base/log.h"
+#include "base/sys.h"
 #include "base/text.h"
 #include "builder/content_digest.h"
+#include "builder/copy_ahead.h"
 #include "builder/copy_job.h"
+#include "builder/copy_key.h"
+#include "builder/first_time.h"
 #include "builder/layer_step.h"
 #include "builder/seal_outcome.h"
 #include "store/layer_view.h"
@@ -41,6 +45,7 @@ auto keyworded(const CopyJob& job, Work&& work) {
 struct SeenSources {
   Seen tree;
   Digest digest;
+  std::unique_ptr<CopyAhead> ahead;  // the layer, made with the key
 };
 
 class CopyPreparation {
@@ -63,7 +68,9 @@ class CopyPreparation {
     if (const Context* context = sourceContext()) {
       job->root = SourceRoot{context->root(), true, context, contextLabel()};
       job->hasGitPermissions = shop_.scope.request->hasGitPermissions;
-      if (job->remote.empty()) {
+      if (isAheadWorthwhile(*job)) {
+        result.lateKey = [self = *this, job, seen] { return self.keyAhead(*job, *seen); };
+      } else if (job->remote.empty()) {
         result.key = contentKey(*job, seen.get());
       } else {
         result.lateKey = [self = *this, job, seen] { return self.keyByLooking(*job, *seen); };
@@ -78,7 +85,7 @@ class CopyPreparation {
       };
     }
     result.execute = [self = *this, job, seen](Layer& layer, const Snapshot& below) {
-      return self.execute(*job, seen->tree, layer, below);
+      return self.execute(*job, *seen, layer, below);
     };
     result.inputs = [self = *this, job, seen](InputList& list) {
       self.addInputs(list, *job, *seen);
@@ -176,37 +183,8 @@ class CopyPreparation {
     co_return contentKey(job, seen);
   }
 
-  // `COPY [--parents ][--chown=X ][--chmod=Y ]src... dest` (7.4).
-  [[nodiscard]] std::string createdBy(const CopyJob& job) const {
-    std::string out = job.keyword + " ";
-    if (job.parents) out += "--parents ";
-    if (!job.chown.empty()) out += "--chown=" + job.chown + " ";
-    if (!job.chmod.empty()) out += "--chmod=" + job.chmod + " ";
-    for (const std::string& source : job.sources) out += source + " ";
-    for (const auto& file : job.inlineFiles) out += "<<" + file.first + " ";
-    return out + job.writtenDestination;
-  }
-
-  [[nodiscard]] Hasher startCopyKey(const CopyJob& job, std::string_view kind) const {
-    Hasher hasher = startKey(kind, Digest{});
-    hasher.field(job.destination);
-    hasher.field(job.chown);
-    hasher.field(job.chmod);
-    hasher.field(std::uint64_t{job.excludeTexts.size()});
-    for (const std::string& pattern : job.excludeTexts) hasher.field(pattern);
-    hasher.field(
-        fmt::format("{}{}{}{}", job.isAdd, job.link, job.parents, job.unpack.value_or(true)));
-    hasher.field(std::uint64_t{job.inlineFiles.size()});
-    for (const auto& [name, content] : job.inlineFiles) {
-      hasher.field(name);
-      hasher.field(content);
-    }
-    addEpoch(hasher, shop_.scope);
-    return hasher;
-  }
-
   [[nodiscard]] Digest definitionKey(const CopyJob& job, const Digest& source) const {
-    Hasher hasher = startCopyKey(job, "copy-from");
+    Hasher hasher = startCopyKey(shop_.scope, job, "copy-from");
     hasher.field(source.str());
     for (const std::string& path : job.sources) hasher.field(path);
     return hasher.finish();
@@ -234,7 +212,7 @@ class CopyPreparation {
     });
     seen->tree = digester.takeSeen();
     seen->digest = hasher.finish();
-    Hasher key = startCopyKey(job, "copy");
+    Hasher key = startCopyKey(shop_.scope, job, "copy");
     key.field(seen->digest.str());
     return key.finish();
   }
@@ -295,30 +273,14 @@ class CopyPreparation {
     }
   }
 
-  void addSource(Hasher& hasher, ContentDigester& digester, const CopyJob& job,
-                 const std::string& path) const {
-    SourceFilter filter;
-    filter.ignore = job.root.ignore();
-    if (!job.exclude.empty()) filter.exclude = &job.exclude;
-    parser::IgnorePatterns kept;
-    std::string base = path;
-    if (job.parents) {
-      ParentsSource pivot = splitPivot(path);
-      base = pivot.base;
-      hasher.field(pivot.kept);
-      kept = parser::IgnorePatterns::compile({pivot.kept});
-      if (!pivot.kept.empty() && pivot.kept != ".") filter.include = &kept;
-    }
-    const auto add = [&](const CopySource& source) {
-      hasher.field(source.matched);
-      hasher.field(source.name);
-      const auto digest = digester.digest(source.handle.get(), source.contextPath, filter);
-      hasher.field(digest ? digest->hex() : "");
-    };
-    hasher.field(std::uint64_t{forEachSource(job.root, base, job.keyword, add)});
-  }
+  [[nodiscard]] bool isAheadWorthwhile(const CopyJob& job) const;
+  Task<Digest> keyAhead(const CopyJob& job, SeenSources& seen) const;
+  Task<std::unique_ptr<CopyAhead>> writeAhead(const CopyJob& job) const;
+  Task<> keepAhead(std::unique_ptr<CopyAhead> ahead, Layer& layer) const;
+  void describe(Layer& layer, const SealOutcome& outcome) const;
+  [[nodiscard]] store::PlanOptions planOptions() const;
 
-  Task<> execute(const CopyJob& job, const Seen& seen, Layer& layer, const Snapshot& below) const;
+  Task<> execute(const CopyJob& job, SeenSources& seen, Layer& layer, const Snapshot& below) const;
   [[nodiscard]] bool mayPlan(const CopyJob& job) const;
   Task<bool> plan(const CopyJob& job, const Seen& seen, Layer& layer, const Snapshot& base) const;
   [[nodiscard]] std::string planInWorker(const CopyJob& job, const Seen& seen,
@@ -353,12 +315,16 @@ std::map<size_t, CopySource> CopyPreparation::openRemote(const CopyJob& job,
   return opened;
 }
 
-Task<> CopyPreparation::execute(const CopyJob& job, const Seen& seen, Layer& layer,
+Task<> CopyPreparation::execute(const CopyJob& job, SeenSources& seen, Layer& layer,
                                 const Snapshot& below) const {
+  if (seen.ahead) {
+    co_await keepAhead(std::move(seen.ahead), layer);
+    co_return;
+  }
   const Snapshot nothing;
   const Snapshot& base = job.link ? nothing : below;
   if (mayPlan(job)) {
-    const bool isPlanned = co_await plan(job, seen, layer, base);
+    const bool isPlanned = co_await plan(job, seen.tree, layer, base);
     if (isPlanned) co_return;
   }
   const RemoteWork work = newWork(job);
@@ -367,7 +333,67 @@ Task<> CopyPreparation::execute(const CopyJob& job, const Seen& seen, Layer& lay
                             !base.layers.empty()};
     runCopy(job, target, openRemote(job, work));
   });
-  if (job.root.isContext) checkUnchanged(job, seen);
+  if (job.root.isContext) checkUnchanged(job, seen.tree);
+}
+
+// Only where the files are likely to be read in vain by nobody: this store has not made the step
+// before, no other one's cache is asked, and no file of the sources was read yet.
+bool CopyPreparation::isAheadWorthwhile(const CopyJob& job) const {
+  const Request& request = *shop_.scope.request;
+  const bool isPossible = job.root.context == &shop_.context && shop_.statCache != nullptr &&
+                          job.remote.empty() && !request.isDryRun && mayPlan(job);
+  if (!isPossible || !request.cacheFrom.empty() || !isUnread(job, *shop_.statCache)) return false;
+  const Snapshot& below = stage_.snapshot;
+  const auto isAway = [](const LayerRef& layer) { return layer->source != nullptr; };
+  if (!job.link && (std::any_of(below.layers.begin(), below.layers.end(), isAway) ||
+                    isUnpackingNeeded(shop_.layout, below)))
+    return false;
+  Hasher what = startCopyKey(shop_.scope, job, "copy-ahead");
+  what.field(job.link ? "" : below.key.str());
+  for (const std::string& path : job.sources) what.field(path);
+  return isFirstTime(shop_.layout, what.finish()) || request.noCache;
+}
+
+Task<Digest> CopyPreparation::keyAhead(const CopyJob& job, SeenSources& seen) const {
+  std::unique_ptr<CopyAhead> ahead = co_await writeAhead(job);
+  const Digest key = contentKey(job, &seen);
+  if (ahead && ahead->isWhatWasSeen(seen.tree)) seen.ahead = std::move(ahead);
+  co_return key;
+}
+
+// Null: what went wrong shows when the copy is made the usual way, or does not matter there.
+Task<std::unique_ptr<CopyAhead>> CopyPreparation::writeAhead(const CopyJob& job) const {
+  const Snapshot nothing;
+  const Snapshot& base = job.link ? nothing : stage_.snapshot;
+  const std::vector<int> lowers = openFolders(shop_.layout, base);
+  auto ahead = std::make_unique<CopyAhead>(shop_.layout);
+  const std::string answer = co_await runWorker(shop_.events, [&]() -> std::string {
+    try {
+      store::PlannedLayer planned{lowers};
+      const Fd users =
+          job.chown.empty() || lowers.empty() ? Fd{} : mountReadOnly(shop_.layout, base);
+      ContentDigester digester{true, nullptr};
+      if (job.hasGitPermissions) digester.useGitPermissions();
+      return ahead->write(job, {planned, users ? users.get() : shop_.layout.fd()}, digester,
+                          shop_.scope.request->step, planOptions());
+    } catch (const store::CannotPlan& reason) {
+      log::info("{}: nothing is made ahead: {}", job.keyword, reason.why);
+    } catch (const Error& error) {
+      log::info("{}: nothing is made ahead: {}", job.keyword, error.what());
+    }
+    return {};
+  });
+  if (answer.empty()) co_return nullptr;
+  ahead->written(answer, *shop_.statCache);
+  co_return ahead;
+}
+
+Task<> CopyPreparation::keepAhead(std::unique_ptr<CopyAhead> ahead, Layer& layer) const {
+  co_await runStoringWorker(shop_.events, shop_.layout, [&] {
+    ahead->publish();
+    return std::string{};
+  });
+  describe(layer, ahead->outcome());
 }
 
 // Where layers are indexes over their tars, the tar is written at once and no file is made. Not for
@@ -392,11 +418,22 @@ Task<bool> CopyPreparation::plan(const CopyJob& job, const Seen& seen, Layer& la
     return planInWorker(job, seen, target, work);
   });
   if (answer.empty()) co_return false;
-  const SealOutcome outcome = SealOutcome::decode(answer);
+  describe(layer, SealOutcome::decode(answer));
+  co_return true;
+}
+
+// The layer is in the store.
+void CopyPreparation::describe(Layer& layer, const SealOutcome& outcome) const {
   if (outcome.leak) reportLeak(*outcome.leak, shop_.scope.request->step, shop_.progress);
   outcome.describe(layer);
   layer.folder = store::Layers{shop_.layout}.open(*layer.diffId);
-  co_return true;
+}
+
+store::PlanOptions CopyPreparation::planOptions() const {
+  store::PlanOptions options;
+  options.seal.clampMtime = shop_.scope.request->layerEpoch();
+  options.takesXattr = isCopiedXattr;
+  return options;
 }
 
 std::string CopyPreparation::planInWorker(const CopyJob& job, const Seen& seen,
@@ -409,16 +446,16 @@ std::string CopyPreparation::planInWorker(const CopyJob& job, const Seen& seen,
     return {};
   }
   LeakWatch watch{shop_.scope.request->step};
-  store::PlanOptions options;
-  options.seal.clampMtime = shop_.scope.request->layerEpoch();
-  options.takesXattr = isCopiedXattr;
+  store::PlanOptions options = planOptions();
   options.check = [&] {
     if (job.root.isContext) checkUnchanged(job, seen);
   };
   watch.join(options.seal);
   SealOutcome outcome;
-  outcome.tar =
-      keyworded(job, [&] { return store::sealPlan(shop_.layout, target.layer, options); });
+  outcome.tar = keyworded(job, [&] {
+    return store::sealPlan(shop_.layout, target.layer, options,
+                           store::BlobWriter::Durability::withName);
+  });
   outcome.leak = watch.hit();
   store::Layers{shop_.layout}.ensureFromVerified(outcome.tar.descriptor.digest);
   return outcome.encode();

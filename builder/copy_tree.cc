@@ -95,6 +95,7 @@ CopyDestination::FolderRef TreeCopier::fill(const Source& source, const std::str
   top.sourceFolder = folderOf(source);
   const std::string prefix = source.contextPath.empty() ? "" : source.contextPath + "/";
   copyChildren(top, prefix, "", filter, filter.root(source.contextPath));
+  noteFolder(source.contextPath, sys::fstat(top.source.get()), top.source.get());
   return std::move(top.folder);
 }
 
@@ -147,7 +148,9 @@ void TreeCopier::copyChildren(Target& to, const std::string& contextPath, const 
           store::SourceFolder{to.sourceFolder, -1, entry.name});
       if (step.verdict == SourceFilter::Verdict::take) open(folder);
       copyChildren(folder, contextPath + entry.name + "/", below + "/", filter, step.state);
-      if (folder.folder) to_.finishFolder(*folder.folder, metaOf(*st), folder.source.get());
+      if (!folder.folder) continue;
+      noteFolder(contextPath + entry.name, *st, folder.source.get());
+      to_.finishFolder(*folder.folder, metaOf(*st), folder.source.get());
       continue;
     }
     if (options_.isContext && isSpecial(st->st_mode)) {
@@ -156,6 +159,7 @@ void TreeCopier::copyChildren(Target& to, const std::string& contextPath, const 
       continue;
     }
     open(to);
+    noteOther(contextPath + entry.name, *st, from, entry.name);
     to_.add(*to.folder, entry.name, {from, entry.name, *st, to.sourceFolder, entry.name},
             metaOf(*st));
   }
@@ -167,6 +171,20 @@ void TreeCopier::open(Target& target) {
   if (target.folder) return;
   open(*target.parent);
   target.folder = to_.openFolder(*target.parent->folder, target.name);
+}
+
+void TreeCopier::noteFolder(const std::string& path, const struct stat& st, int folder) const {
+  if (options_.others == nullptr) return;
+  Hasher ignored;
+  const mode_t mode = options_.hasGitPermissions ? gitMode(st.st_mode) : st.st_mode;
+  options_.others->add({path, mode, addXattrs(ignored, folder), {}});
+}
+
+void TreeCopier::noteOther(const std::string& path, const struct stat& st, int dir,
+                           const std::string& name) const {
+  if (options_.others == nullptr || S_ISREG(st.st_mode)) return;
+  const mode_t mode = options_.hasGitPermissions ? gitMode(st.st_mode) : st.st_mode;
+  options_.others->add({path, mode, 0, ContentDigester::linkOf(dir, name.c_str(), st)});
 }
 
 CopyMeta TreeCopier::metaOf(const struct stat& st) const {

@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "builder/copy_destination.h"
+#include "builder/seen.h"
 #include "builder/source_filter.h"
 #include "parser/value_checks.h"
 #include "store/owners.h"
@@ -23,6 +24,7 @@ struct CopyOptions {
   std::optional<parser::ModeChange> mode;        // --chmod
   bool isContext = true;           // owners become 0:0 unless --chown; special files are left out
   bool hasGitPermissions = false;  // see gitMode()
+  OtherDigest* others = nullptr;   // gets what is no file; null: nobody asks
   [[nodiscard]] NewFolder newFolder() const;
 };
 
@@ -61,6 +63,9 @@ class TreeCopier {
   void copyChildren(Target& to, const std::string& contextPath, const std::string& path,
                     const SourceFilter& filter, const SourceFilter::State& state);
   void open(Target& target);
+  void noteFolder(const std::string& path, const struct stat& st, int folder) const;
+  void noteOther(const std::string& path, const struct stat& st, int dir,
+                 const std::string& name) const;
   [[nodiscard]] CopyMeta metaOf(const struct stat& st) const;
   // False: it is somebody's already.
   bool claim(const CopyDestination::Folder& folder, const std::string& name);

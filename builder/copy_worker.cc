@@ -192,10 +192,11 @@ void runCopy(const CopyJob& job, const CopyTarget& target,
 }
 
 void planCopy(const CopyJob& job, const PlanTarget& target,
-              const std::map<size_t, CopySource>& opened) {
+              const std::map<size_t, CopySource>& opened, OtherDigest* others) {
   PlanDestination plan{target.layer};
-  CopyWorker{job, plan, makeOptions(job, target.users, !target.layer.lowers().empty()), nullptr}
-      .run(opened);
+  CopyOptions options = makeOptions(job, target.users, !target.layer.lowers().empty());
+  options.others = others;
+  CopyWorker{job, plan, std::move(options), nullptr}.run(opened);
   target.layer.closeFolders();
 }
 

@@ -111,6 +111,19 @@ size_t Seen::size() const {
   return size;
 }
 
+size_t Seen::countFiles() const {
+  size_t files = 0;
+  for (const auto& source : sources_) walk(*source, Kind::file, [&](const Place&) { ++files; });
+  return files;
+}
+
+void OtherDigest::add(const SeenOther& other) {
+  hasher_.field(other.path);
+  hasher_.field(std::uint64_t{other.mode});
+  hasher_.field(other.xattrs);
+  hasher_.field(other.link);
+}
+
 std::optional<std::string> Seen::firstChange(const Seen& now) const {
   auto path =
       firstDifference(places(sources_, Kind::file), places(now.sources_, Kind::file), isSameFile);

@@ -68,12 +68,23 @@ class Seen {
   void forEachFile(const std::function<void(const SeenFile&)>& use) const;
   void forEachOther(const std::function<void(const SeenOther&)>& use) const;
   [[nodiscard]] size_t size() const;
+  [[nodiscard]] size_t countFiles() const;
   // The path of the first file, else of the first other thing, that is not now what it was here.
   // The digest of a file need not have been read again for that.
   [[nodiscard]] std::optional<std::string> firstChange(const Seen& now) const;
 
  private:
   std::vector<std::unique_ptr<SeenFolder>> sources_;
+};
+
+// Of what was met besides files, in the order of Seen::forEachOther.
+class OtherDigest {
+ public:
+  void add(const SeenOther& other);
+  Digest finish() { return hasher_.finish(); }
+
+ private:
+  Hasher hasher_;
 };
 
 }  // namespace img::builder

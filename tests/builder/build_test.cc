@@ -307,6 +307,9 @@ TEST_F(BuildTest, RefusesAFileThatChangesBetweenKeyAndCopy) {
 
 TEST_F(BuildTest, RefusesALinkThatChangesBetweenKeyAndCopy) {
   sys::mkdirat(fixture_.context.get(), "d", 0755);
+  sys::symlinkat("older", fixture_.context.get(), "d/l");
+  fixture_.build("FROM scratch\nCOPY d /d\n");  // the first time it is written with its key
+  sys::unlinkat(fixture_.context.get(), "d/l", 0);
   sys::symlinkat("old", fixture_.context.get(), "d/l");
   fixture_.progress.onStart = [&] {
     sys::unlinkat(fixture_.context.get(), "d/l", 0);

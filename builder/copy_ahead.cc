@@ -1,0 +1,100 @@
+#include "builder/copy_ahead.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include "base/sys.h"
+#include "builder/stage.h"
+#include "store/blobs.h"
+#include "store/layers.h"
+
+namespace img::builder {
+namespace {
+
+constexpr const char* kLayer = "layer";
+constexpr const char* kDigests = "digests";
+
+// Where the file lies below the source root.
+class SourcePaths {
+ public:
+  std::string of(const store::PlannedNode& node) {
+    const store::SourceFolder* folder = node.source.get();
+    if (folder != folder_) {
+      folder_ = folder;
+      path_ = pathOf(*folder);
+    }
+    return path_ + node.sourceName;
+  }
+
+ private:
+  static std::string pathOf(const store::SourceFolder& folder) {
+    std::string path = folder.parent ? pathOf(*folder.parent) : std::string{};
+    path += folder.name;
+    if (!path.empty() && !path.ends_with('/')) path += '/';
+    return path;
+  }
+
+  const store::SourceFolder* folder_ = nullptr;
+  std::string path_;
+};
+
+}  // namespace
+
+bool isUnread(const CopyJob& job, const StatCache& cache) {
+  if (job.parents) return false;
+  return std::any_of(job.sources.begin(), job.sources.end(), [&](const std::string& source) {
+    const std::string path = joinPath("/", source).substr(1);
+    if (parser::hasWildcard(path)) return false;
+    const auto st = sys::tryFstatat(job.root.fd, path.empty() ? "." : path);
+    if (!st || !S_ISDIR(st->st_mode)) return false;
+    return !cache.knowsBelow(path.empty() ? path : path + "/");
+  });
+}
+
+std::string CopyAhead::write(const CopyJob& job, const PlanTarget& target,
+                             const ContentDigester& digester, const StepOptions& guard,
+                             store::PlanOptions options) const {
+  OtherDigest others;
+  planCopy(job, target, {}, &others);
+  StatCache digests{sys::openDirectory(work_.fd(), "."), kDigests};
+  SourcePaths paths;
+  options.digests = [&](const store::PlannedNode& node, int file, const struct stat& st) {
+    const std::int64_t readAt = currentNanoseconds();
+    return [&digests, opened = digester.begin(file, st), path = paths.of(node), st,
+            readAt](const Digest& content) {
+      digests.remember(path, st, opened.finish(content), readAt);
+    };
+  };
+  LeakWatch watch{guard};
+  watch.join(options.seal);
+  const Fd file = sys::openat(work_.fd(), kLayer, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  SealOutcome outcome;
+  outcome.tar = store::stagePlan(target.layer, file.get(), options);
+  outcome.leak = watch.hit();
+  digests.save();
+  return others.finish().hex() + outcome.encode();
+}
+
+void CopyAhead::written(const std::string& answer, StatCache& cache) {
+  constexpr size_t kHex = 64;
+  others_ = Digest::tryParseHex(answer.substr(0, kHex)).value();
+  outcome_ = SealOutcome::decode(answer.substr(kHex));
+  digests_ = &cache.absorb(work_.fd(), kDigests);
+}
+
+bool CopyAhead::isWhatWasSeen(const Seen& seen) const {
+  if (!digests_->isAllUsed() || digests_->size() != seen.countFiles()) return false;
+  OtherDigest others;
+  seen.forEachOther([&](const SeenOther& other) { others.add(other); });
+  return others.finish() == others_;
+}
+
+void CopyAhead::publish() const {
+  const store::Descriptor& blob = outcome_.tar.descriptor;
+  store::adoptBlob(layout_, work_, kLayer, blob.digest, blob.size,
+                   store::BlobWriter::Durability::withName);
+  store::Layers{layout_}.ensureFromVerified(blob.digest);
+}
+
+}  // namespace img::builder
