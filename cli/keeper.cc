@@ -140,6 +140,9 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
   if (config_.tty && !streams.isDetached) takeWindowSize(spec);
 
   signals_.emplace();
+  const std::unique_ptr<runtime::EarlyNetwork> early = std::move(early_);
+  spec.earlyNetwork = early.get();
+  spec.isCallerBrief = isDirect && config_.autoRemove;
   container_.emplace(runtime::start(spec));
   if (auto watch = network_->watch()) streams.relay.watches.push_back(std::move(*watch));
   recordStart(container_->pid());

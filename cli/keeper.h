@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -18,6 +19,7 @@
 #include "cli/foreground.h"
 #include "cli/health.h"
 #include "cli/run_deadline.h"
+#include "runtime/early_network.h"
 #include "runtime/monitor.h"
 #include "store/containers.h"
 #include "store/layout.h"
@@ -46,6 +48,8 @@ class Keeper {
 
   // Those of the first start, opened by who has made sure that they are there.
   void giveLayers(OpenedLayers layers) { layers_ = std::move(layers); }
+  // A network namespace for the first start. Not for containers that are kept by another process.
+  void giveNetwork(std::unique_ptr<runtime::EarlyNetwork> network) { early_ = std::move(network); }
 
   // In this process: returns the command's exit status. Throws with the exit code of cli.md 3 when
   // it never ran; the record then says why, or is gone (--rm).
@@ -84,6 +88,7 @@ class Keeper {
   std::optional<FileLock> lock_;
   std::string runRoot_;
   OpenedLayers layers_;
+  std::unique_ptr<runtime::EarlyNetwork> early_;
   std::optional<ContainerNamespaces> namespaces_;  // its range of ids as well
   std::optional<ContainerNetwork> network_;        // outlives the container
   std::optional<PublishedPorts> ports_;

@@ -2,9 +2,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/own_namespace.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "cli/container_commands.h"
@@ -16,6 +18,7 @@
 #include "cli/container_ports.h"
 #include "cli/container_spec.h"
 #include "cli/keeper.h"
+#include "cli/network_options.h"
 #include "cli/options.h"
 #include "cli/pull.h"
 #include "cli/rootless.h"
@@ -112,14 +115,28 @@ void obtainMounted(Context& context, const std::vector<MountRequest>& mounts, Im
   }
 }
 
+// A namespace that is certain to be needed is made while the image is looked up. Not by who forks
+// afterwards: a thread stays behind. A user namespace of the container's own owns that as well.
+std::unique_ptr<runtime::EarlyNetwork> beginNetwork(const RunRequest& request) {
+  const NetworkMode mode = networkMode(request.network);
+  const bool isOwn =
+      mode != NetworkMode::host && mode != NetworkMode::container && mode != NetworkMode::path;
+  const bool isWanted = isOwn && !request.detach && !request.tty &&
+                        request.namespaces.user.empty() && request.namespaces.uidMap.empty() &&
+                        isInMachineNamespace();
+  return isWanted ? std::make_unique<runtime::EarlyNetwork>(true) : nullptr;
+}
+
 struct NewContainer {
   store::Containers::Held record;
   OpenedLayers layers;
+  std::unique_ptr<runtime::EarlyNetwork> network;
 };
 
-NewContainer makeContainer(Context& context, const RunRequest& request) {
+NewContainer makeContainer(Context& context, const RunRequest& request, bool forRun) {
   const store::Layout& layout = context.store();
   requireNamespaces();
+  std::unique_ptr<runtime::EarlyNetwork> network = forRun ? beginNetwork(request) : nullptr;
   recoverContainers(layout);
   replaceNamesake(layout, request);
   // Until the record pins them, a concurrent collection must not take what we found.
@@ -142,7 +159,7 @@ NewContainer makeContainer(Context& context, const RunRequest& request) {
   completeRecord(layout, mounts, request, held.config);
   // Whoever removed the image's last name before the record was there did not know of it.
   store::Images{layout}.keepForContainer(image.manifestDescriptor);
-  return {std::move(held), std::move(layers)};
+  return {std::move(held), std::move(layers), std::move(network)};
 }
 
 // Reads the options of `run` or `create`; false: the help was shown.
@@ -169,7 +186,7 @@ int runImage(Context& context, const std::vector<std::string>& args) {
   RunRequest request;
   return withRunStatus([&] {
     if (!parseRequest(context, args, true, request)) return 0;
-    NewContainer made = makeContainer(context, request);
+    NewContainer made = makeContainer(context, request, true);
     store::Containers::Held& held = made.record;
     const std::string id = held.config.id;
     KeepOptions keep;
@@ -183,6 +200,7 @@ int runImage(Context& context, const std::vector<std::string>& args) {
     keep.detachKeys = runtime::DetachKeys{request.detachKeys};
     Keeper keeper{context.store(), std::move(held.config), std::move(held.lock), context.runRoot()};
     keeper.giveLayers(std::move(made.layers));
+    keeper.giveNetwork(std::move(made.network));
     if (!request.detach && request.tty && keep.interactive) return keeper.runLeavable(keep);
     if (!request.detach) return keeper.runAttached(keep);
     keeper.runDetached(keep);
@@ -196,7 +214,7 @@ int createContainer(Context& context, const std::vector<std::string>& args) {
   return withRunStatus([&] {
     request.detach = true;  // a terminal is needed only when it starts
     if (!parseRequest(context, args, false, request)) return 0;
-    const NewContainer made = makeContainer(context, request);
+    const NewContainer made = makeContainer(context, request, false);
     context.print(made.record.config.id + "\n");
     return 0;
   });

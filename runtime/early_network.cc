@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <utility>
@@ -20,8 +21,21 @@ bool bringLoopbackUp() noexcept {
   return ::ioctl(socket.get(), SIOCSIFFLAGS, &request) == 0;
 }
 
+namespace {
+
+// While two threads share the table of descriptors, each time it grows waits for RCU, about ten
+// milliseconds (expand_fdtable() in the kernel): it gets its size before. An image of many layers
+// has a descriptor for each.
+void growDescriptorTable() {
+  constexpr int kEnough = 767;
+  const Fd high{::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, kEnough)};  // refused: then it is smaller
+}
+
+}  // namespace
+
 EarlyNetwork::EarlyNetwork(bool isWanted) {
   if (!isWanted) return;
+  growDescriptorTable();
   // Not std::thread: what that allocates, the new thread frees, and a thread that touches the heap
   // gets one of its own, which the container's keeper would drag along.
   pthread_attr_t attributes;

@@ -16,6 +16,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "runtime/architecture.h"
+#include "runtime/borrowed_clone.h"
 #include "runtime/command.h"
 #include "runtime/device_rules.h"
 #include "runtime/early_network.h"
@@ -235,8 +236,47 @@ Launched cloneByJoiner(const Spec& spec, const clone_args& args, Ends& ends, Chi
   throw Error{Kind::internal, "the process that joins namespaces ended without an answer"};
 }
 
+// The parent sleeps until the command is executed: it must have nothing to do before that. Memory
+// of the parent may not be counted to the container, lest the parent ends with it (a limit of
+// memory), and nobody else may see the child (a pid namespace that is shared).
+bool mayBorrowMemory(const Spec& spec) {
+  return spec.isCallerBrief && !spec.onCreated && !spec.tty && !spec.userNamespace.isUsed() &&
+         !spec.limits.any() && spec.pid.from == Namespace::From::own && !needsJoiner(spec);
+}
+
+Fd sameNumber(const Fd& fd) {
+  return Fd{fd.get()};
+}
+
+std::vector<Fd> sameNumbers(const std::vector<Fd>& fds) {
+  std::vector<Fd> same;
+  for (const Fd& fd : fds) same.push_back(sameNumber(fd));
+  return same;
+}
+
+// The objects stay the parent's; the child has the descriptors too, and does not return.
+[[noreturn]] void runInBorrowedMemory(const Spec& spec, const Ends& ends, const ChildSide& side) {
+  if (ends.errors) ::close(ends.errors.get());
+  ChildSide own;
+  own.errors = sameNumber(side.errors);
+  own.program = sameNumber(side.program);
+  own.rootfs = sameNumber(side.rootfs);
+  own.mounts = sameNumbers(side.mounts);
+  own.cgroups = sameNumbers(side.cgroups);
+  own.network = sameNumber(side.network);
+  own.unshareCgroup = side.unshareCgroup;
+  own.cgroupView.isUnified = side.cgroupView.isUnified;
+  for (const auto& [name, tree] : side.cgroupView.trees) {
+    own.cgroupView.trees.emplace_back(name, sameNumber(tree));
+  }
+  runContainer(spec, std::move(own));
+}
+
 Launched cloneContainer(const Spec& spec, const clone_args& args, Ends& ends, ChildSide& side) {
   if (needsJoiner(spec)) return cloneByJoiner(spec, args, ends, side);
+  if (mayBorrowMemory(spec)) {
+    return cloneBorrowing(args, [&] { runInBorrowedMemory(spec, ends, side); });
+  }
   return cloneChild(args, [&] {
     ends = {};
     runContainer(spec, std::move(side));
@@ -297,7 +337,7 @@ void warnOfSharedProcesses(const Spec& spec, bool hasCgroup) {
 
 }  // namespace
 
-Launched cloneChild(clone_args args, const std::function<void()>& child) {
+Launched cloneBy(clone_args args, const std::function<pid_t(clone_args&)>& clone) {
   const SignalsBlocked blocked;
   int pidfd = -1;
   args.flags |= CLONE_PIDFD;
@@ -305,7 +345,7 @@ Launched cloneChild(clone_args args, const std::function<void()>& child) {
   args.exit_signal = SIGCHLD;
   const pid_t pid = [&] {
     try {
-      return sys::clone3(args);
+      return clone(args);
     } catch (Error& error) {
       if (error.errnum() == EPERM) error.hint("new namespaces need root (CAP_SYS_ADMIN) here");
       // Without the code and the hint of ENOSPC, which are about a disk.
@@ -315,11 +355,16 @@ Launched cloneChild(clone_args args, const std::function<void()>& child) {
       throw;
     }
   }();
-  if (pid == 0) {
+  return {pid, Fd{pidfd}};
+}
+
+Launched cloneChild(clone_args args, const std::function<void()>& child) {
+  return cloneBy(args, [&](clone_args& complete) {
+    const pid_t pid = sys::clone3(complete);
+    if (pid != 0) return pid;
     child();
     ::_exit(0);
-  }
-  return {pid, Fd{pidfd}};
+  });
 }
 
 ExecReport readReport(const Fd& errors, const std::string& name) {
@@ -356,7 +401,9 @@ Container start(const Spec& spec) {
   checkCommand(spec);
   checkSysctls(spec);
   // With a user namespace, the network namespace must belong to that.
-  EarlyNetwork network{spec.network == Network::none && !spec.userNamespace.isUsed()};
+  const bool isNew = spec.network == Network::none && !spec.userNamespace.isUsed();
+  EarlyNetwork late{isNew && spec.earlyNetwork == nullptr};
+  EarlyNetwork& network = isNew && spec.earlyNetwork != nullptr ? *spec.earlyNetwork : late;
   Ends ends;
   ChildSide side = prepareSide(spec, ends);
   CgroupHolder cgroup{spec};

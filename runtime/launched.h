@@ -39,6 +39,9 @@ struct Container::Impl {
   ExitStatus status;
 };
 
+// `clone` makes the process from the completed arguments and returns its number; all signals are
+// blocked meanwhile.
+Launched cloneBy(clone_args args, const std::function<pid_t(clone_args&)>& clone);
 // clone3 without a stack of its own behaves like fork. `child` runs in the new process with all
 // signals blocked.
 Launched cloneChild(clone_args args, const std::function<void()>& child);

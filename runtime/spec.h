@@ -46,6 +46,8 @@ struct DeviceNode {
   std::string access = "rwm";
 };
 
+class EarlyNetwork;
+
 enum class Network { none, host, join };  // none: own namespace with loopback up
 
 // Where a namespace of the container comes from.
@@ -102,6 +104,8 @@ struct Spec {
 
   Network network = Network::none;
   int networkNamespace = -1;  // Network::join: descriptor of the namespace
+  // Network::none: one that the caller has begun to make, when this is the first start.
+  EarlyNetwork* earlyNetwork = nullptr;
   Namespace pid, ipc, uts, cgroup;
   UserNamespace userNamespace;
   // A time namespace with these offsets in seconds (time_namespaces(7)).
@@ -142,6 +146,10 @@ struct Spec {
   // Asked when the container has ended: whether somebody may have added cgroups of version 1 of
   // that name meanwhile, to be removed with the others. Unset: somebody may.
   std::function<bool()> hasLateGroups;
+
+  // The caller does not outlive the container by much: what the start leaves on its heap does not
+  // add up. The container may then be set up in the caller's memory (runtime/borrowed_clone.h).
+  bool isCallerBrief = false;
 
   // Called by start() in the calling process once the container's PID 1 exists in its namespaces,
   // and before the command starts; what it throws ends the container. The network is laid here,
