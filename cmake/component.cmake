@@ -32,6 +32,7 @@ function(img_program)
     target_link_options(img PRIVATE -static -Wl,--eh-frame-hdr
       -Wl,--wrap=__register_frame_info -Wl,--wrap=__deregister_frame_info)
   endif()
+  img_order(img)
   set_target_properties(img PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
   set(links build debug run create commit exec ps ls images pull push tag rm rmi inspect history save load import
     export prune stop kill start restart pause unpause rename attach wait logs top stats update cp diff port info volume
