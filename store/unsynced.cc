@@ -115,7 +115,7 @@ void lockBlob(const WaitingBlob& blob) {
   if (sys::fstat(blob.file.get()).st_nlink == 0) throw missing(blob.digest);
 }
 
-void syncOne(const Layout& layout, WaitingBlob& blob) noexcept try {
+void syncLocked(const Layout& layout, const WaitingBlob& blob) {
   lockBlob(blob);
   const struct stat st = sys::fstat(blob.file.get());
   if (!isUnsynced(st)) return;  // somebody else has done it
@@ -129,10 +129,18 @@ void syncOne(const Layout& layout, WaitingBlob& blob) noexcept try {
     throw;
   }
   sys::fchmod(blob.file.get(), 0444);
-} catch (const Error& error) {
-  blob.trouble = error;
-} catch (const std::exception& error) {
-  blob.trouble = Error{Kind::internal, error.what()};
+}
+
+// Another build syncs in another order: nobody waits for a lock who has one.
+void syncOne(const Layout& layout, WaitingBlob& blob) noexcept {
+  try {
+    syncLocked(layout, blob);
+  } catch (const Error& error) {
+    blob.trouble = error;
+  } catch (const std::exception& error) {
+    blob.trouble = Error{Kind::internal, error.what()};
+  }
+  blob.file = Fd{};
 }
 
 // The disk gets all bytes before the first file is waited for, so that one commit of the journal

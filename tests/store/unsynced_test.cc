@@ -1,5 +1,6 @@
 #include "store/unsynced.h"
 
+#include "base/process.h"
 #include "store/boot.h"
 #include "tests/store/store_fixture.h"
 
@@ -138,6 +139,31 @@ TEST_F(UnsyncedTest, ManyBlobsAreSyncedByTwoThreads) {
   }
   settleHeld(layout);
   for (const Digest& digest : all) EXPECT_FALSE(isWaiting(digest)) << digest.str();
+}
+
+// With two threads each, in any order: who waits for the lock of one has no other.
+TEST_F(UnsyncedTest, TwoProcessesThatSyncTheSameBlobsDoNotWaitForEachOtherForever) {
+  for (int round = 0; round < 5; ++round) {
+    std::vector<Descriptor> layers;
+    for (int i = 0; i < 12; ++i) {
+      const std::string content = std::to_string(100 * round + i);
+      layers.push_back(
+          putBlob(layout, test::makeTar({{"file", content}}), media::kLayer, Durability::withName));
+    }
+    ImageConfig config;
+    config.platform = Platform::host();
+    for (const Descriptor& layer : layers) config.diffIds.push_back(layer.digest);
+    Manifest manifest;
+    manifest.layers = layers;
+    const Image image = writeManifest(layout, config, manifest, Durability::withName);
+    Child other = Child::fork([&] {
+      publish(image);
+      return std::string{};
+    });
+    publish(image);
+    other.finish();
+    for (const Descriptor& layer : layers) EXPECT_FALSE(isWaiting(layer.digest));
+  }
 }
 
 }  // namespace
