@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "store/failpoint.h"
 #include "store/gc.h"
+#include "store/index_text.h"
 #include "store/json_reader.h"
 #include "store/lease.h"
 #include "store/platform_choice.h"
@@ -24,8 +25,8 @@ constexpr char kContainerdName[] = "io.containerd.image.name";
 constexpr char kNewIndex[] = "index.json.new";
 
 Index readIndex(const Layout& layout) {
-  return parseIndex(fs::readFile(layout.fd(), "index.json", kMaxIndexBytes),
-                    layout.root() + "/index.json");
+  return *parseIndexOnce(fs::readFile(layout.fd(), "index.json", kMaxIndexBytes),
+                         layout.root() + "/index.json");
 }
 
 // reliability.md S-4; the caller holds locks/index, so one fixed temporary name is enough and a

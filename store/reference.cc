@@ -51,10 +51,19 @@ bool isPathComponent(std::string_view text) {
   }
 }
 
+// A list of a thousand images asks this for each name: nothing is copied.
+template <class Predicate>
+bool allParts(std::string_view text, char separator, Predicate&& isGood) {
+  for (;;) {
+    const size_t end = text.find(separator);
+    if (!isGood(text.substr(0, end))) return false;
+    if (end == std::string_view::npos) return true;
+    text.remove_prefix(end + 1);
+  }
+}
+
 bool isPath(std::string_view path) {
-  const auto parts = text::split(path, '/');
-  return std::all_of(parts.begin(), parts.end(),
-                     [](const std::string& part) { return isPathComponent(part); });
+  return allParts(path, '/', isPathComponent);
 }
 
 bool isTag(std::string_view tag) {
@@ -87,9 +96,7 @@ bool isHost(std::string_view host) {
     if (!isPort(host.substr(colon + 1))) return false;
     host = host.substr(0, colon);
   }
-  const auto labels = text::split(host, '.');
-  return std::all_of(labels.begin(), labels.end(),
-                     [](const std::string& label) { return isHostLabel(label); });
+  return allParts(host, '.', isHostLabel);
 }
 
 bool looksLikeHost(std::string_view first) {

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "store/blobs.h"
+#include "store/index_text.h"
 #include "store/json_reader.h"
 #include "store/oci.h"
 #include "store/share_work.h"
@@ -185,11 +186,11 @@ void Roots::refreshIndex() {
   Fd file = sys::openat(layout_.fd(), "index.json", O_RDONLY | O_NOFOLLOW);
   const FileStamp stamp{sys::fstat(file.get())};
   if (indexFile_ && stamp == index_) return;
-  const Index index =
-      parseIndex(readAll(file.get(), "index.json", kMaxIndexBytes), layout_.root() + "/index.json");
+  const auto index = parseIndexOnce(readAll(file.get(), "index.json", kMaxIndexBytes),
+                                    layout_.root() + "/index.json");
   manifests_.clear();
   DigestSet seen;
-  for (const Descriptor& entry : index.manifests) {
+  for (const Descriptor& entry : index->manifests) {
     if (seen.insert(entry.digest).second) manifests_.push_back(entry.digest);
   }
   index_ = stamp;

@@ -238,5 +238,41 @@ TEST_F(CollectorTest, MeasuresFoldersOfLayersToo) {
             before);
 }
 
+// Small blobs are unlinked under the lock, large ones are moved out of the way first.
+TEST_F(CollectorTest, OnlyLargeBlobsAndViewsPassThroughTheTrash) {
+  const Image image = garbage("1");
+  makeView(image.config.diffIds[0]);
+  const Descriptor large = putBlob(layout, std::string(size_t{1} << 20, 'x'), media::kLayer);
+  Child child = Child::fork([&] {
+    ::setenv("IMG_FAILPOINT", "gc.beforeUnlink", 1);
+    collectGarbage(layout);
+    return std::string{};
+  });
+  EXPECT_THROW(child.finish(), Error);
+  EXPECT_EQ(countIn("blobs/sha256"), 0U);
+  const auto graves = fs::list(sys::openDirectory(layout.fd(), "trash").get());
+  ASSERT_EQ(graves.size(), 1U);
+  const Fd grave = sys::openDirectory(layout.fd(), "trash/" + graves[0].name);
+  EXPECT_EQ(fs::list(grave.get()).size(), 2U);
+  EXPECT_TRUE(sys::tryFstatat(grave.get(), "blob-" + large.digest.hex()));
+  layout.recover();
+  EXPECT_EQ(countIn("trash"), 0U);
+}
+
+TEST_F(CollectorTest, ManyImagesGoTogetherAndThoseWithANameStay) {
+  std::vector<Image> gone, kept;
+  for (int i = 0; i < 150; ++i) {
+    const std::string number = std::to_string(i);
+    const std::string name = "docker.io/library/a:" + number;
+    (i % 3 == 0 ? kept : gone).push_back(makeImage(number, {name}));
+    if (i % 3 != 0) Images{layout}.untag(name);
+  }
+  Collector collector{layout};
+  const std::vector<Digest> layers = collector.collect().layers;
+  EXPECT_EQ(layers.size(), gone.size());
+  EXPECT_EQ(countIn("blobs/sha256"), kept.size() * 3);
+  for (const Image& image : kept) EXPECT_TRUE(isWhole(image));
+}
+
 }  // namespace
 }  // namespace img::store
