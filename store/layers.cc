@@ -278,6 +278,18 @@ std::optional<Fd> tryMountIndex(const Layout& layout, const Meta& meta) try {
   throw error.hint("IMG_LAYER_VIEW=directory unpacks layers instead");
 }
 
+// For reading where that is allowed: a union asks each layer for attributes.
+std::optional<Fd> tryOpenFolder(const Layout& layout, const Digest& diffId) {
+  const std::string path = diffId.hex() + '/' + kFolder;
+  constexpr int kFlags = O_DIRECTORY | O_NOFOLLOW;
+  try {
+    return sys::tryOpenat(layout.layers(), path, kFlags | O_RDONLY);
+  } catch (const Error& error) {
+    if (error.errnum() != EACCES) throw;
+  }
+  return sys::tryOpenat(layout.layers(), path, kFlags | O_PATH);
+}
+
 }  // namespace
 
 void checkLayerCompression(const Descriptor& blob, std::string_view head) {
@@ -300,9 +312,7 @@ std::optional<OpenedLayer> Layers::tryOpen(const Digest& diffId) const {
   const auto meta = findMeta(layout_, diffId);
   if (!meta) return std::nullopt;
   const bool isMount = !meta->archive.empty();
-  auto fd = isMount ? tryMountIndex(layout_, *meta)
-                    : sys::tryOpenat(layout_.layers(), diffId.hex() + '/' + kFolder,
-                                     O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  auto fd = isMount ? tryMountIndex(layout_, *meta) : tryOpenFolder(layout_, diffId);
   if (!fd) return std::nullopt;
   return OpenedLayer{std::move(*fd), isMount};
 }

@@ -36,8 +36,8 @@ class Layers {
   explicit Layers(const Layout& layout) : layout_(layout) {}
 
   [[nodiscard]] bool has(const Digest& diffId) const;
-  // O_PATH descriptor of the lowerdir; of a mount that goes with it where the view is an index.
-  // Throws Kind::notFound.
+  // Descriptor of the lowerdir, O_PATH or for reading; of a mount that goes with it where the view
+  // is an index. Throws Kind::notFound.
   Fd open(const Digest& diffId) const;
   // The same for who starts a container: nullopt when it is not there. What is opened need not be
   // asked for by has().

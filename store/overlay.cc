@@ -84,8 +84,11 @@ void checkSpec(const OverlaySpec& spec) {
 // and the root has none): what lies below such a layer is taken out of the union here.
 void dropHiddenLowers(OverlaySpec& spec) {
   for (size_t i = 0; i + 1 < spec.lowers.size(); ++i) {
-    // Asked of a new descriptor: fgetxattr(2) does not take one of O_PATH.
-    if (opaqueMark(sys::openDirectory(spec.lowers[i], ".").get()) != OpaqueMark::opaque) continue;
+    const int lower = spec.lowers[i];
+    // fgetxattr(2) does not take a descriptor of O_PATH: then another one is asked.
+    const bool isOpen = (::fcntl(lower, F_GETFL) & O_PATH) == 0;
+    const Fd again = isOpen ? Fd{} : sys::openDirectory(lower, ".");
+    if (opaqueMark(isOpen ? lower : again.get()) != OpaqueMark::opaque) continue;
     spec.lowers.resize(i + 1);
   }
 }
