@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/fs.h"
@@ -17,6 +18,7 @@ namespace img::store {
 namespace {
 
 constexpr size_t kMaxIndexBytes = size_t{256} << 20;
+constexpr size_t kReadAtOnce = size_t{16} << 10;  // hardly a document is longer
 
 bool isDocumentType(const std::string& mediaType) {
   return isManifestType(mediaType) || isIndexType(mediaType) || isConfigType(mediaType);
@@ -68,11 +70,12 @@ Look lookAt(const Layout& layout, const Digest& digest) {
   look.isThere = true;
   const struct stat st = sys::fstat(fd->get());
   if (!S_ISREG(st.st_mode) || static_cast<size_t>(st.st_size) > documentLimit()) return look;
-  char first = 0;
-  preadFull(fd->get(), std::as_writable_bytes(std::span{&first, 1}), 0, "a blob");
-  if (first != '{') return look;
+  const auto size = static_cast<size_t>(st.st_size);
+  std::string text(std::min(size, kReadAtOnce), '\0');
+  text.resize(preadFull(fd->get(), std::as_writable_bytes(std::span{text}), 0, "a blob"));
+  if (!text.starts_with('{')) return look;
   try {
-    const std::string text = readAll(fd->get(), digest.str(), documentLimit());
+    if (size > text.size()) text = readAll(fd->get(), digest.str(), documentLimit());
     if (Digest::of(text) == digest) look.targets = parseTargets(text, digest);
   } catch (const Error& error) {
     log::debug("{}: {}", digest.str(), error.cause());  // a layer's file that looks like one
