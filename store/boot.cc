@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/sys.h"
 #include "store/blobs.h"
+#include "store/cache_records.h"
 #include "store/images.h"
 #include "store/unsynced.h"
 #include "store/verify_catalog.h"
@@ -38,7 +39,7 @@ bool isWhole(const Layout& layout, const Digest& digest) {
 }
 
 size_t removeDamaged(const Layout& layout) {
-  size_t removed = 0;
+  std::set<Digest> removed;
   for (const fs::Entry& entry : fs::list(layout.blobs())) {
     const auto digest = Digest::tryParseHex(entry.name);
     const auto st = sys::tryFstatat(layout.blobs(), entry.name);
@@ -49,9 +50,10 @@ size_t removeDamaged(const Layout& layout) {
       continue;
     }
     sys::tryUnlinkat(layout.blobs(), entry.name, 0);
-    ++removed;
+    removed.insert(*digest);
   }
-  return removed;
+  dropRecordsOf(layout, removed);
+  return removed.size();
 }
 
 bool isReadableIndex(const Layout& layout) {

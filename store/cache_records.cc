@@ -52,4 +52,14 @@ void sweepCacheRecords(const Layout& layout, long long before) {
   });
 }
 
+void dropRecordsOf(const Layout& layout, const std::set<Digest>& blobs) {
+  if (blobs.empty()) return;
+  sweep(layout, "cache/steps", [&](int folder, const std::string& name) {
+    const std::string record = fs::tryReadFile(folder, name).value_or("");
+    return std::any_of(blobs.begin(), blobs.end(), [&](const Digest& blob) {
+      return record.find(blob.str()) != std::string::npos;
+    });
+  });
+}
+
 }  // namespace img::store

@@ -3,6 +3,9 @@
 // has to run again, then it goes after the step record.
 #pragma once
 
+#include <set>
+
+#include "base/digest.h"
 #include "store/layout.h"
 
 namespace img::store {
@@ -11,5 +14,8 @@ namespace img::store {
 // (seconds since the epoch), and pointers to nothing. Losing one to a build that runs at the same
 // time costs an explanation.
 void sweepCacheRecords(const Layout& layout, long long before);
+
+// Removes the step records that lead to one of these blobs, which are no more.
+void dropRecordsOf(const Layout& layout, const std::set<Digest>& blobs);
 
 }  // namespace img::store

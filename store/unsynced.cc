@@ -17,6 +17,7 @@
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/blobs.h"
+#include "store/cache_records.h"
 #include "store/failpoint.h"
 #include "store/images.h"
 #include "store/verify_catalog.h"
@@ -163,7 +164,12 @@ void syncTogether(const Layout& layout, std::vector<WaitingBlob>& blobs) {
   }
   work();
   if (second.joinable()) second.join();
-  for (const WaitingBlob& blob : blobs) held().drop(blob.digest);
+  std::set<Digest> lost;
+  for (const WaitingBlob& blob : blobs) {
+    held().drop(blob.digest);
+    if (blob.trouble) lost.insert(blob.digest);
+  }
+  dropRecordsOf(layout, lost);
 }
 
 }  // namespace

@@ -100,6 +100,21 @@ TEST_F(UnsyncedTest, ABlobThatNobodyHeldIsReadBeforeItGetsAName) {
   EXPECT_TRUE(names().empty());
 }
 
+TEST_F(UnsyncedTest, RecordsOfABlobThatIsRemovedGoAlong) {
+  const Image image = makeUnnamed("x");
+  const Digest layer = image.manifest.layers[0].digest;
+  const auto record = [&](const char* name, const Digest& digest) {
+    fs::replaceFile(layout.fd(), std::string{"cache/steps/"} + name, "{\"" + digest.str() + "\"}",
+                    0600, fs::Sync::none);
+  };
+  record("lost", layer);
+  record("kept", image.id);
+  damage(layer);
+  test::errorOf([&] { publish(image); });
+  EXPECT_FALSE(sys::tryFstatat(layout.fd(), "cache/steps/lost"));
+  EXPECT_TRUE(sys::tryFstatat(layout.fd(), "cache/steps/kept"));
+}
+
 TEST_F(UnsyncedTest, ABlobThatWasHeldIsNotRead) {
   const Image image = makeUnnamed("x");
   const Digest layer = image.manifest.layers[0].digest;

@@ -421,6 +421,34 @@ class PowerCut(CrashCase):
         self.sweep([(name, flag, options, syncing, {}) for name in self.STORING for flag in (0, 1, 2)
                     for options in ("", "noauto_da_alloc") for syncing in (False, True)], self.cut_after_exit)
 
+    def cut_before_the_sync(self, flag, options):
+        """All layers of a build are there, with their records, and none is on the disk."""
+        command, disk = self.commands["build"], self.disk(options)
+        what = f"before the first sync, flag {flag}, {options or 'defaults'}"
+        img = harness.Img(self.point / "store", env=self.env)
+        with disk.mounted():
+            process = subprocess.Popen([os.fspath(w) for w in img.argv(*command.words)], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, start_new_session=True,
+                                       env={**os.environ, **self.env, "IMG_FAILPOINT": "blobs.beforeFsync:stop"})
+            self.assertTrue(self.wait_for_stop(process), what)
+            records = len(list((img.store / "cache/steps").iterdir()))
+            waiting = [b for b in (img.store / "blobs/sha256").iterdir() if b.stat().st_mode & 0o200]
+            self.assertGreaterEqual(min(records, len(waiting)), 3, what)
+            disk.cut(flag)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            self.quiet_processes()
+        with disk.mounted(), another_boot(self.dir):
+            img(*command.words)
+            self.assert_whole(img, command, what, is_done=True)
+            shown = img("run", "--rm", "--net", "none", "app", "cat", "/b", "/data/b").out
+            self.assertEqual(shown, "a\n" * 5000 + "b", what)
+
+    def test_records_lead_to_no_layer_that_was_lost(self):
+        for flag in (0, 1, 2):
+            with self.subTest(flag=flag):
+                self.cut_before_the_sync(flag, "noauto_da_alloc" if flag == 1 else "")
+
     def test_without_durability(self):
         self.sweep([(name, flag, options, False, {"IMG_DURABILITY": "fast"}) for name in ("build", "load", "import")
                     for flag in (1, 2) for options in ("", "noauto_da_alloc")], self.cut_after_exit)

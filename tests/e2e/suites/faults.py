@@ -208,6 +208,24 @@ class BrokenCalls(FaultCase):
                 plan += [(name, call, number, "EROFS" if CHANCE.random() < 0.2 else "EIO") for number in some]
         self.sweep(plan, self.break_call)
 
+    def test_a_layer_that_the_disk_does_not_take_is_no_layer(self):
+        """The layers of a build are synced together at its end: the one that fails is removed, and made again next time."""
+        broken = set()
+        for number in range(1, 5):
+            expected, img = self.digest("build"), self.copy()
+            done, lines = self.traced(img, "build", "-e", "trace=fsync", "-e", f"inject=fsync:error=EIO:when={number}")
+            hit = {name for line in lines if "(INJECTED)" in line for name in re.findall(r"/blobs/sha256/([0-9a-f]{64})", line)}
+            what = f"fsync number {number} of each process fails\n" + "\n".join(lines)
+            self.assertNotEqual(done.code, 0, what)
+            self.assert_clear_error(done, what)
+            for name in hit:
+                self.assertFalse((img.store / "blobs/sha256" / name).exists(), f"{name}\n{what}")
+            self.assert_undamaged(img, what)
+            self.assert_works_again(img, "build", what)
+            self.assertEqual(img.image(self.commands["build"][1]).digest, expected, what)
+            broken |= hit
+        self.assertGreaterEqual(len(broken), 2, "layers and documents")
+
     def test_interrupted_calls_are_made_again(self):
         """Every second call of a kind is interrupted by a signal."""
         # signal(7): those that a signal can interrupt. The step is odd, or of two calls that alternate always the same fails.
