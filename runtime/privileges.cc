@@ -107,9 +107,16 @@ CapabilityData toData(const Sets& sets) {
   return data;
 }
 
-void dropBounding(std::uint64_t drop) {
+// Not asked for each whether it is there: verify() reads what is left.
+void dropBoundingBut(std::uint64_t keep) {
   for (unsigned number = 0; number < 64; ++number) {
-    if ((drop >> number & 1) != 0) sys::prctl(PR_CAPBSET_DROP, number, "drop a capability");
+    if ((keep >> number & 1) != 0 || ::prctl(PR_CAPBSET_DROP, number, 0, 0, 0) == 0) continue;
+    const int errnum = errno;
+    if (errnum == EINVAL) return;  // the kernel knows no more
+    // Who may not drop any has no need to drop what is not there.
+    if (::prctl(PR_CAPBSET_READ, number, 0, 0, 0) > 0) {
+      throw Error::fromErrno(errnum, "drop a capability");
+    }
   }
 }
 
@@ -216,14 +223,13 @@ void becomeUser(const Spec& spec, const Identity& identity) {
   const bool isRoot = identity.uid == 0;
   Sets sets;
   // Privileged: everything that the caller has.
-  const std::uint64_t had = boundingCapabilities();
-  sets.bounding = spec.privileged ? had : spec.capabilities & had;
+  sets.bounding = boundingCapabilities(spec.privileged ? ~std::uint64_t{0} : spec.capabilities);
   const std::uint64_t ambient = isRoot ? 0 : spec.addedCapabilities & sets.bounding;
   sets.permitted = isRoot ? sets.bounding : ambient;
   sets.inheritable = ambient;  // never more: CVE-2022-24769 and its kin
 
   if (isConfined && !spec.noNewPrivs) loadFilter(spec, sets.bounding);
-  dropBounding(had & ~sets.bounding);
+  dropBoundingBut(sets.bounding);
   sys::prctl(PR_SET_KEEPCAPS, 1, "keep capabilities over the change of user");
   switchIds(identity, !spec.groupAdd.empty());
   capset(toData(sets));

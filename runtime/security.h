@@ -22,8 +22,8 @@ std::uint64_t parseCapability(std::string_view name);
 std::uint64_t capabilitySet(std::uint64_t base, const std::vector<std::string>& add,
                             const std::vector<std::string>& drop);
 
-// What this process could hand on: its bounding set.
-std::uint64_t boundingCapabilities();
+// What this process could hand on: its bounding set, of those that are asked for.
+std::uint64_t boundingCapabilities(std::uint64_t asked = ~std::uint64_t{0});
 
 struct Identity {
   uid_t uid = 0;
