@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/fs.h"
 #include "base/sys.h"
 #include "builder/stage.h"
 #include "store/blobs.h"
@@ -39,16 +40,43 @@ class SourcePaths {
   std::string path_;
 };
 
+// Whether reading a tree twice takes longer than making a worker; looks no further than it must.
+class LargeTree {
+ public:
+  bool isAt(int folder) {
+    for (const fs::Entry& entry : fs::list(folder)) {
+      const auto st = sys::tryFstatat(folder, entry.name);
+      if (!st) continue;
+      bytes_ += S_ISREG(st->st_mode) ? static_cast<std::uint64_t>(st->st_size) : 0;
+      if (++entries_ >= kEntries || bytes_ >= kBytes) return true;
+      if (!S_ISDIR(st->st_mode)) continue;
+      const auto below =
+          sys::tryOpenat(folder, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
+      if (below && isAt(below->get())) return true;
+    }
+    return false;
+  }
+
+ private:
+  static constexpr std::uint64_t kEntries = 1000, kBytes = 8 << 20;
+  std::uint64_t entries_ = 0, bytes_ = 0;
+};
+
 }  // namespace
 
 bool isUnread(const CopyJob& job, const StatCache& cache) {
   if (job.parents) return false;
   return std::any_of(job.sources.begin(), job.sources.end(), [&](const std::string& source) {
     const std::string path = joinPath("/", source).substr(1);
-    if (parser::hasWildcard(path)) return false;
-    const auto st = sys::tryFstatat(job.root.fd, path.empty() ? "." : path);
-    if (!st || !S_ISDIR(st->st_mode)) return false;
-    return !cache.knowsBelow(path.empty() ? path : path + "/");
+    if (parser::hasWildcard(path) || cache.knowsBelow(path.empty() ? path : path + "/"))
+      return false;
+    try {
+      const auto folder = sys::tryOpenInRoot(job.root.fd, path.empty() ? "." : path,
+                                             O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+      return folder && LargeTree{}.isAt(folder->get());
+    } catch (const Error&) {
+      return false;  // the copy itself says what is wrong
+    }
   });
 }
 

@@ -20,8 +20,8 @@
 
 namespace img::builder {
 
-// Whether there is a folder among the sources of which the cache knows no file. Folders only: a
-// file is read twice in less time than a worker is made.
+// Whether there is a large folder among the sources of which the cache knows no file. What is small
+// is read twice in less time than a worker is made.
 bool isUnread(const CopyJob& job, const StatCache& cache);
 
 class CopyAhead {

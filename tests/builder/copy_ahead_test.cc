@@ -27,7 +27,7 @@ class CopyAheadTest : public testing::Test {
     writeFile(context, "tree/a", "first");
     writeFile(context, "tree/run", "program", 0755);
     writeFile(context, "tree/empty", "");
-    writeFile(context, "tree/below/b", std::string(3'000'000, 'b'));
+    writeFile(context, "tree/below/b", std::string(9'000'000, 'b'));
     sys::mkdirat(context, "tree/nothing", 0700);
     sys::symlinkat("a", context, "tree/link");
   }
