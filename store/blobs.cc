@@ -97,12 +97,14 @@ BlobWriter::~BlobWriter() {
 
 void BlobWriter::write(std::span<const std::byte> bytes) try {
   throwIfInterrupted();
-  hasher_.update(bytes);
+  hasher_.start(bytes);
   blocks_.grow(size_, size_ + bytes.size());
   writeAll(fd_.get(), bytes, "a blob");
+  hasher_.wait();  // the bytes are the caller's again
   size_ += bytes.size();
   startWriteback(fd_.get(), size_, writtenBack_);
 } catch (Error& error) {
+  hasher_.wait();
   addSpaceHint(error, layout_);
   throw;
 }

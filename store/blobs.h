@@ -15,6 +15,7 @@
 #include "base/stream.h"
 #include "store/layout.h"
 #include "store/oci.h"
+#include "store/side_hasher.h"
 
 namespace img::store {
 
@@ -42,7 +43,7 @@ class BlobWriter final : public Sink {
   const Layout& layout_;
   std::string name_;
   Fd fd_;
-  Hasher hasher_;
+  SideHasher hasher_;  // beside the writing
   Preallocation blocks_;
   std::uint64_t size_ = 0;
   std::uint64_t writtenBack_ = 0;  // bytes whose writing to the disk was started

@@ -4,6 +4,8 @@ namespace img::store {
 namespace {
 
 constexpr std::uint64_t kBytesBeforeThread = std::uint64_t{1} << 20;
+// Less is worked on at once: to wake the thread would take as long.
+constexpr size_t kLeastBlock = size_t{64} << 10;
 
 }  // namespace
 
@@ -19,9 +21,9 @@ SideWork::~SideWork() {
 
 void SideWork::start(std::span<const std::byte> bytes) {
   size_ += bytes.size();
-  if (size_ <= kBytesBeforeThread) return work_(bytes);
-  if (!worker_.joinable()) worker_ = std::jthread{[this] { run(); }};
   wait();
+  if (size_ <= kBytesBeforeThread || bytes.size() < kLeastBlock) return work_(bytes);
+  if (!worker_.joinable()) worker_ = std::jthread{[this] { run(); }};
   {
     const std::lock_guard lock{mutex_};
     block_ = bytes;

@@ -27,6 +27,20 @@ TEST(SideWork, SeesEveryBlockInOrder) {
   EXPECT_EQ(work.size(), 20 * kBlock);
 }
 
+TEST(SideWork, SmallBlocksWaitForTheLargeOneBefore) {
+  const std::vector<std::byte> large(4 * kBlock), small(100);
+  std::vector<size_t> seen;  // by whichever thread; one at a time
+  SideWork work{[&](auto bytes) { seen.push_back(bytes.size()); }};
+  for (int i = 0; i < 50; ++i) {
+    work.start(large);
+    work.start(small);
+  }
+  work.wait();
+  ASSERT_EQ(seen.size(), 100U);
+  for (size_t i = 0; i < seen.size(); ++i)
+    EXPECT_EQ(seen[i], i % 2 == 0 ? large.size() : small.size());
+}
+
 // In the thread of its own as well as before there is one.
 TEST(SideWork, TellsWhatFailed) {
   for (const int failing : {0, 10}) {
