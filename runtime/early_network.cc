@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstring>
 #include <utility>
 
@@ -41,6 +42,10 @@ EarlyNetwork::EarlyNetwork(bool isWanted) {
   pthread_attr_t attributes;
   ::pthread_attr_init(&attributes);
   ::pthread_attr_setstacksize(&attributes, size_t{64} << 10);
+  // The caller may block signals later, to read them: none may end the program here meanwhile.
+  sigset_t all;
+  ::sigfillset(&all);
+  ::pthread_attr_setsigmask_np(&attributes, &all);
   // Not started for a limit on threads: the clone makes the namespace.
   isRunning_ = ::pthread_create(&thread_, &attributes, make, this) == 0;
   ::pthread_attr_destroy(&attributes);

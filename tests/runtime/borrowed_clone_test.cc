@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstring>
 #include <string>
+#include <tuple>
 
 #include "base/fs.h"
 #include "base/sys.h"
@@ -168,6 +169,25 @@ TEST_F(Brief, UsesANetworkNamespaceThatTheCallerHasBegun) {
   EXPECT_NE(run(one).out.find("LOOPBACK,UP"), std::string::npos);
   EXPECT_FALSE(network.take()) << "it was given to the container";
   EXPECT_NE(run(one).out.find("LOOPBACK,UP"), std::string::npos) << "made by the clone";
+}
+
+volatile std::sig_atomic_t signalsTaken = 0;
+
+TEST(EarlyNetwork, LeavesSignalsToTheCaller) {
+  ::signal(SIGUSR1, [](int) { signalsTaken = 1; });
+  sigset_t usr1, old, pending;
+  ::sigemptyset(&usr1);
+  ::sigaddset(&usr1, SIGUSR1);
+  EarlyNetwork network{true};
+  ::pthread_sigmask(SIG_BLOCK, &usr1, &old);
+  ::kill(::getpid(), SIGUSR1);
+  std::ignore = network.take();
+  ::sigpending(&pending);
+  EXPECT_EQ(::sigismember(&pending, SIGUSR1), 1);
+  EXPECT_EQ(signalsTaken, 0);
+  ::signal(SIGUSR1, SIG_IGN);  // and forgets it
+  ::pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  ::signal(SIGUSR1, SIG_DFL);
 }
 
 }  // namespace
