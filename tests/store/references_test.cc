@@ -47,8 +47,11 @@ TEST_F(DocumentsTest, ReadingAheadLeavesLayersMissingAndDamagedOnesToWhoAsks) {
   const Image image = makeImage("1", {kA});
   const Digest layer = image.manifest.layers[0].digest;
   const Digest missing = Digest::of("nowhere");
+  const Digest link = Digest::of("a link");
   damage(image.manifestDescriptor.digest, R"({"config":{}})");
-  documents.prefetch({layer, missing, image.manifestDescriptor.digest});
+  ASSERT_EQ(::symlinkat("/", layout.blobs(), link.hex().c_str()), 0);
+  documents.prefetch({layer, missing, link, image.manifestDescriptor.digest});
+  EXPECT_EQ(documents.known(link), nullptr);
   EXPECT_EQ(documents.known(layer), nullptr);
   EXPECT_EQ(documents.tryFind(layer), nullptr);
   EXPECT_EQ(documents.find(missing), nullptr);
