@@ -201,6 +201,17 @@ int pruneContainers(Context& context, const std::vector<std::string>& args) {
   return 0;
 }
 
+// False: it runs by now, or somebody else removes it. Nobody who prunes wants to hear of either.
+bool tryRemove(const store::Layout& layout, const store::ContainerRecord& record) {
+  try {
+    removeContainer(layout, record, {false, true});
+    return true;
+  } catch (const Error& error) {
+    if (error.code() != "container-running" && error.code() != "container-not-found") throw;
+    return false;
+  }
+}
+
 }  // namespace
 
 Pruned pruneStoppedContainers(Context& context, const std::vector<std::string>& filters,
@@ -212,8 +223,9 @@ Pruned pruneStoppedContainers(Context& context, const std::vector<std::string>& 
   Pruned pruned;
   for (const store::ContainerRecord& record : containers.list()) {
     if (record.state.isAlive() || !filter.passes(record)) continue;
-    pruned.bytes += store::diskUsage(layout.fd(), "containers/" + record.config.id).bytes;
-    if (!isDryRun) removeContainer(layout, record, {false, true});
+    const auto bytes = store::diskUsage(layout.fd(), "containers/" + record.config.id).bytes;
+    if (!isDryRun && !tryRemove(layout, record)) continue;
+    pruned.bytes += bytes;
     pruned.lines.push_back(record.config.id);
   }
   return pruned;

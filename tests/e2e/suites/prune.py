@@ -163,6 +163,14 @@ class Prune(harness.TestCase):
         self.assertAlmostEqual(float(total.split()[-1][:-2]) * 1e6, freed, delta=0.2e6)
         self.assertEqual(self.names(), ["busybox:latest"])
 
+    def test_a_prune_of_containers_meets_containers_that_come_and_go(self):
+        start = [self.img_.path(), "--root", self.img_.store, "run", "--rm", "--net", "none", "busybox", "true"]
+        for _ in range(8):
+            runs = [subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(3)]
+            while any(process.poll() is None for process in runs):
+                self.prune("container", "-f")
+            self.assertEqual([(process.returncode, process.communicate()[0]) for process in runs], [(0, b"")] * 3)
+
     def test_unfinished_downloads_stay_for_a_day_or_until_a_prune(self):
         partial = self.img_.store / "ingest/partial"
         partial.mkdir(parents=True)
