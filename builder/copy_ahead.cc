@@ -83,15 +83,17 @@ bool isUnread(const CopyJob& job, const StatCache& cache) {
 std::string CopyAhead::write(const CopyJob& job, const PlanTarget& target,
                              const ContentDigester& digester, const StepOptions& guard,
                              store::PlanOptions options) const {
+  // A file that was changed since has in the layer the mode that it was planned with, whatever it
+  // has now: nothing is told of it.
+  const std::int64_t plannedAt = currentNanoseconds();
   OtherDigest others;
   planCopy(job, target, {}, &others);
   StatCache digests{sys::openDirectory(work_.fd(), "."), kDigests};
   SourcePaths paths;
   options.digests = [&](const store::PlannedNode& node, int file, const struct stat& st) {
-    const std::int64_t readAt = currentNanoseconds();
     return [&digests, opened = digester.begin(file, st), path = paths.of(node), st,
-            readAt](const Digest& content) {
-      digests.remember(path, st, opened.finish(content), readAt);
+            plannedAt](const Digest& content) {
+      digests.remember(path, st, opened.finish(content), plannedAt);
     };
   };
   LeakWatch watch{guard};

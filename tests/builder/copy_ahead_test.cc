@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/digest.h"
+#include "builder/copy_key.h"
 #include "store/layer_view.h"
 #include "tests/builder/support.h"
 
@@ -118,6 +119,42 @@ TEST_F(CopyAheadTest, IsNoReasonToWriteASecret) {
   fixture_.request.step.secrets.push_back(secret);
   fixture_.request.step.secretGuard = StepOptions::Guard::error;
   EXPECT_EQ(fixture_.failure(kCopy).code(), "secret-leak");
+}
+
+// Its mode in the layer is that of the plan, while the key is made of what it is by then.
+TEST_F(CopyAheadTest, IsOfNoUseWhenAModeChangesBetweenPlanAndReading) {
+  const int context = fixture_.context.get();
+  writeFile(context, "tree/a", "first");
+  const Fd first = sys::openat(context, "tree/a", O_RDONLY);
+  ASSERT_EQ(::fsetxattr(first.get(), "user.note", "x", 1, 0), 0);
+  waitForTheClock(context);
+  CopyJob job;
+  job.root = SourceRoot{context, true, nullptr, "the build context"};
+  job.keyword = "COPY";
+  job.sources = {"tree"};
+  job.destination = "/to/";
+  const auto isOfUse = [&](const std::function<void()>& whenTheFirstIsRead) {
+    CopyAhead ahead{fixture_.layout};
+    store::PlannedLayer planned{{}};
+    store::PlanOptions options;
+    options.takesXattr = [&](const std::string&) {
+      whenTheFirstIsRead();
+      return true;
+    };
+    StatCache cache{fixture_.layout, "context"};
+    ahead.written(ahead.write(job, {planned, fixture_.layout.fd()}, ContentDigester{true, nullptr},
+                              StepOptions{}, options),
+                  cache);
+    ContentDigester digester{true, &cache};
+    Hasher key;
+    addSource(key, digester, job, "tree");
+    return ahead.isWhatWasSeen(digester.takeSeen());
+  };
+  EXPECT_TRUE(isOfUse([] {}));
+  EXPECT_FALSE(isOfUse([&] {
+    sys::check([&] { return ::fchmodat(context, "tree/run", 0700, 0); }, "chmod");
+    waitForTheClock(context);
+  }));
 }
 
 }  // namespace
