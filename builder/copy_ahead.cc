@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "builder/stage.h"
 #include "store/blobs.h"
@@ -78,6 +79,13 @@ bool isUnread(const CopyJob& job, const StatCache& cache) {
       return false;  // the copy itself says what is wrong
     }
   });
+}
+
+std::unique_ptr<CopyAhead> CopyAhead::tryMake(const store::Layout& layout) try {
+  return std::make_unique<CopyAhead>(layout);
+} catch (const Error& error) {
+  log::info("nothing is made ahead: {}", error.what());
+  return nullptr;
 }
 
 std::string CopyAhead::write(const CopyJob& job, const PlanTarget& target,

@@ -8,6 +8,7 @@
 // ahead, and finds the same again or tells what is wrong.
 #pragma once
 
+#include <memory>
 #include <string>
 
 #include "base/digest.h"
@@ -27,6 +28,8 @@ bool isUnread(const CopyJob& job, const StatCache& cache);
 class CopyAhead {
  public:
   explicit CopyAhead(const store::Layout& layout) : layout_(layout), work_(layout) {}
+  // Null when there is no room for a folder: a step that is in the cache needs none.
+  static std::unique_ptr<CopyAhead> tryMake(const store::Layout& layout);
 
   // In a worker: its answer. Throws store::CannotPlan as planCopy() does.
   [[nodiscard]] std::string write(const CopyJob& job, const PlanTarget& target,

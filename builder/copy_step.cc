@@ -366,7 +366,8 @@ Task<std::unique_ptr<CopyAhead>> CopyPreparation::writeAhead(const CopyJob& job)
   const Snapshot nothing;
   const Snapshot& base = job.link ? nothing : stage_.snapshot;
   const std::vector<int> lowers = openFolders(shop_.layout, base);
-  auto ahead = std::make_unique<CopyAhead>(shop_.layout);
+  std::unique_ptr<CopyAhead> ahead = CopyAhead::tryMake(shop_.layout);
+  if (!ahead) co_return nullptr;
   const std::string answer = co_await runWorker(shop_.events, [&]() -> std::string {
     try {
       store::PlannedLayer planned{lowers};
