@@ -6,6 +6,7 @@ import pathlib
 import select
 import signal
 import subprocess
+import tempfile
 
 
 CLONE_NEWNS = 0x00020000
@@ -37,11 +38,14 @@ def mounts_of(file):
         return
     with open("/proc/self/ns/mnt") as here, open(file) as there:
         enter = lambda namespace: ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNS)
+        folder = os.open(".", os.O_PATH)  # setns(2) takes us to the root
         assert enter(there) == 0, os.strerror(ctypes.get_errno())
         try:
             yield
         finally:
             assert enter(here) == 0
+            os.fchdir(folder)
+            os.close(folder)
 
 
 def settle(path):
@@ -90,13 +94,15 @@ class Meter:
 
 
 def quietly(argv, check=True):
-    """Runs what prepares a measurement."""
+    """Runs what prepares a measurement. Its errors go to a file: a container that it starts keeps a pipe open."""
     command = as_command(argv)
-    with mounts_of(command.mounts):
-        done = subprocess.run(command, env=command.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                              check=False)
-    if check and done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stderr.decode(errors='replace')[-2000:]}")
+    with tempfile.TemporaryFile() as errors, mounts_of(command.mounts):
+        code = subprocess.run(command, env=command.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+                              check=False).returncode
+        errors.seek(0)
+        text = errors.read().decode(errors="replace")[-2000:]
+    if check and code:
+        raise RuntimeError(f"{' '.join(command)}: exit {code}\n{text}")
 
 
 def capture(argv):

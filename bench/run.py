@@ -57,7 +57,7 @@ class Run:
             print(f"\r{text:60}\r", end="", file=sys.stderr, flush=True)
 
     def all_rounds(self, after_each):
-        """after_each() is called when a round is complete."""
+        """after_each() is called when a row of a round is complete."""
         for number in range(max(self.rounds.values(), default=0) + 1):
             for row, rounds in self.rounds.items():
                 counts = number > 0
@@ -66,11 +66,12 @@ class Run:
                 self.tell(f"round {number} of {max(self.rounds.values())}: {row}")
                 self.one(row, number, counts)
                 self.work.clean()
-            after_each()
+                after_each()
         self.tell("")
 
     def one(self, row, number, counts):
-        able = [tool for tool in self.able[row] if number <= self.peer_rounds or isinstance(tool, tools.NO_RIVALS)]
+        first = 0 if self.peer_rounds > WARMED else 1
+        able = [tool for tool in self.able[row] if first <= number <= self.peer_rounds or isinstance(tool, tools.NO_RIVALS)]
         for tool in able[number % len(able):] + able[:number % len(able)]:
             if (row, tool.name) in self.errors:
                 continue
@@ -96,7 +97,7 @@ def arguments():
     parser.add_argument("--runs", type=int, help="at most so many rounds")
     parser.add_argument("--peer-runs", type=int, help="at most so many rounds of the rivals, which are slow")
     parser.add_argument("--minutes", type=float, help="no round but the first begins later")
-    parser.add_argument("--json", metavar="FILE", help="write everything there, anew after each round")
+    parser.add_argument("--json", metavar="FILE", help="write everything there, anew after each row")
     parser.add_argument("--compare", metavar="OLD.json", help="say what got slower or faster since; exit status 1 when something got slower")
     options = parser.parse_args()
     unknown = [row for row in (options.rows or "").split(",") if row and row not in ROWS]

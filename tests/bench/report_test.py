@@ -171,6 +171,15 @@ class Rounds(unittest.TestCase):
         self.assertEqual(self.rounds(seconds=1e-9)[-1], {"limit": 1, "rival": 1})
 
 
+class Preparing(unittest.TestCase):
+    def test_what_stays_behind_is_not_waited_for(self):
+        process.quietly(["sh", "-c", "sleep 60 & echo $! > /dev/null"])
+
+    def test_the_error_is_told(self):
+        with self.assertRaisesRegex(RuntimeError, "exit 3\nno such thing"):
+            process.quietly(["sh", "-c", "echo no such thing >&2; exit 3"])
+
+
 class Waiting(unittest.TestCase):
     def start(self, *argv):
         return os.posix_spawnp(argv[0], argv, os.environ, setpgroup=0)
