@@ -13,8 +13,25 @@
 namespace img {
 namespace {
 
+// What a source is asked for at once: small enough that who hashes it finds it in a CPU's cache.
+constexpr size_t kReadBytes = size_t{256} << 10;
+
+// Neither buffer is cleared first: pages that a short stream does not reach are never touched.
 struct Block {
-  std::vector<std::byte> in, out;
+  explicit Block(const BlockFormat& format)
+      : in(std::make_unique_for_overwrite<std::byte[]>(format.blockBytes)),
+        out(std::make_unique_for_overwrite<std::byte[]>(format.packedBytes)),
+        whole(format.blockBytes),
+        packed(format.packedBytes) {}
+
+  [[nodiscard]] std::span<std::byte> room() const { return {in.get() + filled, whole - filled}; }
+  void compressWith(BlockCompressor& compressor) {
+    made = compressor.compress({in.get(), filled}, {out.get(), packed});
+  }
+
+  std::unique_ptr<std::byte[]> in, out;
+  size_t whole, packed;
+  size_t filled = 0, made = 0;
   std::exception_ptr error;
   bool isDone = false;  // guarded by Workers::mutex_
 };
@@ -63,7 +80,7 @@ class Workers {
     while (Block* block = next()) {
       try {
         if (!compressor) compressor = format_.make();
-        compressor->compress(block->in, block->out);
+        block->compressWith(*compressor);
       } catch (...) {
         block->error = std::current_exception();
       }
@@ -91,12 +108,22 @@ class BlockSink final : public CompressingSink {
   void write(std::span<const std::byte> bytes) override {
     while (!bytes.empty()) {
       if (!current_) current_ = takeBlock();
-      const auto part =
-          bytes.first(std::min(bytes.size(), format_.blockBytes - current_->in.size()));
-      current_->in.insert(current_->in.end(), part.begin(), part.end());
+      const auto part = bytes.first(std::min(bytes.size(), current_->room().size()));
+      std::copy(part.begin(), part.end(), current_->room().begin());
       bytes = bytes.subspan(part.size());
-      if (current_->in.size() == format_.blockBytes) submit();
+      filled(part.size());
     }
+  }
+
+  void takeAll(Source& from) override {
+    for (;;) {
+      if (!current_) current_ = takeBlock();
+      const auto room = current_->room();
+      const size_t count = from.read(room.first(std::min(room.size(), kReadBytes)));
+      if (count == 0) break;
+      filled(count);
+    }
+    if (current_->filled == 0) spare_.push_back(std::move(current_));
   }
 
   void finish() override {
@@ -114,14 +141,15 @@ class BlockSink final : public CompressingSink {
   std::unique_ptr<Block> takeBlock() {
     // One block per thread, one that is ready for the first that ends, and the one being filled.
     if (pending_.size() > threads_) writeOldest();
-    if (spare_.empty()) {
-      auto block = std::make_unique<Block>();
-      block->in.reserve(format_.blockBytes);
-      return block;
-    }
+    if (spare_.empty()) return std::make_unique<Block>(format_);
     auto block = std::move(spare_.back());
     spare_.pop_back();
     return block;
+  }
+
+  void filled(size_t count) {
+    current_->filled += count;
+    if (current_->filled == format_.blockBytes) submit();
   }
 
   void submit() {
@@ -134,7 +162,7 @@ class BlockSink final : public CompressingSink {
 
   void compressHere() {
     if (!own_) own_ = format_.make();
-    own_->compress(current_->in, current_->out);
+    current_->compressWith(*own_);
     hasBlock_ = true;
     give(std::move(current_));
   }
@@ -148,8 +176,8 @@ class BlockSink final : public CompressingSink {
   }
 
   void give(std::unique_ptr<Block> block) {
-    inner_.write(block->out);
-    block->in.clear();
+    inner_.write({block->out.get(), block->made});
+    block->filled = 0;
     block->isDone = false;
     spare_.push_back(std::move(block));
   }

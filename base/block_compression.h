@@ -4,7 +4,6 @@
 
 #include <functional>
 #include <memory>
-#include <vector>
 
 #include "base/compress.h"
 
@@ -17,11 +16,13 @@ class BlockCompressor {
   BlockCompressor(const BlockCompressor&) = delete;
   BlockCompressor& operator=(const BlockCompressor&) = delete;
   virtual ~BlockCompressor() = default;
-  virtual void compress(std::span<const std::byte> in, std::vector<std::byte>& out) = 0;
+  // Returns how much of `out`, which has room for BlockFormat::packedBytes, it took.
+  virtual size_t compress(std::span<const std::byte> in, std::span<std::byte> out) = 0;
 };
 
 struct BlockFormat {
   size_t blockBytes = 0;
+  size_t packedBytes = 0;                                  // what a whole block becomes at most
   std::function<std::unique_ptr<BlockCompressor>()> make;  // called by any thread
 };
 

@@ -18,6 +18,8 @@ void checkCompressionLevel(Compression compression, int level);
 
 class CompressingSink : public Sink {
  public:
+  // As copyAll(from, *this), with nothing copied between the two.
+  virtual void takeAll(Source& from) = 0;
   // Everything that was written is in the inner sink afterwards, with the format's end.
   virtual void finish() = 0;
 };

@@ -75,7 +75,7 @@ void compressBlob(const store::Layout& layout, const Layer& layer, const LayerCo
     copyAll(*plain, blob);
   } else {
     const auto packer = compressTo(blob, wanted.kind, wanted.level, job.threads);
-    copyAll(*plain, *packer);
+    packer->takeAll(*plain);
     packer->finish();
   }
   Layer result;

@@ -57,7 +57,7 @@ Descriptor compressLayer(const Layout& layout, const Descriptor& layer, const Di
     FdSource plain{openBlob(layout, layer.digest), layer.digest.str()};
     BlobWriter blob{layout};
     const auto packer = compressTo(blob, Compression::gzip);
-    copyAll(plain, *packer);
+    packer->takeAll(plain);
     packer->finish();
     packed = blob.commit(media::kLayerGzip, {}, BlobWriter::Durability::later);
     syncBlobs(layout);

@@ -67,6 +67,36 @@ TEST_P(Compress, GivesTheSameBytesHoweverItIsWritten) {
   EXPECT_TRUE(sink.text == compressed(text, GetParam(), 1));
 }
 
+TEST_P(Compress, GivesTheSameBytesFromASource) {
+  const std::string half = severalBlocks();
+  for (const std::string& text : {half, std::string(size_t{8} << 20, 'x'), std::string{}}) {
+    StringSink sink;
+    const auto packer = compressTo(sink, GetParam(), {}, 2);
+    packer->write(asBytes(std::string_view{"begin"}));
+    StringSource source{text};
+    packer->takeAll(source);
+    packer->finish();
+    EXPECT_TRUE(sink.text == compressed("begin" + text, GetParam())) << text.size();
+  }
+}
+
+TEST_P(Compress, ASourceThatEndsWithABlockMakesNoneTooMany) {
+  const std::string text(size_t{8} << 20, 'x');
+  StringSink sink;
+  const auto packer = compressTo(sink, GetParam(), {}, 2);
+  StringSource source{text};
+  packer->takeAll(source);
+  packer->finish();
+  EXPECT_TRUE(sink.text == compressed(text, GetParam()));
+}
+
+TEST(Compress, ZstdWithoutALevelIsAboutAsSmallAsItsLevel3) {
+  const std::string text = severalBlocks();
+  const size_t usual = compressed(text, Compression::zstd).size();
+  EXPECT_LT(usual, compressed(text, Compression::zstd, 1).size() * 21 / 20);
+  EXPECT_LT(usual, compressed(text, Compression::zstd, 3).size() * 11 / 10);
+}
+
 class FullDisk final : public Sink {
  public:
   void write(std::span<const std::byte> bytes) override {
