@@ -9,6 +9,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 namespace img::runtime {
@@ -32,10 +33,24 @@ void growDescriptorTable() {
   const Fd high{::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, kEnough)};  // refused: then it is smaller
 }
 
+// The CPUs that this process may use but the one it is on: the scheduler starts a new thread there,
+// ahead of its maker, even where another CPU is idle, and nothing would happen at the same time.
+std::optional<cpu_set_t> otherCpus() {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  // Refused where the machine has more CPUs than such a set.
+  if (::sched_getaffinity(0, sizeof cpus, &cpus) != 0) return std::nullopt;
+  const int here = ::sched_getcpu();
+  if (here >= 0 && here < CPU_SETSIZE) CPU_CLR(static_cast<unsigned>(here), &cpus);
+  if (CPU_COUNT(&cpus) == 0) return std::nullopt;
+  return cpus;
+}
+
 }  // namespace
 
 EarlyNetwork::EarlyNetwork(bool isWanted) {
-  if (!isWanted) return;
+  const std::optional<cpu_set_t> cpus = isWanted ? otherCpus() : std::nullopt;
+  if (!cpus) return;
   growDescriptorTable();
   // Not std::thread: what that allocates, the new thread frees, and a thread that touches the heap
   // gets one of its own, which the container's keeper would drag along.
@@ -46,6 +61,7 @@ EarlyNetwork::EarlyNetwork(bool isWanted) {
   sigset_t all;
   ::sigfillset(&all);
   ::pthread_attr_setsigmask_np(&attributes, &all);
+  ::pthread_attr_setaffinity_np(&attributes, sizeof *cpus, &*cpus);
   // Not started for a limit on threads: the clone makes the namespace.
   isRunning_ = ::pthread_create(&thread_, &attributes, make, this) == 0;
   ::pthread_attr_destroy(&attributes);

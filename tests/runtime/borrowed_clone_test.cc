@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -169,6 +170,31 @@ TEST_F(Brief, UsesANetworkNamespaceThatTheCallerHasBegun) {
   EXPECT_NE(run(one).out.find("LOOPBACK,UP"), std::string::npos);
   EXPECT_FALSE(network.take()) << "it was given to the container";
   EXPECT_NE(run(one).out.find("LOOPBACK,UP"), std::string::npos) << "made by the clone";
+}
+
+cpu_set_t ownCpus() {
+  cpu_set_t cpus;
+  EXPECT_EQ(::sched_getaffinity(0, sizeof cpus, &cpus), 0);
+  return cpus;
+}
+
+TEST(EarlyNetwork, LeavesTheCpusOfTheCallerAsTheyAre) {
+  const cpu_set_t before = ownCpus();
+  EarlyNetwork network{true};
+  std::ignore = network.take();
+  const cpu_set_t after = ownCpus();
+  EXPECT_TRUE(CPU_EQUAL(&before, &after));
+}
+
+// Beside it nothing could be made: the clone is as fast.
+TEST(EarlyNetwork, IsLeftToTheCloneWithOneCpu) {
+  const cpu_set_t before = ownCpus();
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(static_cast<unsigned>(::sched_getcpu()), &one);
+  ASSERT_EQ(::sched_setaffinity(0, sizeof one, &one), 0);
+  EXPECT_FALSE(EarlyNetwork{true}.take());
+  ASSERT_EQ(::sched_setaffinity(0, sizeof before, &before), 0);
 }
 
 volatile std::sig_atomic_t signalsTaken = 0;
