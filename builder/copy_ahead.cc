@@ -107,8 +107,11 @@ std::string CopyAhead::write(const CopyJob& job, const PlanTarget& target,
   LeakWatch watch{guard};
   watch.join(options.seal);
   const Fd file = sys::openat(work_.fd(), kLayer, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  store::LayerIndexer indexer;
+  options.indexer = &indexer;
   SealOutcome outcome;
   outcome.tar = store::stagePlan(target.layer, file.get(), options);
+  if (indexer.finish()) indexer.write(view_, outcome.tar.descriptor.size);
   outcome.leak = watch.hit();
   digests.save();
   return others.finish().hex() + outcome.encode();
@@ -128,11 +131,15 @@ bool CopyAhead::isWhatWasSeen(const Seen& seen) const {
   return others.finish() == others_;
 }
 
-void CopyAhead::publish() const {
+void CopyAhead::publish() {
   const store::Descriptor& blob = outcome_.tar.descriptor;
   store::adoptBlob(layout_, work_, kLayer, blob.digest, blob.size,
                    store::BlobWriter::Durability::withName);
-  store::Layers{layout_}.ensureFromVerified(blob.digest);
+  store::Layers layers{layout_};
+  const bool isIndexed = sys::tryFstatat(view_.fd(), store::Layers::kIndexName).has_value();
+  if (isIndexed)
+    return layers.adopt(view_, blob.digest, outcome_.tar.stats.entries, outcome_.tar.stats.bytes);
+  layers.ensureFromVerified(blob.digest);
 }
 
 }  // namespace img::builder

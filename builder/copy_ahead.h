@@ -27,7 +27,7 @@ bool isUnread(const CopyJob& job, const StatCache& cache);
 
 class CopyAhead {
  public:
-  explicit CopyAhead(const store::Layout& layout) : layout_(layout), work_(layout) {}
+  explicit CopyAhead(const store::Layout& layout) : layout_(layout), work_(layout), view_(layout) {}
   // Null when there is no room for a folder: a step that is in the cache needs none.
   static std::unique_ptr<CopyAhead> tryMake(const store::Layout& layout);
 
@@ -40,12 +40,12 @@ class CopyAhead {
   // `seen`: what the key was made of.
   [[nodiscard]] bool isWhatWasSeen(const Seen& seen) const;
   // In a worker: the layer comes to be.
-  void publish() const;
+  void publish();
   [[nodiscard]] const SealOutcome& outcome() const { return outcome_; }
 
  private:
   const store::Layout& layout_;
-  store::IngestDir work_;
+  store::IngestDir work_, view_;
   SealOutcome outcome_;
   Digest others_;                       // OtherDigest
   const StatTable* digests_ = nullptr;  // of the cache

@@ -285,6 +285,7 @@ class CopyPreparation {
   Task<bool> plan(const CopyJob& job, const Seen& seen, Layer& layer, const Snapshot& base) const;
   [[nodiscard]] std::string planInWorker(const CopyJob& job, const Seen& seen,
                                          const PlanTarget& target, const RemoteWork& work) const;
+  void makeView(store::LayerIndexer& indexer, const store::SealedLayer& layer) const;
   [[nodiscard]] RemoteWork newWork(const CopyJob& job) const;
   [[nodiscard]] std::map<size_t, CopySource> openRemote(const CopyJob& job,
                                                         const RemoteWork& work) const;
@@ -437,6 +438,18 @@ store::PlanOptions CopyPreparation::planOptions() const {
   return options;
 }
 
+void CopyPreparation::makeView(store::LayerIndexer& indexer,
+                               const store::SealedLayer& layer) const {
+  const store::Layers layers{shop_.layout};
+  const store::Descriptor& blob = layer.descriptor;
+  if (indexer.finish()) {
+    store::IngestDir view{shop_.layout};
+    if (indexer.write(view, blob.size))
+      return layers.adopt(view, blob.digest, layer.stats.entries, layer.stats.bytes);
+  }
+  layers.ensureFromVerified(blob.digest);
+}
+
 std::string CopyPreparation::planInWorker(const CopyJob& job, const Seen& seen,
                                           const PlanTarget& target, const RemoteWork& work) const {
   const std::map<size_t, CopySource> opened = openRemote(job, work);
@@ -452,13 +465,15 @@ std::string CopyPreparation::planInWorker(const CopyJob& job, const Seen& seen,
     if (job.root.isContext) checkUnchanged(job, seen);
   };
   watch.join(options.seal);
+  store::LayerIndexer indexer;
+  options.indexer = &indexer;
   SealOutcome outcome;
   outcome.tar = keyworded(job, [&] {
     return store::sealPlan(shop_.layout, target.layer, options,
                            store::BlobWriter::Durability::withName);
   });
   outcome.leak = watch.hit();
-  store::Layers{shop_.layout}.ensureFromVerified(outcome.tar.descriptor.digest);
+  makeView(indexer, outcome.tar);
   return outcome.encode();
 }
 

@@ -240,15 +240,24 @@ void ErofsTree::putFolder(const std::string& path, const EntryMeta& meta) {
 
 void ErofsTree::putFile(const std::string& path, const EntryMeta& meta, const TarEntry& entry,
                         TarReader& data) {
+  if (!entry.sparse) {
+    putFileAt(path, meta, entry.size, data.dataOffset());
+    return data.skipData();  // so that a truncated archive is refused here
+  }
   const NodeId id = put(path, meta, S_IFREG);
   ErofsNode& file = nodes_.node(id);
   file.size = entry.size;
   file.data = data.dataOffset();
-  if (entry.sparse) {
-    copySparse(file, entry, data);
-  } else {
-    data.skipData();  // so that a truncated archive is refused here
-  }
+  copySparse(file, entry, data);
+  setXattrs(id, meta.xattrs);
+}
+
+void ErofsTree::putFileAt(const std::string& path, const EntryMeta& meta, std::uint64_t size,
+                          std::uint64_t dataOffset) {
+  const NodeId id = put(path, meta, S_IFREG);
+  ErofsNode& file = nodes_.node(id);
+  file.size = size;
+  file.data = dataOffset;
   setXattrs(id, meta.xattrs);
 }
 

@@ -32,6 +32,9 @@ class ErofsTree final : public LayerTree {
   void putFolder(const std::string& path, const EntryMeta& meta) override;
   void putFile(const std::string& path, const EntryMeta& meta, const TarEntry& entry,
                TarReader& data) override;
+  // One that is not sparse, of which only the place in the archive is known.
+  void putFileAt(const std::string& path, const EntryMeta& meta, std::uint64_t size,
+                 std::uint64_t dataOffset);
   void putSymlink(const std::string& path, const EntryMeta& meta,
                   const std::string& target) override;
   void putNode(const std::string& path, const EntryMeta& meta, mode_t type, dev_t device) override;

@@ -32,7 +32,8 @@ namespace {
 
 using Meta = LayerMeta;
 
-constexpr char kFolder[] = "fs", kIndex[] = "index", kTar[] = "tar";
+constexpr char kFolder[] = "fs", kTar[] = "tar";
+constexpr const char* kIndex = Layers::kIndexName;
 constexpr char kInBlob[] = "blob";
 
 FileLock lockObject(const Layout& layout, const Digest& digest) {

@@ -33,6 +33,8 @@ struct OpenedLayer {
 
 class Layers {
  public:
+  // Of an index in a view's folder.
+  static constexpr char kIndexName[] = "index";
   explicit Layers(const Layout& layout) : layout_(layout) {}
 
   [[nodiscard]] bool has(const Digest& diffId) const;
@@ -74,8 +76,8 @@ class Layers {
   // a file that is right as it is, in `folder`, for adopt() once its blob is in the store. `name`
   // opens the messages.
   [[nodiscard]] UnpackStats fill(const IngestDir& folder, int tar, const std::string& name) const;
-  // A finished IngestDir (the folder "fs" is in it, or fill() has filled it) becomes the view;
-  // `folder` keeps nothing when it was published.
+  // A finished IngestDir (the folder "fs" is in it, or fill() or a LayerIndexer has filled it)
+  // becomes the view; `folder` keeps nothing when it was published.
   void adopt(IngestDir& folder, const Digest& diffId, std::uint64_t entries,
              std::uint64_t bytes) const;
 

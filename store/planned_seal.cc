@@ -230,6 +230,11 @@ SealResult writeTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& op
                     PartDigests* digests) {
   BlockPipe pipe{sink, BlockPipe::Mode::overlapped};
   TarWriter tar{pipe};
+  if (options.indexer != nullptr) {
+    tar.tellOfEach([&](const TarEntry& entry, std::uint64_t dataOffset) {
+      options.indexer->add(entry, dataOffset);
+    });
+  }
   const SealResult result = PlanSealer{pipe, tar, options, digests}.run(layer);
   tar.finish();
   return result;

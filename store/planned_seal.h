@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "store/layer_indexer.h"
 #include "store/part_digests.h"
 #include "store/planned_layer.h"
 #include "store/seal.h"
@@ -21,6 +22,8 @@ struct PlanOptions {
   // May be empty; only for stagePlan().
   std::function<PartDigests::Tell(const PlannedNode& node, int file, const struct stat& st)>
       digests;
+  // Gets every entry; who gave it finishes it. May be null.
+  LayerIndexer* indexer = nullptr;
   // Called when all is read and before the blob comes to be; what it throws leaves nothing behind.
   std::function<void()> check;
 };

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/stream.h"
@@ -48,6 +50,9 @@ class TarWriter {
 
   void add(const TarEntry&
                entry);  // then, for a file: exactly its data bytes (of the extents when sparse)
+  // Called with every entry and where in the archive its data begin. May be empty.
+  using Added = std::function<void(const TarEntry& entry, std::uint64_t dataOffset)>;
+  void tellOfEach(Added added) { added_ = std::move(added); }
   void data(std::span<const std::byte> bytes);
   // The same without a copy: room for at least one byte of what the file still wants, then how much
   // was used.
@@ -63,6 +68,7 @@ class TarWriter {
 
   std::unique_ptr<BlockPipe> own_;
   BlockPipe* out_;
+  Added added_;
   std::uint64_t left_ = 0;    // data bytes the current file still wants
   std::uint64_t stored_ = 0;  // what its header says
 };

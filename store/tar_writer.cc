@@ -216,6 +216,7 @@ void TarWriter::add(const TarEntry& entry) {
   raw(map);
   left_ = data;
   stored_ = stored;
+  if (added_) added_(entry, out_->position());
 }
 
 void TarWriter::data(std::span<const std::byte> bytes) {

@@ -17,9 +17,9 @@ namespace img::store {
 namespace {
 
 // L1 of security.md: an ordinary error that names the limit and its variable; 0 lifts it.
-class Limits {
+class EntryLimits {
  public:
-  explicit Limits(std::string name) : name_(std::move(name)) {}
+  explicit EntryLimits(std::string name) : name_(std::move(name)) {}
 
   void count(const TarEntry& entry) {
     if (++entries_ > maxEntries_) exceed("entries", kEntries, maxEntries_);
@@ -75,10 +75,11 @@ EntryMeta metaOf(const TarEntry& entry, const ArchiveOptions& options, const std
 }
 
 void putEntry(LayerTree& tree, const std::string& path, const TarEntry& entry,
-              const EntryMeta& meta, TarReader& reader, const std::string& name) {
+              const EntryMeta& meta, const LayerEntries::PutFile& putFile,
+              const std::string& name) {
   using Type = TarEntry::Type;
   switch (entry.type) {
-    case Type::file: return tree.putFile(path, meta, entry, reader);
+    case Type::file: return putFile(path, meta);
     case Type::directory: return tree.putFolder(path, meta);
     case Type::symlink: return tree.putSymlink(path, meta, entry.linkTarget);
     case Type::fifo: return tree.putNode(path, meta, S_IFIFO, 0);
@@ -138,8 +139,8 @@ bool leavesFolder(const std::string& path, const std::string& target) {
   return false;
 }
 
-void unpackLayerEntry(LayerTree& tree, const TarEntry& entry, TarReader& reader,
-                      const std::string& name) {
+void putLayerEntry(LayerTree& tree, const TarEntry& entry, const LayerEntries::PutFile& putFile,
+                   const std::string& name) {
   const std::string path = cleanTarPath(entry.path, name);
   if (path.empty() && entry.type != TarEntry::Type::directory)
     refuse(name, entry, "the root must be a folder");
@@ -149,7 +150,7 @@ void unpackLayerEntry(LayerTree& tree, const TarEntry& entry, TarReader& reader,
     case WhiteoutKind::opaque: return tree.putOpaque(layerName.parent);
     case WhiteoutKind::name:
       return tree.putWhiteout(layerName.parent, layerName.last.substr(kWhiteoutPrefix.size()));
-    default: putEntry(tree, path, entry, metaOf(entry, {}, name), reader, name);
+    default: putEntry(tree, path, entry, metaOf(entry, {}, name), putFile, name);
   }
 }
 
@@ -169,7 +170,9 @@ void unpackArchiveEntry(TreeWriter& tree, const TarEntry& entry, TarReader& read
   if (isLink && leavesFolder(path, entry.linkTarget)) {
     refuse(name, entry, "symbolic link out of the destination");
   }
-  putEntry(tree, path, entry, metaOf(entry, options, name), reader, name);
+  const EntryMeta meta = metaOf(entry, options, name);
+  const auto putFile = [&](const auto&, const auto&) { tree.putFile(path, meta, entry, reader); };
+  putEntry(tree, path, entry, meta, putFile, name);
 }
 
 }  // namespace
@@ -181,14 +184,35 @@ UnpackStats unpackLayer(Source& tar, int folder, const std::string& name) {
 }
 
 UnpackStats readLayer(TarReader& reader, LayerTree& tree, const std::string& name) {
-  Limits limits{name};
+  LayerEntries entries{tree, name};
   while (const TarEntry* entry = reader.next()) {
-    limits.count(*entry);
-    unpackLayerEntry(tree, *entry, reader, name);
+    entries.put(*entry, [&](const std::string& path, const EntryMeta& meta) {
+      tree.putFile(path, meta, *entry, reader);
+    });
   }
-  tree.finish();
+  const UnpackStats stats = entries.finish();
   reader.drain();
-  return limits.stats();
+  return stats;
+}
+
+class LayerEntries::Limits final : public EntryLimits {
+ public:
+  using EntryLimits::EntryLimits;
+};
+
+LayerEntries::LayerEntries(LayerTree& tree, std::string name)
+    : tree_(tree), name_(std::move(name)), limits_(std::make_unique<Limits>(name_)) {}
+
+LayerEntries::~LayerEntries() = default;
+
+void LayerEntries::put(const TarEntry& entry, const PutFile& putFile) {
+  limits_->count(entry);
+  putLayerEntry(tree_, entry, putFile, name_);
+}
+
+UnpackStats LayerEntries::finish() {
+  tree_.finish();
+  return limits_->stats();
 }
 
 UnpackStats unpackArchive(Source& tar, int root, const std::string& folder,
@@ -196,7 +220,7 @@ UnpackStats unpackArchive(Source& tar, int root, const std::string& folder,
   TarReader reader{tar, name, TarReader::Mode::readAhead};
   TreeWriter tree{root, folder == "/" ? "" : cleanTarPath(folder, name), TreeWriter::Style::archive,
                   name};
-  Limits limits{name};
+  EntryLimits limits{name};
   while (const TarEntry* entry = reader.next()) {
     limits.count(*entry);
     unpackArchiveEntry(tree, *entry, reader, options, name);

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -24,6 +26,25 @@ struct UnpackStats {
 UnpackStats unpackLayer(Source& tar, int folder, const std::string& name);
 // The same into whatever `tree` makes of it. `name` opens the messages.
 UnpackStats readLayer(TarReader& reader, LayerTree& tree, const std::string& name);
+
+// The same entry by entry, wherever they come from. Both outlive it.
+class LayerEntries {
+ public:
+  LayerEntries(LayerTree& tree, std::string name);
+  LayerEntries(const LayerEntries&) = delete;
+  LayerEntries& operator=(const LayerEntries&) = delete;
+  ~LayerEntries();
+  // `putFile` does what the tree does with a file: its bytes are the caller's.
+  using PutFile = std::function<void(const std::string& path, const EntryMeta& meta)>;
+  void put(const TarEntry& entry, const PutFile& putFile);
+  UnpackStats finish();
+
+ private:
+  class Limits;
+  LayerTree& tree_;
+  std::string name_;
+  std::unique_ptr<Limits> limits_;
+};
 
 struct ArchiveOptions {
   std::optional<std::uint32_t> uid, gid;  // --chown

@@ -6,8 +6,11 @@
 #include <unistd.h>
 
 #include "base/digest.h"
+#include "base/stream.h"
 #include "builder/copy_key.h"
+#include "store/erofs_image.h"
 #include "store/layer_view.h"
+#include "store/layers.h"
 #include "tests/builder/support.h"
 
 namespace img::builder {
@@ -62,6 +65,31 @@ TEST_F(CopyAheadTest, GivesTheLayerOfACopyThatIsMadeAfterItsKey) {
   const Digest ahead = builtAnew(kCopy);
   EXPECT_EQ(ahead, racy);
   EXPECT_EQ(ahead, builtAnew(kCopy, "directory"));
+}
+
+std::string contentOf(const Fd& file) {
+  std::string text(static_cast<size_t>(sys::fstat(file.get()).st_size), '\0');
+  EXPECT_EQ(preadFull(file.get(), std::as_writable_bytes(std::span{text}), 0, "test"), text.size());
+  return text;
+}
+
+// Both write it while they write the tar: the copy that is made ahead, and the one after its key.
+TEST_F(CopyAheadTest, MakesTheViewThatTheTarGives) {
+  for (const bool isAhead : {false, true}) {
+    if (isAhead) waitForTheClock(fixture_.context.get());
+    const Digest layer = builtAnew(kCopy);
+    const store::Layout layout =
+        store::Layout::open(fixture_.temp.path() + "/anew" + std::to_string(stores_));
+    const store::Layers layers{layout};
+    const std::string made = contentOf(sys::openat(layout.fd(), layers.pathOf(layer), O_RDONLY));
+    writeFile(fixture_.context.get(), "../index", "");
+    const Fd index = sys::openat(fixture_.context.get(), "../index", O_RDWR);
+    const auto stats =
+        store::indexLayerFile(store::openBlob(layout, layer).get(), index.get(), "test");
+    EXPECT_TRUE(made == contentOf(index)) << isAhead;
+    EXPECT_EQ(layers.sizeOf(layer), stats.bytes);
+    EXPECT_EQ(stats.entries, 8U);
+  }
 }
 
 TEST_F(CopyAheadTest, HasTheKeyOfACopyThatIsMadeAfterIt) {
