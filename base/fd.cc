@@ -1,7 +1,10 @@
 #include "base/fd.h"
 
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+#include <cerrno>
 
 #include "base/sys.h"
 
@@ -86,6 +89,19 @@ void writeAll(int fd, std::string_view bytes, std::string_view what) {
 
 void writeAll(int fd, std::span<const std::byte> bytes, std::string_view what) {
   writeAll(fd, asText(bytes), what);
+}
+
+bool writeUncached(int fd, std::span<const std::byte> bytes, std::string_view what) {
+  constexpr int kDontCache = 0x80;  // RWF_DONTCACHE, include/uapi/linux/fs.h
+  iovec piece{const_cast<std::byte*>(bytes.data()), bytes.size()};
+  ssize_t count = 0;
+  do {
+    count = ::pwritev2(fd, &piece, 1, -1, kDontCache);
+  } while (count < 0 && errno == EINTR);
+  if (count < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) return false;
+  sys::check([&] { return count; }, "write {}", what);
+  writeAll(fd, bytes.subspan(static_cast<size_t>(count)), what);
+  return true;
 }
 
 }  // namespace img

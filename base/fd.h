@@ -46,6 +46,10 @@ size_t readFull(int fd, std::span<std::byte> into, std::string_view what);
 size_t preadFull(int fd, std::span<std::byte> into, off_t offset, std::string_view what);
 void writeAll(int fd, std::string_view bytes, std::string_view what);
 void writeAll(int fd, std::span<const std::byte> bytes, std::string_view what);
+// The same at the file's position, but the disk gets the bytes at once and the page cache does not
+// keep them (RWF_DONTCACHE of preadv2(2), Linux 6.14). False: this kernel or file system cannot;
+// nothing is written then. Whole pages only: a page that is written in two parts is read back.
+bool writeUncached(int fd, std::span<const std::byte> bytes, std::string_view what);
 
 inline std::span<const std::byte> asBytes(std::string_view text) {
   return std::as_bytes(std::span{text.data(), text.size()});

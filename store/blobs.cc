@@ -17,6 +17,8 @@ namespace img::store {
 namespace {
 
 constexpr std::uint64_t kDefaultDocumentLimit = 4U << 20;
+// Of a blob that need not be cached: most layers are smaller, and are pushed or read next.
+constexpr std::uint64_t kCachedBytes = 64U << 20;
 
 std::string fileName(const Digest& digest) {
   return digest.hex();
@@ -75,7 +77,8 @@ void publishFile(const Layout& layout, int dir, const std::string& file, const D
 
 }  // namespace
 
-BlobWriter::BlobWriter(const Layout& layout) : layout_(layout), blocks_(-1) {
+BlobWriter::BlobWriter(const Layout& layout, Caching caching)
+    : layout_(layout), blocks_(-1), isCached_(caching == Caching::kept) {
   for (;;) {
     name_ = fs::randomHex(16);
     fd_ = sys::openat(layout.ingest(), name_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
@@ -99,7 +102,7 @@ void BlobWriter::write(std::span<const std::byte> bytes) try {
   throwIfInterrupted();
   hasher_.start(bytes);
   blocks_.grow(size_, size_ + bytes.size());
-  writeAll(fd_.get(), bytes, "a blob");
+  append(bytes);
   hasher_.wait();  // the bytes are the caller's again
   size_ += bytes.size();
   startWriteback(fd_.get(), size_, writtenBack_);
@@ -107,6 +110,14 @@ void BlobWriter::write(std::span<const std::byte> bytes) try {
   hasher_.wait();
   addSpaceHint(error, layout_);
   throw;
+}
+
+void BlobWriter::append(std::span<const std::byte> bytes) {
+  if (!isCached_ && size_ >= kCachedBytes) {
+    if (writeUncached(fd_.get(), bytes, "a blob")) return;
+    isCached_ = true;
+  }
+  writeAll(fd_.get(), bytes, "a blob");
 }
 
 void startWriteback(int fd, std::uint64_t size, std::uint64_t& writtenBack) {

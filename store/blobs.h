@@ -21,7 +21,13 @@ namespace img::store {
 
 class BlobWriter final : public Sink {
  public:
-  explicit BlobWriter(const Layout& layout);
+  enum class Caching {
+    kept,
+    // Nobody reads it soon: of a large blob only the begin stays in the page cache. The rest passes
+    // through the same few pages, which is faster than taking a fresh one for each.
+    dropped
+  };
+  explicit BlobWriter(const Layout& layout, Caching caching = Caching::kept);
   BlobWriter(const BlobWriter&) = delete;
   BlobWriter& operator=(const BlobWriter&) = delete;
   ~BlobWriter() override;  // removes the ingest file unless commit() published it
@@ -40,6 +46,8 @@ class BlobWriter final : public Sink {
                     Durability durability = Durability::now);
 
  private:
+  void append(std::span<const std::byte> bytes);
+
   const Layout& layout_;
   std::string name_;
   Fd fd_;
@@ -47,6 +55,7 @@ class BlobWriter final : public Sink {
   Preallocation blocks_;
   std::uint64_t size_ = 0;
   std::uint64_t writtenBack_ = 0;  // bytes whose writing to the disk was started
+  bool isCached_;                  // whatever its size
 };
 
 // One small document.

@@ -274,15 +274,16 @@ SealResult writeLayerTar(int upper, Sink& sink, const SealOptions& options) {
 }
 
 SealedLayer sealLayer(const Layout& layout, const std::vector<int>& uppers,
-                      const SealOptions& options, BlobWriter::Durability durability) {
-  BlobWriter blob{layout};
+                      const SealOptions& options, BlobWriter::Durability durability,
+                      BlobWriter::Caching caching) {
+  BlobWriter blob{layout, caching};
   const SealResult stats = writeLayerTar(uppers, blob, options);
   return {blob.commit(media::kLayer, {}, durability), stats};
 }
 
 SealedLayer sealLayer(const Layout& layout, int upper, const SealOptions& options,
-                      BlobWriter::Durability durability) {
-  return sealLayer(layout, std::vector<int>{upper}, options, durability);
+                      BlobWriter::Durability durability, BlobWriter::Caching caching) {
+  return sealLayer(layout, std::vector<int>{upper}, options, durability, caching);
 }
 
 }  // namespace img::store

@@ -66,9 +66,11 @@ struct SealedLayer {
   SealResult stats;
 };
 SealedLayer sealLayer(const Layout& layout, int upper, const SealOptions& options,
-                      BlobWriter::Durability durability = BlobWriter::Durability::later);
+                      BlobWriter::Durability durability = BlobWriter::Durability::later,
+                      BlobWriter::Caching caching = BlobWriter::Caching::kept);
 SealedLayer sealLayer(const Layout& layout, const std::vector<int>& uppers,
                       const SealOptions& options,
-                      BlobWriter::Durability durability = BlobWriter::Durability::later);
+                      BlobWriter::Durability durability = BlobWriter::Durability::later,
+                      BlobWriter::Caching caching = BlobWriter::Caching::kept);
 
 }  // namespace img::store

@@ -121,5 +121,30 @@ TEST(WriteAll, NamesItsObjectWhenItFails) {
   }
 }
 
+TEST(WriteUncached, WritesAtThePositionOrSaysThatItCannot) {
+  const Fd fd = Fd{::open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)};
+  ASSERT_TRUE(fd);
+  writeAll(fd.get(), std::string(4096, 'a'), "file");
+  const std::string more(10'000, 'b');
+  const bool isWritten = writeUncached(fd.get(), asBytes(more), "file");
+  ::lseek(fd.get(), 0, SEEK_SET);
+  EXPECT_EQ(readAll(fd.get(), "file"), std::string(4096, 'a') + (isWritten ? more : ""));
+}
+
+TEST(WriteUncached, WritesNothingIntoMemoryThatIsNothingButCache) {
+  const Fd fd = memory("");
+  EXPECT_FALSE(writeUncached(fd.get(), asBytes("x"), "memory"));
+  EXPECT_EQ(readAll(fd.get(), "memory"), "");
+}
+
+TEST(WriteUncached, NamesItsObjectWhenItFails) {
+  try {
+    writeUncached(-1, asBytes("x"), "blob 7");
+    ADD_FAILURE() << "written";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.cause(), "write blob 7: Bad file descriptor (EBADF)");
+  }
+}
+
 }  // namespace
 }  // namespace img

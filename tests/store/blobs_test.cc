@@ -1,9 +1,14 @@
 #include "store/blobs.h"
 
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
+#include <vector>
 
 #include "base/process.h"
 #include "tests/store/store_fixture.h"
@@ -123,6 +128,47 @@ TEST_F(Blobs, OnAFullDiskFailWithAHintAndGiveTheSpaceBack) {
     if (!fs::list(small.ingest()).empty()) throw Error{Kind::failed, "litter is left"};
     return putBlob(small, "small", media::kLayer).digest.str();
   }).finish();
+}
+
+// How many of the pages of a blob from `begin` on the page cache holds.
+size_t cachedPages(const Layout& layout, const Digest& digest, size_t begin) {
+  const Fd fd = openBlob(layout, digest);
+  const size_t size = blobSize(layout, digest) - begin;
+  void* map = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), static_cast<off_t>(begin));
+  std::vector<unsigned char> pages((size + 4095) / 4096);
+  EXPECT_EQ(::mincore(map, size, pages.data()), 0);
+  ::munmap(map, size);
+  return static_cast<size_t>(
+      std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return page & 1; }));
+}
+
+TEST_F(Blobs, ThatNeedNotBeCachedLeaveOnlyTheirBeginInThePageCache) {
+  ::unsetenv("IMG_DURABILITY");  // what is not on the disk yet is cached
+  constexpr size_t kBegin = size_t{64} << 20;
+  const std::string block(size_t{512} << 10, 'b');
+  const auto write = [&](std::string_view end, BlobWriter::Caching caching) {
+    BlobWriter writer{layout, caching};
+    while (writer.size() < kBegin + 8 * block.size()) writer.write(asBytes(block));
+    writer.write(asBytes(end));
+    return writer.commit(media::kLayer).digest;
+  };
+  const Digest kept = write("kept", BlobWriter::Caching::kept);
+  const Digest dropped = write("dropped", BlobWriter::Caching::dropped);
+
+  const Fd probe = sys::openat(layout.ingest(), "probe", O_RDWR | O_CREAT, 0600);
+  const bool canDrop = writeUncached(probe.get(), asBytes(block), "probe");
+  constexpr size_t kPages = 8 * 128 + 1;
+  EXPECT_EQ(cachedPages(layout, kept, kBegin), kPages);
+  // The kernel drops them some time after the disk has them; the page with the end may stay.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds{10};
+  while (canDrop && cachedPages(layout, dropped, kBegin) > 1) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << cachedPages(layout, dropped, kBegin);
+    std::this_thread::yield();
+  }
+  if (!canDrop) {
+    EXPECT_EQ(cachedPages(layout, dropped, kBegin), kPages);
+  }
+  EXPECT_NO_THROW(checkBlob(layout, dropped));
 }
 
 TEST_F(Blobs, AreNotTakenForLitterWhileTheyAreWritten) {
