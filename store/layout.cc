@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <sys/statfs.h>
 
 #include <algorithm>
@@ -14,10 +15,12 @@
 #include <utility>
 
 #include "base/environment.h"
+#include "base/interruption.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "store/boot.h"
+#include "store/remover.h"
 
 namespace img::store {
 namespace {
@@ -127,10 +130,10 @@ Fd openOrCreateRoot(const std::string& root) try {
 
 // An entry whose lock is free belongs to nobody alive.
 void removeIfAbandoned(int parent, const fs::Entry& entry) {
-  const auto fd = sys::tryOpenat(parent, entry.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  auto fd = sys::tryOpenat(parent, entry.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   if (!fd || !sys::tryFlock(fd->get(), true)) return;
   log::info("removing what an interrupted command left behind: {}", entry.name);
-  fs::removeTree(parent, entry.name);
+  removeSoon(parent, entry.name, std::move(*fd));
 }
 
 // Interrupted downloads are of use to the next try: ingest/partial/<digest>, locked while somebody
@@ -282,10 +285,24 @@ IngestDir::IngestDir(const Layout& layout) : layout_(&layout) {
 IngestDir::IngestDir(IngestDir&& other) noexcept
     : layout_(other.layout_), name_(std::exchange(other.name_, {})), dir_(std::move(other.dir_)) {}
 
+namespace {
+
+// The command ends by a signal: whoever sent it is waiting.
+bool isInterrupted() {
+  pollfd signals{interruptionFd(), POLLIN, 0};
+  return signals.fd >= 0 && ::poll(&signals, 1, 0) > 0;
+}
+
+}  // namespace
+
 IngestDir::~IngestDir() {
   if (name_.empty()) return;
   try {
-    fs::removeTree(layout_->ingest(), name_);
+    if (isInterrupted()) {
+      removeSoon(layout_->ingest(), name_, std::move(dir_));
+    } else {
+      fs::removeTree(layout_->ingest(), name_);
+    }
   } catch (const std::exception& error) {
     log::info("ingest/{}: {}", name_, error.what());  // the next recover() removes it
   }

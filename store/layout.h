@@ -37,7 +37,8 @@ class Layout {
   int ingest() const;
 
   // Removes what dead processes left in ingest/ (each entry's lock is free), leases/ and trash/;
-  // three folders are read when there is nothing to do. Unfinished downloads (ingest/partial) stay
+  // three folders are read when there is nothing to do, and large trees are left to a process of
+  // their own (remover.h). Unfinished downloads (ingest/partial) stay
   // for a day while their blob is missing. Containers::recover() does the same for containers.
   void recover() const;
 

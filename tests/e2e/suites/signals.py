@@ -124,6 +124,36 @@ class Signals(harness.TestCase):
         self.phases(["build", "--no-cache", "--network", "none", "-q", "-t", "app", self.context],
                     ("layers.beforeMeta", "blobs.beforeRename", "images.beforeWrite"), lambda: self.forget("app"))
 
+    def copy_of_many(self):
+        """A build whose layer of many files is a folder of the store, not an index: the words of it."""
+        self.env["IMG_LAYER_VIEW"] = "directory"
+        many = self.write({"Dockerfile": "FROM busybox\nCOPY files /files\n", **{f"files/{n}": "" for n in range(3_000)}}, "many")
+        return ["build", "--no-cache", "--network", "none", "-q", "-t", "app", many]
+
+    def test_a_copy_of_many_files(self):
+        """More than are removed while somebody waits (store/remover.h)."""
+        words = self.copy_of_many()
+        self.before = self.world()
+        self.phases(words, ("layers.beforeMeta",), lambda: self.forget("app"))
+
+    def test_what_a_killed_copy_and_a_killed_remover_leave_goes_with_the_next_command(self):
+        words = self.copy_of_many()
+        self.before = self.world()
+        process = self.start(words, "layers.beforeMeta")
+        harness.wait_until(self.stopped, "the phase is reached")
+        for pid in (process.pid, *self.stopped()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        left = set(os.listdir(self.img_.store / "ingest"))
+        self.assertTrue(left)
+        failing = self.img(env={**self.env, "IMG_FAILPOINT": "remover.begun"})
+        failing("images")
+        harness.wait_until(lambda: harness.processes() == self.before["processes"], "the remover is dead")
+        self.assertTrue(left & set(os.listdir(self.img_.store / "ingest")))
+        self.img_("images")
+        harness.wait_until(lambda: self.world() == self.before, "nothing is left")
+
     def test_commit(self):
         self.phases(["commit", "box", "committed"], ("blobs.beforeRename", "images.beforeWrite"), lambda: self.forget("committed"))
 
