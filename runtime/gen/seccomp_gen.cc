@@ -8,6 +8,7 @@
 #include <linux/seccomp.h>
 #include <seccomp.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
@@ -304,24 +305,72 @@ std::vector<Segment> segmentsOf(const Table& table) {
   return segments;
 }
 
-// Binary search: a jump at the middle, the lower half, the upper half.
-Program search(const std::vector<Segment>& segments, size_t first, size_t last) {
-  if (first == last) return leaf(segments[first].rule);
-  const size_t middle = (first + last + 1) / 2;
-  const Program low = search(segments, first, middle - 1);
-  const Program high = search(segments, middle, last);
-  Program program;
-  const std::uint32_t start = segments[middle].start;
-  if (low.size() <= 255) {
-    program.push_back(jump(BPF_JGE, start, static_cast<unsigned>(low.size()), 0));
-  } else {  // conditional jumps reach 255 instructions
-    program.push_back(jump(BPF_JGE, start, 0, 1));
-    program.push_back(BPF_STMT(BPF_JMP | BPF_JA, static_cast<std::uint32_t>(low.size())));
+// Binary search over the segments: comparisons first, then each distinct leaf once. With a leaf
+// for each segment the program would be half as long again.
+class Search {
+ public:
+  explicit Search(const std::vector<Segment>& segments) : segments_(segments) {
+    add(0, segments.size() - 1);
   }
-  program.insert(program.end(), low.begin(), low.end());
-  program.insert(program.end(), high.begin(), high.end());
-  return program;
-}
+
+  [[nodiscard]] Program program() const {
+    Program program;
+    std::vector<size_t> starts;  // of the leaves
+    size_t size = tests_.size();
+    for (const Rule& rule : leaves_) {
+      starts.push_back(size);
+      size += leaf(rule).size();
+    }
+    const auto distance = [&](const Target& target, size_t from) {
+      const size_t place = target.isLeaf ? starts[target.index] : target.index;
+      if (place - from - 1 > 255) std::abort();  // further than a conditional jump reaches
+      return static_cast<unsigned>(place - from - 1);
+    };
+    for (size_t i = 0; i < tests_.size(); ++i) {
+      const Test& test = tests_[i];
+      program.push_back(jump(BPF_JGE, test.start, distance(test.high, i), distance(test.low, i)));
+    }
+    for (const Rule& rule : leaves_) {
+      const Program code = leaf(rule);
+      program.insert(program.end(), code.begin(), code.end());
+    }
+    return program;
+  }
+
+ private:
+  struct Target {
+    bool isLeaf = false;
+    size_t index = 0;  // in leaves_ or tests_
+  };
+  struct Test {
+    std::uint32_t start = 0;
+    Target low, high;  // below `start`, and from there
+  };
+
+  // Each test comes before those it leads to: jumps go forward only.
+  Target add(size_t first, size_t last) {
+    if (first == last) return leafOf(segments_[first].rule);
+    const size_t middle = (first + last + 1) / 2;
+    const size_t place = tests_.size();
+    tests_.push_back({segments_[middle].start, {}, {}});
+    const Target low = add(first, middle - 1);
+    const Target high = add(middle, last);
+    tests_[place].low = low;
+    tests_[place].high = high;
+    return {false, place};
+  }
+
+  Target leafOf(const Rule& rule) {
+    const auto known = std::find(leaves_.begin(), leaves_.end(), rule);
+    const auto index = static_cast<size_t>(known - leaves_.begin());
+    if (known == leaves_.end()) leaves_.push_back(rule);
+    return {true, index};
+  }
+
+  const std::vector<Segment>& segments_;
+  std::vector<Test> tests_;
+  std::vector<Rule> leaves_;
+};
 
 Program forArch(const Arch& arch) {
   const std::vector<Segment> segments = segmentsOf(makeTable(arch));
@@ -330,7 +379,7 @@ Program forArch(const Arch& arch) {
     program.push_back(jump(BPF_JGE, 0x40000000, 0, 1));
     program.push_back(ret(error(ENOSYS)));
   }
-  const Program rest = search(segments, 0, segments.size() - 1);
+  const Program rest = Search{segments}.program();
   program.insert(program.end(), rest.begin(), rest.end());
   return program;
 }

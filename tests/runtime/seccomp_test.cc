@@ -277,7 +277,7 @@ TEST(SeccompFilter, IsObeyedByTheKernel) {
 
 TEST(SeccompFilter, StaysSmall) {
   // Its size is a cost of every container start.
-  EXPECT_LT(seccompProgram(kDefaultCapabilities).size(), 700U);
+  EXPECT_LT(seccompProgram(kDefaultCapabilities).size(), 350U);
 }
 
 }  // namespace
