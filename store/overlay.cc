@@ -6,14 +6,19 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
+#include <sys/xattr.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <functional>
 #include <memory>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
@@ -80,16 +85,22 @@ void checkSpec(const OverlaySpec& spec) {
   }
 }
 
+bool hidesOthers(int lower) {
+  char names[256];
+  const ssize_t size = ::flistxattr(lower, names, sizeof names);
+  // Nearly none has it: to see that takes one call.
+  const std::string_view known{names, static_cast<size_t>(std::max<ssize_t>(size, 0))};
+  if (size >= 0 && known.find("overlay.opaque") == std::string_view::npos) return false;
+  // A descriptor of O_PATH is not taken: then another one is asked.
+  const Fd again = size < 0 && errno == EBADF ? sys::openDirectory(lower, ".") : Fd{};
+  return opaqueMark(again ? again.get() : lower) == OpaqueMark::opaque;
+}
+
 // overlayfs honours the opaque mark of every folder but a layer's root (ovl_lookup looks at names,
 // and the root has none): what lies below such a layer is taken out of the union here.
 void dropHiddenLowers(OverlaySpec& spec) {
   for (size_t i = 0; i + 1 < spec.lowers.size(); ++i) {
-    const int lower = spec.lowers[i];
-    // fgetxattr(2) does not take a descriptor of O_PATH: then another one is asked.
-    const bool isOpen = (::fcntl(lower, F_GETFL) & O_PATH) == 0;
-    const Fd again = isOpen ? Fd{} : sys::openDirectory(lower, ".");
-    if (opaqueMark(isOpen ? lower : again.get()) != OpaqueMark::opaque) continue;
-    spec.lowers.resize(i + 1);
+    if (hidesOthers(spec.lowers[i])) spec.lowers.resize(i + 1);
   }
 }
 
@@ -158,13 +169,42 @@ Fd mountEmpty() {
   return sys::fsmount(context.get(), MOUNT_ATTR_RDONLY);
 }
 
+// What fsconfig(2) is to call a folder: ".", from inside it. To look a descriptor up in /proc takes
+// the kernel longer than all else about a layer, and the container would read the name in its
+// mountinfo.
+class FolderNames {
+ public:
+  FolderNames() {
+    // Threads that share the working folder keep theirs.
+    if (::unshare(CLONE_FS) != 0) return;
+    before_ = Fd{::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    if (before_ && ::fchdir(before_.get()) != 0) before_.reset();
+  }
+  FolderNames(const FolderNames&) = delete;
+  FolderNames& operator=(const FolderNames&) = delete;
+  FolderNames(FolderNames&&) = delete;
+  FolderNames& operator=(FolderNames&&) = delete;
+  ~FolderNames() {
+    if (before_) std::ignore = ::fchdir(before_.get());  // it went well before
+  }
+
+  // Right until the next one.
+  [[nodiscard]] std::string nameOf(int folder) const {
+    return before_ && ::fchdir(folder) == 0 ? "." : fdPath(folder);
+  }
+
+ private:
+  Fd before_;
+};
+
 // nullopt: this kernel does not know "lowerdir+".
 std::optional<Fd> mountByNewApi(OverlaySpec spec, bool hasErofs) {
   const std::vector<Fd> clones = mapLayers(spec, [](int) {});
+  const FolderNames names;
   const auto mounter = mounterOf(spec, clones);
   const Fd fs = sys::fsopen("overlay");
   for (const int lower : spec.lowers) {
-    if (sys::tryFsconfigString(fs.get(), "lowerdir+", fdPath(lower))) continue;
+    if (sys::tryFsconfigString(fs.get(), "lowerdir+", names.nameOf(lower))) continue;
     if (lower == spec.lowers.front()) return std::nullopt;
     throw Error{Kind::failed, "the kernel refuses a layer as part of the union"};
   }
@@ -172,8 +212,8 @@ std::optional<Fd> mountByNewApi(OverlaySpec spec, bool hasErofs) {
   unifyInodes(fs.get(), hasErofs);
   if (spec.userXattr) sys::fsconfigFlag(fs.get(), "userxattr");
   if (spec.upper >= 0) {
-    sys::fsconfigString(fs.get(), "upperdir", fdPath(spec.upper));
-    sys::fsconfigString(fs.get(), "workdir", fdPath(spec.work));
+    sys::fsconfigString(fs.get(), "upperdir", names.nameOf(spec.upper));
+    sys::fsconfigString(fs.get(), "workdir", names.nameOf(spec.work));
     if (spec.isVolatile) sys::fsconfigFlag(fs.get(), "volatile");
   }
   sys::fsconfigCreate(fs.get(), "overlay");

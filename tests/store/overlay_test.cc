@@ -64,6 +64,18 @@ INSTANTIATE_TEST_SUITE_P(Methods, Overlay,
                                          OverlayMethod::mountCall),
                          methodName);
 
+TEST_P(Overlay, LeavesTheWorkingFolderOfTheCaller) {
+  const std::string before = sys::readlinkat(AT_FDCWD, "/proc/self/cwd");
+  sys::fchdir(dir.fd());
+  const std::string here = sys::readlinkat(AT_FDCWD, "/proc/self/cwd");
+  const Fd root = mountOverlay({.lowers = {makeFolder("a"), makeFolder("b")},
+                                .upper = makeFolder("upper"),
+                                .work = makeFolder("work")},
+                               GetParam());
+  EXPECT_EQ(sys::readlinkat(AT_FDCWD, "/proc/self/cwd"), here);
+  ASSERT_EQ(::chdir(before.c_str()), 0);
+}
+
 TEST_P(Overlay, ShowsTheTopmostFirst) {
   const int top = makeFolder("top");
   const int bottom = makeFolder("bottom");
