@@ -13,6 +13,7 @@ constexpr std::int64_t kMaxExact = std::int64_t{1}
 
 // RFC 6901: "~" and "/" in a key are written "~0" and "~1".
 std::string pointerToken(std::string_view key) {
+  if (key.find_first_of("~/") == std::string_view::npos) return std::string{key};
   std::string token;
   for (const char c : key) {
     if (c == '~')
@@ -128,8 +129,13 @@ std::map<std::string, bool> JsonReader::keySet() const {
 }
 
 std::string JsonReader::stringOr(const char* key, std::string fallback) const {
-  const auto found = find(key);
-  return found ? found->string() : std::move(fallback);
+  requireObject();
+  const auto it = value_->find(key);
+  if (it == value_->end() || it->is_null()) return fallback;
+  // Most members are as they should be: only a message needs the place.
+  const auto* text = it->get_ptr<const Json::string_t*>();
+  const bool isRight = text != nullptr && text->find('\0') == std::string::npos;
+  return isRight ? *text : child(*it, key).string();
 }
 
 std::int64_t JsonReader::integerOr(const char* key, std::int64_t fallback) const {
