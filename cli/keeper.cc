@@ -1,5 +1,6 @@
 #include "cli/keeper.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -43,6 +44,17 @@ void openLog(const store::ContainerConfig& config, int folder,
                                                    : runtime::LogWriter::kRotateAt;
   log.emplace(folder, size,
               config.logMaxFiles > 0 ? config.logMaxFiles : runtime::LogWriter::kFiles);
+}
+
+// overlayfs leaves the mark of a volatile mount in its work folder (overlayfs.rst, "Volatile
+// mount") and does not look at it again. It would go with the record; while the command runs,
+// nobody waits.
+void dropVolatileMark(int record) {
+  try {
+    const auto work = sys::tryOpenat(record, "work/work", O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (work) fs::removeTree(work->get(), "incompat");
+  } catch (const Error&) {  // removing the record says why it cannot be
+  }
 }
 
 void writePidFile(const std::string& path, pid_t pid) {
@@ -153,6 +165,7 @@ void Keeper::start(const KeepOptions& options, Streams& streams) {
   streams.relay.forwardSignals = options.forwardSignals;
   streams.relay.isBackground = streams.isDetached;
   if (config_.tty) streams.relay.terminal = container_->takeTerminal();
+  if (spec.isCallerBrief) dropVolatileMark(prepared.folder.get());
 }
 
 int Keeper::runAttached(KeepOptions options) {
