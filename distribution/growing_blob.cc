@@ -45,12 +45,12 @@ void GrowingBlob::write(std::span<const std::byte> bytes) try {
   throw;
 }
 
-store::Descriptor GrowingBlob::commit() try {
+store::Descriptor GrowingBlob::commit(store::BlobWriter::Durability durability) try {
   tell();
   store::Descriptor blob;
   blob.digest = hasher_.finish();
   blob.size = size_;
-  store::adoptBlob(layout_, folder_, kFile, blob.digest, size_);
+  store::adoptBlob(layout_, folder_, kFile, blob.digest, size_, durability);
   return blob;
 } catch (Error& error) {
   store::addSpaceHint(error, layout_);

@@ -54,6 +54,7 @@ class Pusher {
       const bool isTop = &document == &documents.back();
       put(converted, isTop ? topName(top) : top.digest.str(), sender.hasSentAnything());
     }
+    sender.settle();
     return top;
   }
 
