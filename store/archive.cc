@@ -19,12 +19,14 @@
 #include "store/read_ahead.h"
 #include "store/staged_file.h"
 #include "store/unpack.h"
+#include "store/unsynced.h"
 
 namespace img::store {
 namespace {
 
 constexpr int kMaxNesting = 4;  // M8
 constexpr size_t kMaxNodes = 10'000;
+constexpr size_t kMostHeld = 64;      // unsynced.h: blobs that wait for their sync
 constexpr char kImported[] = "blob";  // until it is one
 constexpr std::uint64_t kDefaultLayerLimit = std::uint64_t{64} << 30;
 
@@ -385,12 +387,16 @@ class Loader {
   }
 
   std::vector<LoadedImage> store() {
+    // The disk goes on while views are made; publishAll() waits for all. Each takes a descriptor.
+    const bool areFew = plan_.blobs.size() + plan_.documents.size() <= kMostHeld;
+    using Durability = BlobWriter::Durability;
+    const Durability durability = areFew ? Durability::withName : Durability::later;
     for (const auto& [digest, member] : plan_.blobs) {
-      adoptBlob(layout_, bundle_.staging(), member.file, digest, member.size);
+      adoptBlob(layout_, bundle_.staging(), member.file, digest, member.size, durability);
+      if (areFew) holdUnsynced(layout_, digest);
     }
-    for (const Plan::Document& document : plan_.documents) {
-      putBlob(layout_, document.bytes, document.mediaType, BlobWriter::Durability::later);
-    }
+    for (const Plan::Document& document : plan_.documents)
+      putBlob(layout_, document.bytes, document.mediaType, durability);
     std::set<Digest> plain;
     for (const Plan::Layer& layer : plan_.layers)
       if (layer.blob.digest == layer.diffId) plain.insert(layer.diffId);

@@ -6,9 +6,11 @@
 #include <csignal>
 #include <nlohmann/json.hpp>
 
+#include "base/environment.h"
 #include "base/json.h"
 #include "base/process.h"
 #include "store/layers.h"
+#include "store/unsynced.h"
 #include "tests/store/archive_fixture.h"
 
 namespace img::store {
@@ -95,6 +97,23 @@ TEST_F(Archive, LayersThatNeedNoUnpackingAreReadyWhenTheyAreLoaded) {
   load(third, archive);
   EXPECT_FALSE(Layers{third}.has(image.config.diffIds[0]));
   ::unsetenv("IMG_LAYER_VIEW");
+}
+
+TEST_F(Archive, WhatWasLoadedIsOnTheDiskOnceItHasItsName) {
+  const std::string tar = save({{makeImage("1", {kA}), {kA}}});
+  const fs::TempDir dir;
+  const Layout other = Layout::open(dir.path());
+  const std::string before = variableOrEmpty("IMG_DURABILITY");
+  ::unsetenv("IMG_DURABILITY");
+  load(other, tar);
+  const auto mark = readUnsyncedMark(other);  // what a power cut before the name would have left
+  ::setenv("IMG_DURABILITY", before.c_str(), 1);
+  ASSERT_TRUE(mark);
+  EXPECT_EQ(mark->what, Unsynced::blobs);
+  const std::vector<fs::Entry> blobs = fs::list(other.blobs());
+  EXPECT_EQ(blobs.size(), 3U);
+  for (const fs::Entry& blob : blobs)
+    EXPECT_FALSE(isUnsynced(sys::fstatat(other.blobs(), blob.name))) << blob.name;
 }
 
 TEST_F(Archive, MayBeCompressed) {
