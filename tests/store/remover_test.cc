@@ -20,8 +20,9 @@ constexpr int kMany = 1500, kFew = 20;
 
 void fill(int dir, int files) {
   const Fd folder = fs::makeDirs(dir, "fs/deep/er");
-  for (int i = 0; i < files; ++i)
-    sys::openat(folder.get(), std::to_string(i), O_WRONLY | O_CREAT | O_EXCL, 0600);
+  sys::openat(folder.get(), "0", O_WRONLY | O_CREAT | O_EXCL, 0600);
+  for (int i = 1; i < files; ++i)  // cheaper than inodes
+    sys::linkat(folder.get(), "0", folder.get(), std::to_string(i), 0);
 }
 
 // The process that removes is killed as soon as it begins.
