@@ -4,7 +4,6 @@
 #include <set>
 
 #include "base/error.h"
-#include "base/json_plain.h"
 
 namespace img {
 namespace {
@@ -71,7 +70,6 @@ class StrictBuilder final : public nlohmann::json_sax<Json> {
 }  // namespace
 
 Json parseJson(std::string_view text, std::string_view origin) {
-  if (auto plain = parsePlainJson(text, kMaxDepth)) return std::move(*plain);
   Json value;
   StrictBuilder builder{value};
   bool isParsed = false;
@@ -89,7 +87,7 @@ Json parseJson(std::string_view text, std::string_view origin) {
 }
 
 std::string dumpJson(const Json& value) {
-  return writeJson(value);
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace img
