@@ -163,9 +163,14 @@ Digest ContentDigester::digestRegular(const Place& place, SeenFolder::Entry& ent
   return digest->whole;
 }
 
-ContentDigester::OpenedFile ContentDigester::begin(int file, const struct stat& st) const {
+ContentDigester::OpenedFile ContentDigester::begin(int file, const struct stat& st,
+                                                   bool hasXattrs) const {
   OpenedFile opened{header(st), 0};
-  opened.xattrs = addXattrs(opened.whole, file);
+  if (hasXattrs) {
+    opened.xattrs = addXattrs(opened.whole, file);
+  } else {
+    opened.whole.field(std::uint64_t{0});  // as addXattrs() says that there are none
+  }
   return opened;
 }
 

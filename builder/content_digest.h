@@ -52,7 +52,8 @@ class ContentDigester {
     std::uint64_t xattrs;
     [[nodiscard]] FileDigest finish(const Digest& content) const;
   };
-  [[nodiscard]] OpenedFile begin(int file, const struct stat& st) const;
+  // `hasXattrs` false: it is known to have none at all.
+  [[nodiscard]] OpenedFile begin(int file, const struct stat& st, bool hasXattrs = true) const;
   // As SeenOther has it, of what is neither a file nor a folder.
   static std::string linkOf(int dir, const char* name, const struct stat& st);
   [[nodiscard]] mode_t modeOf(const struct stat& st) const;

@@ -91,16 +91,16 @@ std::unique_ptr<CopyAhead> CopyAhead::tryMake(const store::Layout& layout) try {
 std::string CopyAhead::write(const CopyJob& job, const PlanTarget& target,
                              const ContentDigester& digester, const StepOptions& guard,
                              store::PlanOptions options) const {
-  // A file that was changed since has in the layer the mode that it was planned with, whatever it
-  // has now: nothing is told of it.
+  // Nothing is told of a file that was changed since: what is written now may get no other time
+  // than what is read.
   const std::int64_t plannedAt = currentNanoseconds();
-  OtherDigest others;
-  planCopy(job, target, {}, &others);
+  UnseenPlan plan = planUnseen(job, target);
+  options.asPlanned = plan.asPlanned;
   StatCache digests{sys::openDirectory(work_.fd(), "."), kDigests};
   SourcePaths paths;
-  options.digests = [&](const store::PlannedNode& node, int file, const struct stat& st) {
-    return [&digests, opened = digester.begin(file, st), path = paths.of(node), st,
-            plannedAt](const Digest& content) {
+  options.digests = [&](const store::PlanOptions::OpenedSource& source) {
+    return [&digests, opened = digester.begin(source.file, source.st, source.hasXattrs),
+            path = paths.of(source.node), st = source.st, plannedAt](const Digest& content) {
       digests.remember(path, st, opened.finish(content), plannedAt);
     };
   };
@@ -114,7 +114,7 @@ std::string CopyAhead::write(const CopyJob& job, const PlanTarget& target,
   if (indexer.finish()) indexer.write(view_, outcome.tar.descriptor.size);
   outcome.leak = watch.hit();
   digests.save();
-  return others.finish().hex() + outcome.encode();
+  return plan.others.finish().hex() + outcome.encode();
 }
 
 void CopyAhead::written(const std::string& answer, StatCache& cache) {

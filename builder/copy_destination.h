@@ -32,6 +32,7 @@ struct CopyFile {
   // Where it can be found again when `dir` is closed.
   std::shared_ptr<const store::SourceFolder> source;
   std::string sourceName;
+  bool isUnseen = false;  // `st` says no more than that it is a regular file
 };
 
 class CopyDestination {

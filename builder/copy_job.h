@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -61,12 +62,19 @@ void runCopy(const CopyJob& job, const CopyTarget& target,
 
 // The same without writing anything. `users`: a root with the users of the stage, for --chown only.
 // Throws store::CannotPlan when the copy has to be made to know what it gives: an archive, say.
-// `others`: gets what is no file, in the order of a Seen of the same sources.
 struct PlanTarget {
   store::PlannedLayer& layer;
   int users;
 };
 void planCopy(const CopyJob& job, const PlanTarget& target,
-              const std::map<size_t, CopySource>& opened, OtherDigest* others = nullptr);
+              const std::map<size_t, CopySource>& opened);
+
+// Before anybody has looked at the files: they are seen when they are read.
+struct UnseenPlan {
+  OtherDigest others;  // what is no file, in the order of a Seen of the same sources
+  // PlanOptions::asPlanned.
+  std::function<struct stat(const struct stat& source)> asPlanned;
+};
+UnseenPlan planUnseen(const CopyJob& job, const PlanTarget& target);
 
 }  // namespace img::builder

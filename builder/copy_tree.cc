@@ -1,5 +1,7 @@
 #include "builder/copy_tree.h"
 
+#include <dirent.h>
+
 #include <tuple>
 
 #include "base/fs.h"
@@ -27,6 +29,16 @@ NewFolder CopyOptions::newFolder() const {
   if (mode && mode->octal()) folder.mode = *mode->octal();
   if (owner) std::tie(folder.uid, folder.gid) = *owner;
   return folder;
+}
+
+CopyMeta CopyOptions::metaOf(const struct stat& st) const {
+  CopyMeta meta;
+  meta.mode = (hasGitPermissions ? gitMode(st.st_mode) : st.st_mode) & 07777;
+  if (mode) meta.mode = mode->apply(meta.mode, S_ISDIR(st.st_mode));
+  const std::pair<uid_t, gid_t> own{st.st_uid, st.st_gid};
+  std::tie(meta.uid, meta.gid) = owner.value_or(isContext ? std::pair<uid_t, gid_t>{0, 0} : own);
+  meta.mtime = st.st_mtim;
+  return meta;
 }
 
 // A destination folder that comes into being when its first entry does (an excluded parent of a
@@ -71,7 +83,7 @@ void TreeCopier::copy(const Source& source, const std::string& destination,
   if (!S_ISDIR(st.st_mode)) {
     const auto place = to_.placeFor(destination, source.name, missing);
     if (claim(*place.folder, place.name))
-      to_.add(*place.folder, place.name, fileOf(source, st), metaOf(st));
+      to_.add(*place.folder, place.name, fileOf(source, st), options_.metaOf(st));
     return;
   }
   // No layer says when "/" was changed: of a stage it is whatever moment its folders were made.
@@ -132,9 +144,8 @@ void TreeCopier::copyChildren(Target& to, const std::string& contextPath, const 
                               const SourceFilter& filter, const SourceFilter::State& state) {
   const int from = to.source.get();
   for (const fs::Entry& entry : fs::listSorted(from)) {
-    auto st = sys::tryFstatat(from, entry.name);
+    const auto st = look(from, entry);
     if (!st) continue;
-    if (recordsOwners_) store::applyOwnerAt(from, entry.name, *st);
     const std::string below = path + entry.name;
     const bool isFolder = S_ISDIR(st->st_mode);
     const SourceFilter::Step step = filter.enter(state, contextPath + entry.name, below, isFolder);
@@ -150,7 +161,7 @@ void TreeCopier::copyChildren(Target& to, const std::string& contextPath, const 
       copyChildren(folder, contextPath + entry.name + "/", below + "/", filter, step.state);
       if (!folder.folder) continue;
       noteFolder(contextPath + entry.name, *st, folder.source.get());
-      to_.finishFolder(*folder.folder, metaOf(*st), folder.source.get());
+      to_.finishFolder(*folder.folder, options_.metaOf(*st), folder.source.get());
       continue;
     }
     if (options_.isContext && isSpecial(st->st_mode)) {
@@ -160,9 +171,27 @@ void TreeCopier::copyChildren(Target& to, const std::string& contextPath, const 
     }
     open(to);
     noteOther(contextPath + entry.name, *st, from, entry.name);
-    to_.add(*to.folder, entry.name, {from, entry.name, *st, to.sourceFolder, entry.name},
-            metaOf(*st));
+    to_.add(*to.folder, entry.name,
+            {from, entry.name, *st, to.sourceFolder, entry.name, isLeftUnseen(entry)},
+            options_.metaOf(*st));
   }
+}
+
+// A file whose type the folder knows.
+bool TreeCopier::isLeftUnseen(const fs::Entry& entry) const {
+  return options_.leavesFilesUnseen && !recordsOwners_ && entry.type == DT_REG;
+}
+
+// nullopt: it has gone.
+std::optional<struct stat> TreeCopier::look(int dir, const fs::Entry& entry) const {
+  if (isLeftUnseen(entry)) {
+    struct stat st {};
+    st.st_mode = S_IFREG;
+    return st;
+  }
+  auto st = sys::tryFstatat(dir, entry.name);
+  if (st && recordsOwners_) store::applyOwnerAt(dir, entry.name, *st);
+  return st;
 }
 
 // Makes the folder and, before it, the parents that were left open: the first entry that is taken
@@ -185,17 +214,6 @@ void TreeCopier::noteOther(const std::string& path, const struct stat& st, int d
   if (options_.others == nullptr || S_ISREG(st.st_mode)) return;
   const mode_t mode = options_.hasGitPermissions ? gitMode(st.st_mode) : st.st_mode;
   options_.others->add({path, mode, 0, ContentDigester::linkOf(dir, name.c_str(), st)});
-}
-
-CopyMeta TreeCopier::metaOf(const struct stat& st) const {
-  CopyMeta meta;
-  meta.mode = (options_.hasGitPermissions ? gitMode(st.st_mode) : st.st_mode) & 07777;
-  if (options_.mode) meta.mode = options_.mode->apply(meta.mode, S_ISDIR(st.st_mode));
-  const std::pair<uid_t, gid_t> own{st.st_uid, st.st_gid};
-  std::tie(meta.uid, meta.gid) =
-      options_.owner.value_or(options_.isContext ? std::pair<uid_t, gid_t>{0, 0} : own);
-  meta.mtime = st.st_mtim;
-  return meta;
 }
 
 }  // namespace img::builder

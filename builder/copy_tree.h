@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/fd.h"
+#include "base/fs.h"
 #include "builder/copy_destination.h"
 #include "builder/seen.h"
 #include "builder/source_filter.h"
@@ -25,7 +26,10 @@ struct CopyOptions {
   bool isContext = true;           // owners become 0:0 unless --chown; special files are left out
   bool hasGitPermissions = false;  // see gitMode()
   OtherDigest* others = nullptr;   // gets what is no file; null: nobody asks
+  bool leavesFilesUnseen = false;  // those of folders, for who looks at them when they are read
   [[nodiscard]] NewFolder newFolder() const;
+  // What an object gets, by what its source is.
+  [[nodiscard]] CopyMeta metaOf(const struct stat& st) const;
 };
 
 class TreeCopier {
@@ -66,7 +70,8 @@ class TreeCopier {
   void noteFolder(const std::string& path, const struct stat& st, int folder) const;
   void noteOther(const std::string& path, const struct stat& st, int dir,
                  const std::string& name) const;
-  [[nodiscard]] CopyMeta metaOf(const struct stat& st) const;
+  [[nodiscard]] bool isLeftUnseen(const fs::Entry& entry) const;
+  [[nodiscard]] std::optional<struct stat> look(int dir, const fs::Entry& entry) const;
   // False: it is somebody's already.
   bool claim(const CopyDestination::Folder& folder, const std::string& name);
 

@@ -191,13 +191,43 @@ void runCopy(const CopyJob& job, const CopyTarget& target,
   CopyWorker{job, folders, makeOptions(job, target.root, target.hasUsers), &target}.run(opened);
 }
 
-void planCopy(const CopyJob& job, const PlanTarget& target,
-              const std::map<size_t, CopySource>& opened, OtherDigest* others) {
+namespace {
+
+CopyOptions planOptions(const CopyJob& job, const PlanTarget& target) {
+  return makeOptions(job, target.users, !target.layer.lowers().empty());
+}
+
+void planWith(const CopyOptions& options, const CopyJob& job, const PlanTarget& target,
+              const std::map<size_t, CopySource>& opened) {
   PlanDestination plan{target.layer};
-  CopyOptions options = makeOptions(job, target.users, !target.layer.lowers().empty());
-  options.others = others;
-  CopyWorker{job, plan, std::move(options), nullptr}.run(opened);
+  CopyWorker{job, plan, options, nullptr}.run(opened);
   target.layer.closeFolders();
+}
+
+}  // namespace
+
+void planCopy(const CopyJob& job, const PlanTarget& target,
+              const std::map<size_t, CopySource>& opened) {
+  planWith(planOptions(job, target), job, target, opened);
+}
+
+UnseenPlan planUnseen(const CopyJob& job, const PlanTarget& target) {
+  UnseenPlan plan;
+  CopyOptions options = planOptions(job, target);
+  options.others = &plan.others;
+  options.leavesFilesUnseen = true;
+  planWith(options, job, target, {});
+  options.others = nullptr;
+  plan.asPlanned = [options](const struct stat& source) {
+    const CopyMeta meta = options.metaOf(source);
+    struct stat st = source;
+    st.st_mode = (source.st_mode & S_IFMT) | meta.mode;
+    st.st_uid = meta.uid;
+    st.st_gid = meta.gid;
+    st.st_mtim = meta.mtime;
+    return st;
+  };
+  return plan;
 }
 
 }  // namespace img::builder

@@ -145,6 +145,7 @@ void PlanDestination::add(Folder& folder, const std::string& name, const CopyFil
     node->sourceDevice = st.st_dev;
     node->sourceInode = st.st_ino;
     node->size = st.st_size;
+    if (file.isUnseen) node->unseenGroup = sources_;
   } else if (S_ISLNK(st.st_mode)) {
     node->mode = S_IFLNK | 0777;
     node->text = sys::readlinkat(file.dir, file.name);

@@ -16,7 +16,10 @@ class PlanDestination final : public CopyDestination {
  public:
   explicit PlanDestination(store::PlannedLayer& layer) : layer_(layer) {}
 
-  void beginSource() override { links_.clear(); }
+  void beginSource() override {
+    links_.clear();
+    ++sources_;
+  }
   FolderRef makeFolders(const std::string& path, const NewFolder& missing) override;
   Place placeFor(const std::string& path, const std::string& name,
                  const NewFolder& missing) override;
@@ -37,6 +40,7 @@ class PlanDestination final : public CopyDestination {
   void makeRoom(const Folder& folder, const std::string& name);
 
   store::PlannedLayer& layer_;
+  unsigned sources_ = 0;
   // Hard links inside one source: (device, inode) -> the first copy.
   std::map<std::pair<dev_t, ino_t>, std::shared_ptr<store::PlannedNode>> links_;
 };

@@ -52,6 +52,10 @@ struct PlannedNode {
   ino_t sourceInode = 0;
   std::int64_t size = 0;
   unsigned names = 0;  // that it has in the plan
+  // Of a file that nobody has looked at yet: all but its place is what it is when it is read. Its
+  // names in the plan are several nodes then; those of one group that turn out to be one file
+  // become links. 0: it is known.
+  unsigned unseenGroup = 0;
 
   std::unique_ptr<PlannedFolder> folder;  // of a folder only
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
@@ -62,6 +63,7 @@ class OpenSources {
 
 bool isAsPlanned(const PlannedNode& node, const struct stat& st) {
   if (!node.source) return true;
+  if (node.unseenGroup != 0) return S_ISREG(st.st_mode);
   return S_ISREG(st.st_mode) && st.st_dev == node.sourceDevice && st.st_ino == node.sourceInode &&
          st.st_size == node.size && st.st_mtim.tv_sec == node.mtime.tv_sec &&
          st.st_mtim.tv_nsec == node.mtime.tv_nsec;
@@ -108,14 +110,18 @@ class PlanSealer : LayerEmitter {
   void sealFile(const PlannedNode& node, const std::string& name, const LowerFolder& below);
   void sealSpecial(const PlannedNode& node, const std::string& name, const LowerFolder& below);
 
+  void sealUnseen(const PlannedNode& node, const std::string& name, const LowerFolder& below);
+  void putFile(const PlanOptions::OpenedSource& source, const struct stat& st, TarEntry entry);
+
   Fd openAsPlanned(const PlannedNode& node, struct stat& now);
-  void announce(const PlannedNode& node, int file, const struct stat& now, const TarEntry& entry);
+  void announce(const PlanOptions::OpenedSource& source, const TarEntry& entry);
 
   const PlanOptions& plan_;
   BlockPipe& pipe_;
   PartDigests* digests_;  // null: nobody wants them
   OpenSources sources_;
   std::map<const PlannedNode*, std::string> links_;  // first path of what has several names
+  std::map<std::tuple<unsigned, dev_t, ino_t>, std::string> unseenLinks_;  // by group
 };
 
 void PlanSealer::walk(const PlannedFolder& folder, const LowerFolder& below, int depth) {
@@ -175,6 +181,7 @@ Fd PlanSealer::openAsPlanned(const PlannedNode& node, struct stat& now) try {
 
 void PlanSealer::sealFile(const PlannedNode& node, const std::string& name,
                           const LowerFolder& below) {
+  if (node.unseenGroup != 0) return sealUnseen(node, name, below);
   const struct stat st = node.stat();
   TarEntry entry = entryFor(st);
   if (node.names > 1) {
@@ -183,22 +190,48 @@ void PlanSealer::sealFile(const PlannedNode& node, const std::string& name,
   }
   struct stat now {};
   const Fd file = openAsPlanned(node, now);
-  if (node.source) entry.xattrs = takenXattrs(file.get(), plan_.takesXattr);
+  const bool hasAny = node.source && hasXattrs(file.get());
+  if (hasAny) entry.xattrs = takenXattrs(file.get(), plan_.takesXattr);
   // A file with several names is kept even when this one is as before: the others refer to it.
   if (!below.isEmpty() && node.names == 1) {
     const auto lower = below.find(name);
     if (lower && isSameFile(file.get(), st, entry.xattrs, *lower)) return;
   }
-  entry = beginFile(file.get(), st, std::move(entry));
-  if (digests_ != nullptr && node.source) announce(node, file.get(), now, entry);
-  copyFile(file.get(), entry);
+  putFile({node, file.get(), now, hasAny}, st, std::move(entry));
 }
 
-void PlanSealer::announce(const PlannedNode& node, int file, const struct stat& now,
-                          const TarEntry& entry) {
-  PartDigests::Tell tell = plan_.digests(node, file, now);
+void PlanSealer::sealUnseen(const PlannedNode& node, const std::string& name,
+                            const LowerFolder& below) {
+  struct stat now {};
+  const Fd file = openAsPlanned(node, now);
+  const struct stat st = plan_.asPlanned(now);
+  TarEntry entry = entryFor(st);
+  if (now.st_nlink > 1) {
+    const auto [known, isFirst] =
+        unseenLinks_.try_emplace({node.unseenGroup, now.st_dev, now.st_ino}, path_);
+    if (!isFirst) return emitLink(entry, known->second);
+  }
+  const bool hasAny = hasXattrs(file.get());
+  if (hasAny) entry.xattrs = takenXattrs(file.get(), plan_.takesXattr);
+  if (const auto lower = below.isEmpty() ? std::nullopt : below.find(name)) {
+    // It is left out unless the plan has another name of it further on.
+    if (now.st_nlink > 1) throw CannotPlan{path_ + " has several names"};
+    if (isSameFile(file.get(), st, entry.xattrs, *lower)) return;
+  }
+  putFile({node, file.get(), now, hasAny}, st, std::move(entry));
+}
+
+void PlanSealer::putFile(const PlanOptions::OpenedSource& source, const struct stat& st,
+                         TarEntry entry) {
+  entry = beginFile(source.file, st, std::move(entry));
+  if (digests_ != nullptr && source.node.source) announce(source, entry);
+  copyFile(source.file, entry);
+}
+
+void PlanSealer::announce(const PlanOptions::OpenedSource& source, const TarEntry& entry) {
+  PartDigests::Tell tell = plan_.digests(source);
   // Its holes are not in the tar.
-  if (entry.sparse) return tell(digestOf(file, entry));
+  if (entry.sparse) return tell(digestOf(source.file, entry));
   digests_->announce(pipe_.position(), entry.size, std::move(tell));
 }
 

@@ -17,11 +17,18 @@ struct PlanOptions {
   SealOptions seal;  // `lowers` is not looked at: the plan knows them
   // Which attributes of a source's file come along, of those that a layer can have.
   std::function<bool(const std::string& name)> takesXattr;
+  // What a file gets that was planned unseen (mode, owner, time), by what its source is.
+  std::function<struct stat(const struct stat& source)> asPlanned;
   // What is to be told the digest of a source's bytes, asked when it is open and about to be read;
   // a file that is left out, for it is the same below, is not asked for. Told by another thread.
   // May be empty; only for stagePlan().
-  std::function<PartDigests::Tell(const PlannedNode& node, int file, const struct stat& st)>
-      digests;
+  struct OpenedSource {
+    const PlannedNode& node;
+    int file;
+    const struct stat& st;
+    bool hasXattrs;  // of any kind
+  };
+  std::function<PartDigests::Tell(const OpenedSource& source)> digests;
   // Gets every entry; who gave it finishes it. May be null.
   LayerIndexer* indexer = nullptr;
   // Called when all is read and before the blob comes to be; what it throws leaves nothing behind.
@@ -31,7 +38,8 @@ struct PlanOptions {
 // Those of an open file or folder that `takes` says yes to.
 Xattrs takenXattrs(int fd, const std::function<bool(const std::string& name)>& takes);
 
-// Throws Kind::failed when a source is not what it was when it was planned.
+// Throws Kind::failed when a source is not what it was when it was planned, and CannotPlan for a
+// file with several names that was planned unseen and may be the same below.
 SealResult writePlannedTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& options);
 SealedLayer sealPlan(const Layout& layout, const PlannedLayer& layer, const PlanOptions& options,
                      BlobWriter::Durability durability = BlobWriter::Durability::later);

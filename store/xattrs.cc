@@ -163,6 +163,10 @@ Xattrs readXattrs(int fd) {
                  });
 }
 
+bool hasXattrs(int fd) {
+  return ::flistxattr(fd, nullptr, 0) != 0;
+}
+
 Xattrs readXattrsAt(int dir, const std::string& name) {
   const std::string path = procPath(dir, name);
   return collect(

@@ -20,6 +20,8 @@ Xattrs keptXattrs(const Xattrs& all, std::string_view where);
 
 // Those of an open file or folder that travel. The common case, none, costs one system call.
 Xattrs readXattrs(int fd);
+// Whether there is any at all, of those that do not travel too. What cannot be asked has some.
+bool hasXattrs(int fd);
 // Of something that must not be opened (device, FIFO): by an O_PATH descriptor's name in /proc.
 Xattrs readXattrsAt(int dir, const std::string& name);
 

@@ -67,6 +67,42 @@ TEST_F(CopyAheadTest, GivesTheLayerOfACopyThatIsMadeAfterItsKey) {
   EXPECT_EQ(ahead, builtAnew(kCopy, "directory"));
 }
 
+// Its names are found to be one file when they are read.
+TEST_F(CopyAheadTest, KeepsHardLinksInsideASourceAndModesThatAreGiven) {
+  const int context = fixture_.context.get();
+  sys::linkat(context, "tree/below/b", context, "tree/again", 0);
+  sys::linkat(context, "tree/a", context, "alone", 0);
+  writeFile(context, "other/x", "second source", 0600);
+  sys::linkat(context, "other/x", context, "tree/y", 0);
+  fixture_.request.sourceDateEpoch = 1'000'000'000;
+  const std::string copies =
+      "FROM scratch\nCOPY --chmod=u=rwX,go=r --chown=3:4 --exclude=run tree other /to/\n";
+  const Digest racy = builtAnew(copies);
+  waitForTheClock(context);
+  const Digest ahead = builtAnew(copies);
+  EXPECT_EQ(ahead, racy);
+  EXPECT_EQ(ahead, builtAnew(copies, "directory"));
+}
+
+TEST_F(CopyAheadTest, LeavesOutWhatIsTheSameBelow) {
+  const int context = fixture_.context.get();
+  for (const char* folder : {"alone", "linked"})
+    writeFile(context, std::string{folder} + "/new", folder);
+  writeFile(context, "alone/b", std::string(9'000'000, 'b'));
+  const struct stat like = sys::fstatat(context, "tree/run");
+  writeFile(context, "alone/run", "program", 0755);
+  sys::utimensat(context, "alone/run", like.st_mtim, like.st_mtim);
+  sys::linkat(context, "tree/a", context, "linked/a", 0);
+  sys::linkat(context, "tree/below/b", context, "linked/b", 0);
+  for (const char* folder : {"alone", "linked"}) {
+    const std::string copies =
+        std::string{"FROM scratch\nCOPY tree /to/\nCOPY "} + folder + " /to/\n";
+    waitForTheClock(context);
+    const Digest ahead = builtAnew(copies);
+    EXPECT_EQ(ahead, builtAnew(copies, "directory")) << folder;
+  }
+}
+
 std::string contentOf(const Fd& file) {
   std::string text(static_cast<size_t>(sys::fstat(file.get()).st_size), '\0');
   EXPECT_EQ(preadFull(file.get(), std::as_writable_bytes(std::span{text}), 0, "test"), text.size());
