@@ -16,17 +16,25 @@ std::optional<Digest> DoneStep::contentKey() const {
   return builder::contentKey(*known.own, below);
 }
 
-void DoneSteps::remember(const StepCache& cache) const {
-  for (const auto& [number, step] : steps_) {
-    if (step.origin == DoneStep::Origin::found) continue;
-    // Its seal failed, or nobody needed its files.
-    if (!step.layer->diffId || !step.layer->descriptor) continue;
-    if (step.origin == DoneStep::Origin::imported) {
-      for (const Digest& key : step.known.keys)
-        cache.remember(key, *step.layer, step.state, step.text, step.known);
+void DoneSteps::add(int number, DoneStep step) {
+  DoneStep& added = steps_.insert_or_assign(number, std::move(step)).first->second;
+  fresh_.erase(number);
+  if (added.origin != DoneStep::Origin::found) fresh_[number] = &added;
+}
+
+void DoneSteps::remember(const StepCache& cache, When when) {
+  for (auto next = fresh_.begin(); next != fresh_.end();) {
+    const DoneStep& step = *next->second;
+    // Otherwise it is not sealed yet, its seal failed, or nobody has needed its files.
+    const bool isHere = step.layer->diffId && step.layer->descriptor;
+    const auto key = isHere ? step.contentKey() : std::nullopt;
+    const bool isComplete = isHere && (key || step.isIndependent || !step.known.own);
+    if (isHere && step.origin == DoneStep::Origin::imported && (isComplete || when == When::end)) {
+      for (const Digest& known : step.known.keys)
+        cache.remember(known, *step.layer, step.state, step.text, step.known);
     }
-    if (const auto key = step.contentKey())
-      cache.remember(*key, *step.layer, step.state, step.text, step.known);
+    if (key) cache.remember(*key, *step.layer, step.state, step.text, step.known);
+    next = isComplete ? fresh_.erase(next) : std::next(next);
   }
 }
 

@@ -29,14 +29,17 @@ struct DoneStep {
 
 class DoneSteps {
  public:
-  void add(int number, DoneStep step) { steps_.insert_or_assign(number, std::move(step)); }
-  // Makes the content keys of new layers known, and what was imported and fetched.
-  void remember(const StepCache& cache) const;
+  void add(int number, DoneStep step);
+  // Makes the content keys of new layers known, and what was imported and fetched; each once. While
+  // layers are still being sealed: of what is complete.
+  enum class When { meanwhile, end };
+  void remember(const StepCache& cache, When when);
   // In the order of the plan. Every layer is sealed, or lies elsewhere.
   [[nodiscard]] std::vector<ExportedStep> exported() const;
 
  private:
-  std::map<int, DoneStep> steps_;  // by number
+  std::map<int, DoneStep> steps_;   // by number
+  std::map<int, DoneStep*> fresh_;  // of them, those that the cache does not know yet
 };
 
 }  // namespace img::builder

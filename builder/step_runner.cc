@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/sys.h"
 #include "base/text.h"
 #include "builder/file_times.h"
@@ -104,7 +105,19 @@ StepRunner::StepRunner(const Parts& parts)
       spare_(parts.shop.layout) {
   maxJobs_ = request_.jobs > 0 ? request_.jobs
                                : static_cast<int>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
-  shop_.events.whenIdle([this] { spare_.make(); });
+  shop_.events.whenIdle([this] {
+    spare_.make();
+    rememberEarly();
+  });
+}
+
+// What is not known in the end is tried again then, and an error told.
+void StepRunner::rememberEarly() {
+  try {
+    done_.remember(cache_, DoneSteps::When::meanwhile);
+  } catch (const Error& error) {
+    log::info("{}", error.cause());
+  }
 }
 
 Task<> StepRunner::run(const Call& call) {

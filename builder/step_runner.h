@@ -54,7 +54,7 @@ class StepRunner {
   void showBase(const StepLabel& label);
   // After the last seal, also of a build that failed: makes the content keys of new layers known,
   // and what was found in an imported cache and fetched.
-  void rememberContents() { done_.remember(cache_); }
+  void rememberContents() { done_.remember(cache_, DoneSteps::When::end); }
   // The steps so far, in the order of the plan; every layer is sealed.
   [[nodiscard]] std::vector<ExportedStep> exported() const { return done_.exported(); }
   // Of a build that has failed with `error`: keeps the step for `img debug`.
@@ -72,6 +72,7 @@ class StepRunner {
   struct Attempt;
   class Slot;
   Task<> makeLayer(const Call& call);
+  void rememberEarly();
   [[nodiscard]] std::optional<LayerStep> prepare(const Call& call);
   void noteNeeds(const Call& call);
   [[nodiscard]] bool areInputsKnown(const Call& call) const;

@@ -22,8 +22,15 @@ constexpr int kMaxDepth = 200;  // a descriptor per level stays open
 // The same folder in an earlier layer.
 struct Below {
   size_t layer;
-  Fd folder;
+  int folder;
+  Fd own = {};  // `folder`, unless it is the layer's
 };
+
+Below openBelow(size_t layer, int folder, const std::string& name) {
+  Fd own = sys::openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  const int fd = own.get();
+  return {layer, fd, std::move(own)};
+}
 
 class Search {
  public:
@@ -33,9 +40,7 @@ class Search {
   void compare(size_t index) {
     index_ = index;
     std::vector<Below> below;
-    for (size_t i = index; i-- > 0;) {
-      below.push_back({i, sys::openDirectory(layers_[i].folder, ".")});
-    }
+    for (size_t i = index; i-- > 0;) below.push_back({i, layers_[i].folder});
     const Fd top = sys::openDirectory(layers_[index].folder, ".");
     walk(top.get(), below, 0);
   }
@@ -75,16 +80,14 @@ class Search {
                                int depth) {
     std::vector<Below> inner;
     for (const Below& layer : below) {
-      const auto st = sys::tryFstatat(layer.folder.get(), name);
+      const auto st = sys::tryFstatat(layer.folder, name);
       if (!st) continue;
       if (!S_ISDIR(st->st_mode)) {
         add(layer.layer, *st, true);
         break;
       }
-      inner.push_back({layer.layer,
-                       sys::openat(layer.folder.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)});
-      if (depth < kMaxDepth &&
-          store::opaqueMark(inner.back().folder.get()) == store::OpaqueMark::opaque)
+      inner.push_back(openBelow(layer.layer, layer.folder, name));
+      if (depth < kMaxDepth && store::opaqueMark(inner.back().folder) == store::OpaqueMark::opaque)
         break;
     }
     return inner;
@@ -95,12 +98,10 @@ class Search {
             int depth) {
     const bool isDeletion = store::isWhiteoutDevice(upper);
     for (const Below& layer : below) {
-      const auto st = sys::tryFstatat(layer.folder.get(), name);
+      const auto st = sys::tryFstatat(layer.folder, name);
       if (!st) continue;
       if (S_ISDIR(st->st_mode)) {
-        addTree({layer.layer,
-                 sys::openat(layer.folder.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)},
-                depth);
+        addTree(openBelow(layer.layer, layer.folder, name), depth);
         continue;  // an earlier folder may be merged with still earlier ones
       }
       const bool isCopiedUpOnly = !isDeletion && isUnchanged(upper, *st);
@@ -123,13 +124,11 @@ class Search {
 
   void addTree(const Below& layer, int depth) {
     if (depth > kMaxDepth) return;
-    for (const fs::Entry& entry : fs::list(layer.folder.get())) {
-      const auto st = sys::tryFstatat(layer.folder.get(), entry.name);
+    for (const fs::Entry& entry : fs::list(layer.folder)) {
+      const auto st = sys::tryFstatat(layer.folder, entry.name);
       if (!st) continue;
       if (S_ISDIR(st->st_mode)) {
-        addTree({layer.layer,
-                 sys::openat(layer.folder.get(), entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)},
-                depth + 1);
+        addTree(openBelow(layer.layer, layer.folder, entry.name), depth + 1);
       } else {
         add(layer.layer, *st, true);
       }
