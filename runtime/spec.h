@@ -147,8 +147,9 @@ struct Spec {
   // that name meanwhile, to be removed with the others. Unset: somebody may.
   std::function<bool()> hasLateGroups;
 
-  // The caller does not outlive the container by much: what the start leaves on its heap does not
-  // add up. The container may then be set up in the caller's memory (runtime/borrowed_clone.h).
+  // The caller does not outlive the container by much, or starts few: what the start leaves on its
+  // heap does not add up. The container may then be set up in the caller's memory
+  // (runtime/borrowed_clone.h).
   bool isCallerBrief = false;
 
   // Called by start() in the calling process once the container's PID 1 exists in its namespaces,
