@@ -17,7 +17,6 @@
 #include "store/compressed_forms.h"
 #include "store/layer_type.h"
 #include "store/layers.h"
-#include "store/unsynced.h"
 
 namespace img::distribution {
 namespace {
@@ -33,7 +32,6 @@ store::CompressedForm formKey(const PushedBlob& blob) {
 // In a forked child. The result is the digest and size of the new blob.
 std::string compressLayer(const store::Layout& layout, const PushedBlob& blob, unsigned threads,
                           Fd listener) {
-  const bool isSent{listener};
   FdSource raw{store::openBlob(layout, blob.stored.digest), blob.stored.digest.str()};
   const auto plain = store::openLayerStream(blob.stored, raw);
   HashingSource checked{*plain};
@@ -42,7 +40,7 @@ std::string compressLayer(const store::Layout& layout, const PushedBlob& blob, u
     copyAll(checked, writer);
   } else {
     const auto packer = compressTo(writer, blob.form->kind, blob.form->level, threads);
-    packer->takeAll(checked);
+    copyAll(checked, *packer);
     packer->finish();
   }
   if (const Digest actual = checked.digest(); actual != *blob.diffId) {
@@ -51,9 +49,7 @@ std::string compressLayer(const store::Layout& layout, const PushedBlob& blob, u
         .code("digest-mismatch")
         .hint("img verify --repair");
   }
-  // What is sent meanwhile is long: its sync is not waited for before the registry hears its end.
-  using Durability = store::BlobWriter::Durability;
-  const store::Descriptor made = writer.commit(isSent ? Durability::withName : Durability::later);
+  const store::Descriptor made = writer.commit();
   store::rememberCompressed(layout, formKey(blob), made);
   return fmt::format("{} {}", made.digest.str(), made.size);
 }
@@ -142,27 +138,7 @@ void BlobSender::finishCompression(Job& job) {
   job.final.digest = made.digest;
   job.final.size = made.size;
   job.final.mediaType = store::layerType(job.blob.form->kind);
-  if (job.growing != 0) {
-    job.child = Child::fork([&] {
-      store::holdUnsynced(target_.layout, made.digest);
-      store::settleHeld(target_.layout);
-      return std::string{};
-    });
-  }
   ask(job);
-}
-
-// A copy that the disk did not take is made again by the next push: no reason for this one to fail.
-void BlobSender::settle() {
-  for (Job& job : jobs_) {
-    if (!job.child) continue;
-    waitOrThrow(job.child.pidfd(), POLLIN);
-    try {
-      job.child.finish();
-    } catch (const Error& error) {
-      log::info("{}", error.cause());
-    }
-  }
 }
 
 void BlobSender::ask(Job& job) {

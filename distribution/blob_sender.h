@@ -29,8 +29,6 @@ class BlobSender {
   void add(const PushedBlob& blob);  // the same digest twice counts once
   // Afterwards the registry has them all. The first error ends all and is rethrown.
   void run();
-  // Afterwards what was compressed is on the disk as well, for the next push.
-  void settle();
   // What those that changed have become, by their former digest.
   [[nodiscard]] Replacements replacements() const;
   [[nodiscard]] bool hasSentAnything() const { return hasSent_; }
@@ -41,7 +39,7 @@ class BlobSender {
     PushedBlob blob;
     store::Descriptor final;
     State state = State::waiting;
-    Child child;          // compresses; then syncs, if the blob has been sent meanwhile
+    Child child;
     unsigned weight = 0;  // threads, while compressing
     int request = 0;
     int growing = 0;                  // the request that sends it while it is compressed

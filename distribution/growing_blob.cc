@@ -45,12 +45,12 @@ void GrowingBlob::write(std::span<const std::byte> bytes) try {
   throw;
 }
 
-store::Descriptor GrowingBlob::commit(store::BlobWriter::Durability durability) try {
+store::Descriptor GrowingBlob::commit() try {
   tell();
   store::Descriptor blob;
   blob.digest = hasher_.finish();
   blob.size = size_;
-  store::adoptBlob(layout_, folder_, kFile, blob.digest, size_, durability);
+  store::adoptBlob(layout_, folder_, kFile, blob.digest, size_);
   return blob;
 } catch (Error& error) {
   store::addSpaceHint(error, layout_);

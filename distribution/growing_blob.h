@@ -7,7 +7,6 @@
 #include "base/digest.h"
 #include "base/fd.h"
 #include "base/stream.h"
-#include "store/blobs.h"
 #include "store/layout.h"
 #include "store/oci.h"
 
@@ -19,8 +18,7 @@ class GrowingBlob final : public Sink {
   GrowingBlob(const store::Layout& layout, Fd socket);
   void write(std::span<const std::byte> bytes) override;
   // Makes the blob visible; its name is durable after store::syncBlobs().
-  store::Descriptor commit(
-      store::BlobWriter::Durability durability = store::BlobWriter::Durability::later);
+  store::Descriptor commit();
 
  private:
   void tell(int file = -1);

@@ -54,7 +54,6 @@ class Pusher {
       const bool isTop = &document == &documents.back();
       put(converted, isTop ? topName(top) : top.digest.str(), sender.hasSentAnything());
     }
-    sender.settle();
     return top;
   }
 

@@ -11,7 +11,6 @@
 #include "base/sys.h"
 #include "distribution/messages.h"
 #include "store/blobs.h"
-#include "store/unsynced.h"
 
 namespace img::distribution {
 namespace {
@@ -71,17 +70,6 @@ TEST_F(Growing, IsMadeAsWellWhenNobodyListensAnyMore) {
   const std::string content(3 << 20, 'b');
   blob.write(asBytes(content));
   EXPECT_EQ(blob.commit().digest, Digest::of(content));
-}
-
-TEST_F(Growing, IsSyncedLaterWhereItsSenderSaysSo) {
-  for (const bool isLater : {false, true}) {
-    using Durability = store::BlobWriter::Durability;
-    GrowingBlob blob{layout_, {}};
-    blob.write(asBytes(isLater ? "one" : "the other"));
-    const store::Descriptor made = blob.commit(isLater ? Durability::withName : Durability::later);
-    EXPECT_EQ(store::isUnsynced(sys::fstatat(layout_.blobs(), made.digest.hex())),
-              isLater || !store::isDurable());
-  }
 }
 
 TEST_F(Growing, LeavesNothingWhenItIsGivenUp) {

@@ -347,14 +347,6 @@ COPY data/noise /$TARGETARCH
         self.assertEqual(lengths, [("chunked", None)])  # it began before its end was known
         self.pulls_back(image)
 
-    def test_what_was_compressed_is_on_the_disk_at_the_end(self):
-        """A blob that was not synced has its write permission (store/unsynced.h)."""
-        self.large_layer("large")
-        self.store.env = {**(self.store.env or {}), "IMG_DURABILITY": ""}
-        self.store("push", "large", self.name())
-        layer = self.manifest()["layers"][0]["digest"].removeprefix("sha256:")
-        self.assertEqual((self.store.store / "blobs/sha256" / layer).stat().st_mode & 0o777, 0o444)
-
     def test_an_interrupted_early_upload_goes_on(self):
         image = self.large_layer("large")
         proxy, name = self.proxy()
