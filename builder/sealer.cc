@@ -35,7 +35,9 @@ SealOutcome sealGuarded(const store::Layout& layout, int upper, store::SealOptio
     };
     if (hit && isRefused) throw leakError(*hit);
   }
-  outcome.tar = store::sealLayer(layout, upper, options, store::BlobWriter::Durability::withName);
+  // The upper directory itself is the view that the next steps and containers read.
+  outcome.tar = store::sealLayer(layout, upper, options, store::BlobWriter::Durability::withName,
+                                 store::BlobWriter::Caching::dropped);
   return outcome;
 }
 
