@@ -5,8 +5,8 @@
 namespace img::store {
 namespace {
 
-// Two blocks go to the sink directly: a layer under 1 MiB never pays for a thread.
-constexpr size_t kBlocksBeforeThread = 2;
+// The first block goes to the sink directly: a layer under 1 MiB never pays for a thread.
+constexpr size_t kBlocksBeforeThread = 1;
 // Enough to ride out a slow write; more would only push the data out of the processor's cache.
 constexpr size_t kMaxBuffers = 4;
 
