@@ -391,12 +391,19 @@ class Loader {
     const bool areFew = plan_.blobs.size() + plan_.documents.size() <= kMostHeld;
     using Durability = BlobWriter::Durability;
     const Durability durability = areFew ? Durability::withName : Durability::later;
+    // Who wrote one that is there already may be dead, and its trouble forgotten.
+    const auto isNew = [&](const Digest& digest, std::uint64_t size) {
+      return !(hasBlob(layout_, digest) && blobSize(layout_, digest) == size);
+    };
     for (const auto& [digest, member] : plan_.blobs) {
+      const bool holds = areFew && isNew(digest, member.size);
       adoptBlob(layout_, bundle_.staging(), member.file, digest, member.size, durability);
-      if (areFew) holdUnsynced(layout_, digest);
+      if (holds) holdUnsynced(layout_, digest);
     }
-    for (const Plan::Document& document : plan_.documents)
-      putBlob(layout_, document.bytes, document.mediaType, durability);
+    for (const auto& [bytes, type] : plan_.documents) {
+      const Descriptor document = putBlob(layout_, bytes, type, durability);
+      if (areFew) holdUnsynced(layout_, document.digest);
+    }
     std::set<Digest> plain;
     for (const Plan::Layer& layer : plan_.layers)
       if (layer.blob.digest == layer.diffId) plain.insert(layer.diffId);

@@ -341,8 +341,9 @@ void Images::publishAll(const std::vector<Publication>& publications) const {
     return std::all_of(publications.begin(), publications.end(),
                        [&](const Publication& wanted) { return isPublished(index, wanted); });
   };
-  // A reader needs no lock: an unchanged rebuild ends here, without a single fsync.
-  if (isDone(readIndex(layout_)) && areNamesDurable(layout_)) return;
+  // A reader needs no lock: an unchanged rebuild ends here, without a single fsync. But what is
+  // held may be a blob that the image had lost.
+  if (!holdsUnsynced() && isDone(readIndex(layout_)) && areNamesDurable(layout_)) return;
   // From here on nothing that is found can be collected (lock order: gc, index).
   const StoreUse use{layout_};
   std::vector<Descriptor> manifests;

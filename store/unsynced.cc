@@ -222,6 +222,10 @@ void holdUnsynced(const Layout& layout, const Digest& digest) try {
   log::debug("{}", error.cause());  // no descriptor left: it is read before it gets a name
 }
 
+bool holdsUnsynced() {
+  return !held().digests().empty();
+}
+
 void settleUnsynced(const Layout& layout, const std::vector<Descriptor>& images) {
   if (!isDurable() || !readUnsyncedMark(layout)) return;
   std::vector<ImageRow> rows;

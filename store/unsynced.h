@@ -42,6 +42,8 @@ std::optional<std::string> syncedIndex(const Layout& layout);
 // A blob that this process, or a child that has just ended, wrote without fsync. It is kept open
 // until it is synced: the kernel forgets that writing has failed when nobody has the file open.
 void holdUnsynced(const Layout& layout, const Digest& digest);
+// Whether this process has any such blob, of whatever store.
+bool holdsUnsynced();
 
 // Before images get a name that lasts: makes those of their blobs durable that are not, whoever has
 // made them. One that this process did not hold is read as well. Throws when a blob is not there,

@@ -116,6 +116,43 @@ TEST_F(Archive, WhatWasLoadedIsOnTheDiskOnceItHasItsName) {
     EXPECT_FALSE(isUnsynced(sys::fstatat(other.blobs(), blob.name))) << blob.name;
 }
 
+// What is not synced by who loads or builds has its write permission still (unsynced.h).
+class DurableArchive : public Archive {
+ protected:
+  DurableArchive() : before_(variableOrEmpty("IMG_DURABILITY")) { ::unsetenv("IMG_DURABILITY"); }
+  ~DurableArchive() override { ::setenv("IMG_DURABILITY", before_.c_str(), 1); }
+  DurableArchive(const DurableArchive&) = delete;
+  DurableArchive& operator=(const DurableArchive&) = delete;
+
+ private:
+  std::string before_;
+};
+
+TEST_F(DurableArchive, WhatIsLoadedInPlaceOfALostBlobIsOnTheDiskThoughTheNameWasThere) {
+  const std::string tar = save({{makeImage("1", {kA}), {kA}}});
+  const fs::TempDir dir;
+  const Layout other = Layout::open(dir.path());
+  load(other, tar);
+  const Digest layer = Images{other}.get(kA).manifest.layers[0].digest;
+  sys::unlinkat(other.blobs(), layer.hex(), 0);
+  load(other, tar);
+  EXPECT_FALSE(isUnsynced(sys::fstatat(other.blobs(), layer.hex())));
+}
+
+TEST_F(DurableArchive, ABlobThatSomebodyElseLeftUnsyncedIsReadBeforeItGetsAName) {
+  const std::string tar = save({{makeImage("1", {kA}), {kA}}});
+  const fs::TempDir dir;
+  const Layout other = Layout::open(dir.path());
+  const Digest layer = Images{layout}.get(kA).manifest.layers[0].digest;
+  const std::string bytes(blobSize(layout, layer), '\0');  // as the disk has kept it
+  fs::replaceFile(other.blobs(), layer.hex(), bytes, 0644, fs::Sync::none);
+  noteUnsynced(other, Unsynced::blobs);
+  EXPECT_EQ(errorOf([&] { load(other, tar); }).kind(), Kind::corrupt);
+  EXPECT_FALSE(hasBlob(other, layer));
+  load(other, tar);
+  EXPECT_NO_THROW(checkBlob(other, layer));
+}
+
 TEST_F(Archive, MayBeCompressed) {
   const std::string tar = save({{makeImage("1", {kA}), {kA}}});
   for (const char* program : {"gzip", "zstd", "xz", "bzip2"}) {
