@@ -13,6 +13,7 @@
 #include "base/fs.h"
 #include "base/sys.h"
 #include "base/text.h"
+#include "builder/borrowed_starts.h"
 #include "builder/host_view.h"
 #include "builder/layer_step.h"
 #include "builder/open_mounts.h"
@@ -76,13 +77,9 @@ std::string resolvConf(const Scope& scope, const std::string& network,
       .text;
 }
 
-// What setting up a container in our memory leaves on our heap is lost (runtime/borrowed_clone.h).
-// It is some kilobytes each: the first steps may do so, and a build of more is none that anybody
-// waits for milliseconds of.
 bool isLeftoverSmall() {
-  constexpr int kMost = 300;
-  static int count = 0;
-  return ++count <= kMost;
+  static BorrowedStarts starts;  // of this process
+  return starts.take();
 }
 
 // What mounts keep on disk goes away with the step, not with the build.
