@@ -1,11 +1,13 @@
 #include "runtime/borrowed_clone.h"
 
+#include <cxxabi.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 
 #include "base/sys.h"
 
@@ -81,6 +83,21 @@ void placeStack(clone_args& args, void* frame) {
 #endif
 }
 
+// Shared as well: what the thread throws and handles (Itanium C++ ABI, Exception Handling, 2.2.2).
+// A child that fails ends inside a handler, which the parent would then seem to be in.
+struct Exceptions {
+  void* caught;
+  unsigned uncaught;
+};
+
+long cloneKeepingExceptions(clone_args& args, const void* child) {
+  Exceptions before;
+  std::memcpy(&before, abi::__cxa_get_globals(), sizeof before);
+  const long result = cloneInto(args, child);
+  std::memcpy(abi::__cxa_get_globals(), &before, sizeof before);
+  return result;
+}
+
 // Shared as well: whether others may look at this memory. The child hides itself.
 class DumpableKept {
  public:
@@ -104,7 +121,7 @@ Launched cloneBorrowing(clone_args args, const std::function<void()>& child) {
   args.flags |= CLONE_VM | CLONE_VFORK;
   return cloneBy(args, [&](clone_args& complete) {
     const auto clone = [&] {
-      const long result = cloneInto(complete, &child);
+      const long result = cloneKeepingExceptions(complete, &child);
       if (result < 0) errno = static_cast<int>(-result);
       return result < 0 ? -1 : static_cast<pid_t>(result);
     };

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -9,6 +10,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <exception>
 #include <string>
 #include <tuple>
 
@@ -153,6 +155,33 @@ TEST_F(Brief, ReportsFailuresAndStartsAgain) {
   EXPECT_EQ(failure(folder).exitCode(), 125);
   Spec works = brief({"/bin/echo", "again"});
   EXPECT_EQ(run(works).out, "again\n");
+}
+
+// The builder is no brief caller, but starts few containers this way for it.
+TEST_F(Brief, LosesLittleOfTheHeapOfItsCaller) {
+  constexpr size_t kStarts = 20, kMost = size_t{64} << 10;
+  Spec works = brief({"/bin/true"});
+  Spec fails = brief({"nowhere"});
+  for (Spec* one : {&works, &fails}) {
+    one->env.push_back("LONG=" + std::string(1000, 'x'));
+    const auto start = [&] { one == &works ? void(run(*one)) : void(failure(*one)); };
+    start();  // what is made once
+    const size_t before = ::mallinfo2().uordblks;
+    for (size_t i = 0; i < kStarts; ++i) start();
+    const size_t after = ::mallinfo2().uordblks;
+    EXPECT_LT(after, before + kStarts * kMost);
+  }
+}
+
+// What the child threw is nothing that the caller is handling.
+TEST_F(Brief, LeavesNoExceptionOfTheChildToTheCaller) {
+  Spec missing = brief({"nowhere"});
+  EXPECT_EQ(failure(missing).exitCode(), 127);
+  Spec folder = brief({"/bin/true"});
+  folder.cwd = "/etc/passwd/below";
+  EXPECT_EQ(failure(folder).exitCode(), 125);
+  EXPECT_FALSE(std::current_exception());
+  EXPECT_EQ(std::uncaught_exceptions(), 0);
 }
 
 TEST_F(Brief, IsNoReasonToBorrowWhereTheCallerHasWorkToDo) {
