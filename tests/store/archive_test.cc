@@ -139,6 +139,23 @@ TEST_F(DurableArchive, WhatIsLoadedInPlaceOfALostBlobIsOnTheDiskThoughTheNameWas
   EXPECT_FALSE(isUnsynced(sys::fstatat(other.blobs(), layer.hex())));
 }
 
+// No descriptor is kept for each of them.
+TEST_F(DurableArchive, SyncsManyBlobsOneByOne) {
+  std::vector<SaveItem> items;
+  for (int i = 0; i < 25; ++i) {
+    const std::string name = "docker.io/library/many:" + std::to_string(i);
+    items.push_back({makeImage(std::to_string(i), {name}), {name}});
+  }
+  const fs::TempDir dir;
+  const Layout other = Layout::open(dir.path());
+  load(other, save(items));
+  const std::vector<fs::Entry> blobs = fs::list(other.blobs());
+  EXPECT_EQ(blobs.size(), 75U);
+  for (const fs::Entry& blob : blobs)
+    EXPECT_FALSE(isUnsynced(sys::fstatat(other.blobs(), blob.name))) << blob.name;
+  EXPECT_FALSE(readUnsyncedMark(other));  // they never were anything else
+}
+
 TEST_F(DurableArchive, ABlobThatSomebodyElseLeftUnsyncedIsReadBeforeItGetsAName) {
   const std::string tar = save({{makeImage("1", {kA}), {kA}}});
   const fs::TempDir dir;
