@@ -77,13 +77,8 @@ void applyToRunning(const store::Containers& containers, const store::ContainerR
     if (isAlive) state.cgroups = folders;
     return isAlive;
   };
-  try {
-    containers.changeState(record.config.id, setFolders);
-    if (!isAlive) dropGroupsOfEnded(containers, record);
-  } catch (const Error& error) {
-    if (error.kind() == Kind::notFound) dropCgroup(record);  // nobody can start it again
-    throw;
-  }
+  containers.changeState(record.config.id, setFolders);
+  if (!isAlive) dropGroupsOfEnded(containers, record);
 }
 
 void updateOne(const store::Containers& containers, const store::ContainerRecord& record,
@@ -98,10 +93,16 @@ void updateOne(const store::Containers& containers, const store::ContainerRecord
   }
   const runtime::Limits changed = changedLimits(config.limits, given);
   const bool hasPids = given.pids.has_value();
-  if (openProcess(record.state) && (changed.any() || hasPids)) {
-    applyToRunning(containers, record, changed);
+  const bool isRunning = openProcess(record.state) && (changed.any() || hasPids);
+  try {
+    if (isRunning) applyToRunning(containers, record, changed);
+    containers.setConfig(config);
+  } catch (const Error& error) {
+    // Its keeper may have looked for groups before ours were there, and removed the record at any
+    // time since. Nobody can start it again.
+    if (isRunning && error.kind() == Kind::notFound) dropCgroup(record);
+    throw;
   }
-  containers.setConfig(config);
 }
 
 int updateContainers(Context& context, const std::vector<std::string>& args) {
