@@ -154,6 +154,14 @@ class Run(harness.TestCase):
         left = [path for path in (self.img_.store / "containers").rglob("*") if not path.name.startswith(".")]
         self.assertEqual(left, [])
 
+    def test_the_mark_of_a_volatile_mount_goes_while_the_command_runs(self):
+        process = self.img_.start("run", "--rm", "--net", "none", "--name", "c", "busybox", "sleep", "7200000")
+        works = harness.wait_until(lambda: list(self.img_.store.glob("containers/*/work/work")), "the container is mounted")
+        harness.wait_until(lambda: self.img_("ps", "-q").out and not (works[0] / "incompat").exists(), "the mark is gone")
+        self.assertEqual(self.img_("exec", "c", "sh", "-c", "echo x > /f; cat /f").out, "x\n")
+        self.img_("kill", "c")
+        self.assertEqual(process.wait(20), 137)
+
     def test_detached_logs_wait_and_exit_code(self):
         self.img_("run", "-d", "--net", "none", "--name", "c", "busybox", "sh", "-c", "echo out; echo err >&2; printf partial; exit 9")
         self.assertEqual(self.img_("wait", "c").out, "9\n")
