@@ -21,12 +21,11 @@ constexpr const char* kDigests = "digests";
 class SourcePaths {
  public:
   std::string of(const store::PlannedNode& node) {
-    const store::SourceFolder* folder = node.source.get();
-    if (folder != folder_) {
-      folder_ = folder;
-      path_ = pathOf(*folder);
+    if (node.source != folder_) {
+      folder_ = node.source;
+      path_ = pathOf(*folder_);
     }
-    return path_ + node.sourceName;
+    return path_ + node.text;
   }
 
  private:
@@ -37,7 +36,7 @@ class SourcePaths {
     return path;
   }
 
-  const store::SourceFolder* folder_ = nullptr;
+  std::shared_ptr<const store::SourceFolder> folder_;
   std::string path_;
 };
 
@@ -99,9 +98,10 @@ std::string CopyAhead::write(const CopyJob& job, const PlanTarget& target,
   StatCache digests{sys::openDirectory(work_.fd(), "."), kDigests};
   SourcePaths paths;
   options.digests = [&](const store::PlanOptions::OpenedSource& source) {
-    return [&digests, opened = digester.begin(source.file, source.st, source.hasXattrs),
-            path = paths.of(source.node), st = source.st, plannedAt](const Digest& content) {
-      digests.remember(path, st, opened.finish(content), plannedAt);
+    StatTable::Fixed* const known = digests.expect(paths.of(source.node), source.st, plannedAt);
+    return [known, opened = digester.begin(source.file, source.st, source.hasXattrs)](
+               const Digest& content) {
+      if (known != nullptr) StatTable::setDigest(*known, opened.finish(content));
     };
   };
   LeakWatch watch{guard};
@@ -125,6 +125,7 @@ void CopyAhead::written(const std::string& answer, StatCache& cache) {
 }
 
 bool CopyAhead::isWhatWasSeen(const Seen& seen) const {
+  digests_->leaveMemory();  // the key is made
   if (!digests_->isAllUsed() || digests_->size() != seen.countFiles()) return false;
   OtherDigest others;
   seen.forEachOther([&](const SeenOther& other) { others.add(other); });

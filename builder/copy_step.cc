@@ -1,5 +1,7 @@
 // COPY and ADD: sources resolved and digested for the key, then copied by a worker straight into
 // the fresh layer over the state below (dockerfile.md 3.8-3.10, 6.2).
+#include <malloc.h>
+
 #include <algorithm>
 #include <tuple>
 
@@ -40,6 +42,8 @@ auto keyworded(const CopyJob& job, Work&& work) {
     throw;
   }
 }
+
+constexpr size_t kManyFiles = 20'000;
 
 // What the sources were when the key was made.
 struct SeenSources {
@@ -358,6 +362,7 @@ bool CopyPreparation::isAheadWorthwhile(const CopyJob& job) const {
 Task<Digest> CopyPreparation::keyAhead(const CopyJob& job, SeenSources& seen) const {
   std::unique_ptr<CopyAhead> ahead = co_await writeAhead(job);
   const Digest key = contentKey(job, &seen);
+  if (seen.tree.size() > kManyFiles) ::malloc_trim(0);  // a walk by several threads leaves much
   if (ahead && ahead->isWhatWasSeen(seen.tree)) seen.ahead = std::move(ahead);
   co_return key;
 }

@@ -141,8 +141,8 @@ void PlanDestination::add(Folder& folder, const std::string& name, const CopyFil
   node->device = st.st_rdev;
   if (S_ISREG(st.st_mode)) {
     node->source = file.source;
-    node->sourceName = file.sourceName;
-    node->sourceDevice = st.st_dev;
+    node->text = file.sourceName;
+    node->device = st.st_dev;
     node->sourceInode = st.st_ino;
     node->size = st.st_size;
     if (file.isUnseen) node->unseenGroup = sources_;

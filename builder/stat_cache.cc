@@ -1,5 +1,8 @@
 #include "builder/stat_cache.h"
 
+#include <fcntl.h>
+#include <malloc.h>
+
 #include <algorithm>
 #include <tuple>
 #include <utility>
@@ -73,32 +76,81 @@ std::optional<FileDigest> StatCache::find(std::string_view path, const struct st
 
 void StatCache::remember(std::string_view path, const struct stat& st, const FileDigest& digest,
                          std::int64_t readAt) {
-  if (std::max(nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)) + tickOf(st) >= readAt) return;
-  auto fixed = std::make_unique<StatTable::Fixed>(StatTable::fixedOf(st, digest));
   const std::lock_guard lock{mutex_};
-  added_.push_back({std::string{path}, std::move(fixed)});
+  if (StatTable::Fixed* const fixed = add(path, st, readAt)) StatTable::setDigest(*fixed, digest);
+}
+
+StatTable::Fixed* StatCache::expect(std::string_view path, const struct stat& st,
+                                    std::int64_t readAt) {
+  const std::lock_guard lock{mutex_};
+  return add(path, st, readAt);
+}
+
+StatTable::Fixed* StatCache::add(std::string_view path, const struct stat& st,
+                                 std::int64_t readAt) {
+  if (std::max(nanoseconds(st.st_mtim), nanoseconds(st.st_ctim)) + tickOf(st) >= readAt)
+    return nullptr;
+  const auto [parent, name] = split(path);
+  const std::string* folder = added_.empty() ? nullptr : added_.back().folder;
+  if (folder == nullptr || *folder != parent) folder = &*folders_.emplace(parent).first;
+  const auto begin = static_cast<std::uint32_t>(names_.size());
+  names_ += name;
+  return &added_
+              .emplace_back(Added{folder, begin, static_cast<std::uint32_t>(name.size()),
+                                  StatTable::fixedOf(st)})
+              .fixed;
 }
 
 // What is worth keeping, in the order of the file.
 std::vector<Row> StatCache::rows() const {
   std::vector<Row> all;
+  size_t most = added_.size();
+  for (const auto& table : tables_) most += table->size();
+  all.reserve(most);
+  const std::string_view names{names_};
   for (const Added& entry : added_) {
-    const auto [parent, name] = split(entry.path);
-    all.push_back({parent, name, reinterpret_cast<const char*>(entry.fixed.get())});
+    all.push_back({*entry.folder, names.substr(entry.name, entry.length),
+                   reinterpret_cast<const char*>(&entry.fixed)});
   }
   for (auto table = tables_.rbegin(); table != tables_.rend(); ++table)
     (*table)->forEachUsed([&](const Row& row) { all.push_back(row); });
   // Of one file the newest entry is the first one.
-  std::stable_sort(all.begin(), all.end(), isBefore);
+  if (!std::is_sorted(all.begin(), all.end(), isBefore))
+    std::stable_sort(all.begin(), all.end(), isBefore);
   const auto isSame = [](const Row& a, const Row& b) { return !isBefore(a, b) && !isBefore(b, a); };
   all.erase(std::unique(all.begin(), all.end(), isSame), all.end());
   return all;
 }
 
+// Null unless what has to be saved is one that was absorbed, with all that it has.
+const StatTable* StatCache::wholeTable() const {
+  const bool isAlone = added_.empty() && tables_.size() == 2 && tables_[0]->size() == 0;
+  return isAlone && tables_[1]->size() > 0 && tables_[1]->isAllUsed() ? tables_[1].get() : nullptr;
+}
+
 void StatCache::save() {
   if (added_.empty() && tables_.size() == 1) return;
-  fs::replaceFile(directory_.get(), fileName_, StatTable::encode(rows()), 0600, fs::Sync::none);
+  // What was needed to look at many files is not there any more, and what is needed now would come
+  // on top of it: malloc keeps it.
+  constexpr size_t kMany = 20'000;
+  if (added_.size() > kMany || tables_.back()->size() > kMany) ::malloc_trim(0);
+  const std::string temporary = fileName_ + ".tmp-" + fs::randomHex(12);
+  const Fd file =
+      sys::openat(directory_.get(), temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  try {
+    if (const StatTable* const all = wholeTable()) {
+      all->copyTo(file.get());
+    } else {
+      StatTable::write(file.get(), rows());
+    }
+    sys::renameat(directory_.get(), temporary, directory_.get(), fileName_);
+  } catch (...) {
+    sys::tryUnlinkat(directory_.get(), temporary, 0);
+    throw;
+  }
   added_.clear();
+  folders_.clear();
+  names_.clear();
 }
 
 }  // namespace img::builder

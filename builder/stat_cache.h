@@ -8,9 +8,12 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +51,9 @@ class StatCache {
   // `readAt`: when reading began, currentNanoseconds(). Several threads may tell.
   void remember(std::string_view path, const struct stat& st, const FileDigest& digest,
                 std::int64_t readAt);
+  // The same of a file whose digests come later: where they have to be before save(), by
+  // StatTable::setDigest(). Null: they are not to be remembered.
+  StatTable::Fixed* expect(std::string_view path, const struct stat& st, std::int64_t readAt);
   // Takes over what another one saved, which goes before what is known already. It can tell later
   // whether all of it was found.
   const StatTable& absorb(int directory, const std::string& fileName);
@@ -58,16 +64,22 @@ class StatCache {
 
  private:
   struct Added {
-    std::string path;
-    std::unique_ptr<StatTable::Fixed> fixed;
+    const std::string* folder;   // of folders_
+    std::uint32_t name, length;  // in names_
+    StatTable::Fixed fixed;
   };
+  StatTable::Fixed* add(std::string_view path, const struct stat& st, std::int64_t readAt);
   [[nodiscard]] std::vector<StatTable::Row> rows() const;
+  [[nodiscard]] const StatTable* wholeTable() const;
 
   Fd directory_;
   std::string fileName_;
   std::vector<std::unique_ptr<StatTable>> tables_;  // of our file first, then what was absorbed
   std::mutex mutex_;
-  std::vector<Added> added_;  // guarded by mutex_
+  // Guarded by mutex_. Elements of a deque stay where they are when others are appended.
+  std::deque<Added> added_;
+  std::set<std::string, std::less<>> folders_;
+  std::string names_;
 };
 
 }  // namespace img::builder

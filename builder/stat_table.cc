@@ -1,11 +1,16 @@
 #include "builder/stat_table.h"
 
 #include <libdeflate.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <ctime>
 #include <span>
+
+#include "base/fd.h"
+#include "base/sys.h"
 
 namespace img::builder {
 namespace {
@@ -18,7 +23,7 @@ Digest digestFrom(const std::uint8_t (&raw)[32]) {
   return Digest{bytes};
 }
 
-void copyTo(std::uint8_t (&raw)[32], const Digest& digest) {
+void setRaw(std::uint8_t (&raw)[32], const Digest& digest) {
   std::memcpy(raw, digest.bytes().data(), sizeof raw);
 }
 
@@ -33,16 +38,6 @@ T load(std::string_view bytes, size_t offset) {
 
 std::string_view slice(std::string_view bytes, size_t offset, size_t length) {
   return offset <= bytes.size() ? bytes.substr(offset, length) : std::string_view{};
-}
-
-template <class T>
-void append(std::string& text, const T& value) {
-  text.append(reinterpret_cast<const char*>(&value), sizeof value);
-}
-
-template <class T>
-void put(std::string& text, size_t offset, const T& value) {
-  std::memcpy(text.data() + offset, &value, sizeof value);
 }
 
 // The file: magic, this, a FolderRecord for each folder by path, and for each folder its path, the
@@ -80,7 +75,7 @@ struct StatTable::FolderRecord {
   std::uint64_t first;  // number of its first file
 };
 
-StatTable::Fixed StatTable::fixedOf(const struct stat& st, const FileDigest& digest) {
+StatTable::Fixed StatTable::fixedOf(const struct stat& st) {
   Fixed fixed{};
   fixed.device = st.st_dev;
   fixed.inode = st.st_ino;
@@ -88,10 +83,13 @@ StatTable::Fixed StatTable::fixedOf(const struct stat& st, const FileDigest& dig
   fixed.mode = st.st_mode;
   fixed.mtime = nanoseconds(st.st_mtim);
   fixed.ctime = nanoseconds(st.st_ctim);
-  fixed.xattrs = digest.xattrs;
-  copyTo(fixed.whole, digest.whole);
-  copyTo(fixed.content, digest.content);
   return fixed;
+}
+
+void StatTable::setDigest(Fixed& fixed, const FileDigest& digest) {
+  fixed.xattrs = digest.xattrs;
+  setRaw(fixed.whole, digest.whole);
+  setRaw(fixed.content, digest.content);
 }
 
 StatTable::StatTable(int directory, const std::string& fileName)
@@ -155,6 +153,21 @@ bool StatTable::isAllUsed() const {
   return std::find(isUsed_.begin(), isUsed_.end(), 0) == isUsed_.end();
 }
 
+void StatTable::copyTo(int file) const {
+  constexpr size_t kPiece = size_t{4} << 20;
+  for (std::string_view left = bytes_; !left.empty();
+       left.remove_prefix(std::min(kPiece, left.size()))) {
+    writeAll(file, left.substr(0, kPiece), "a stat cache");
+    leaveMemory();
+  }
+}
+
+void StatTable::leaveMemory() const {
+  if (bytes_.empty()) return;
+  // A page of a file that is only read can be had again: madvise(2). That it cannot be is no harm.
+  ::madvise(const_cast<char*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+}
+
 std::string_view StatTable::Folder::nameAt(size_t index) const {
   const auto offset = load<std::uint32_t>(records_, 2 * index * sizeof(std::uint32_t));
   const auto length = load<std::uint32_t>(records_, (2 * index + 1) * sizeof(std::uint32_t));
@@ -198,44 +211,89 @@ void StatTable::forEachUsed(const std::function<void(const Row&)>& use) {
   }
 }
 
-// Folder by folder what follows the table of folders, which is completed on the way.
-std::string StatTable::encode(const std::vector<Row>& files) {
-  std::vector<FolderRecord> folders;
-  size_t size = kTable;
-  for (size_t i = 0; i < files.size(); ++i) {
-    if (i == 0 || files[i].folder != files[i - 1].folder) {
-      folders.push_back({0, 0, 0, static_cast<std::uint32_t>(files[i].folder.size()), 0, i});
-      size += sizeof(FolderRecord) + files[i].folder.size();
-    }
-    ++folders.back().count;
-    size += 2 * sizeof(std::uint32_t) + sizeof(Fixed) + files[i].name.size();
+namespace {
+
+// Bytes of a file, piece by piece: the table of a million files has 150 MB. The checksum is of all
+// but the magic and the four bytes for itself.
+class TableFile {
+ public:
+  explicit TableFile(int file) : file_(file) { text_.reserve(kPiece); }
+
+  void put(std::string_view bytes) {
+    if (text_.size() + bytes.size() > kPiece) flush();
+    text_ += bytes;
   }
-  std::string text{kMagic};
-  text.reserve(size);
-  append(text, Head{0, static_cast<std::uint32_t>(folders.size()), files.size()});
-  text.append(folders.size() * sizeof(FolderRecord), '\0');
-  for (size_t i = 0; i < folders.size(); ++i) {
-    FolderRecord& folder = folders[i];
+  template <class T>
+  void putValue(const T& value) {
+    put(std::string_view{reinterpret_cast<const char*>(&value), sizeof value});
+  }
+  void finish() {
+    flush();
+    const auto at = static_cast<off_t>(kMagic.size());
+    sys::check([&] { return ::pwrite(file_, &checksum_, sizeof checksum_, at); },
+               "write a stat cache");
+  }
+
+ private:
+  static constexpr size_t kPiece = size_t{256} << 10;
+  void flush() {
+    const size_t skipped = isBegun_ ? 0 : kMagic.size() + sizeof(Head::checksum);
+    isBegun_ = true;
+    const std::string_view counted = slice(text_, skipped, text_.size());
+    checksum_ = ::libdeflate_crc32(checksum_, counted.data(), counted.size());
+    writeAll(file_, text_, "a stat cache");
+    text_.clear();
+  }
+
+  int file_;
+  std::string text_;
+  bool isBegun_ = false;
+  std::uint32_t checksum_ = 0;
+};
+
+}  // namespace
+
+std::vector<StatTable::FolderRecord> StatTable::foldersOf(const std::vector<Row>& files) {
+  std::vector<FolderRecord> folders;
+  for (size_t i = 0; i < files.size(); ++i) {
+    const std::string_view path = files[i].folder;
+    if (i == 0 || path != files[i - 1].folder)
+      folders.push_back({0, 0, 0, static_cast<std::uint32_t>(path.size()), 0, i});
+    ++folders.back().count;
+    folders.back().end += 2 * sizeof(std::uint32_t) + sizeof(Fixed) + files[i].name.size();
+  }
+  std::uint64_t offset = kTable + folders.size() * sizeof(FolderRecord);
+  for (FolderRecord& folder : folders) {  // `end` is the length of its files so far
+    folder.path = offset;
+    folder.files = offset + folder.pathLength;
+    folder.end += folder.files;
+    offset = folder.end;
+  }
+  return folders;
+}
+
+void StatTable::write(int file, const std::vector<Row>& files) {
+  const std::vector<FolderRecord> folders = foldersOf(files);
+  TableFile out{file};
+  out.put(kMagic);
+  out.putValue(Head{0, static_cast<std::uint32_t>(folders.size()), files.size()});
+  for (const FolderRecord& folder : folders) out.putValue(folder);
+  for (const FolderRecord& folder : folders) {
     const std::span<const Row> rows = std::span{files}.subspan(folder.first, folder.count);
-    folder.path = text.size();
-    text += rows.front().folder;
-    folder.files = text.size();
+    out.put(rows.front().folder);
     size_t offset = 2 * sizeof(std::uint32_t) * rows.size();
     for (const Row& row : rows) {
       offset += sizeof(Fixed);
-      append(text, static_cast<std::uint32_t>(offset));
-      append(text, static_cast<std::uint32_t>(row.name.size()));
+      out.putValue(static_cast<std::uint32_t>(offset));
+      out.putValue(static_cast<std::uint32_t>(row.name.size()));
       offset += row.name.size();
     }
     for (const Row& row : rows) {
-      text.append(row.fixed, sizeof(Fixed));
-      text += row.name;
+      out.put({row.fixed, sizeof(Fixed)});
+      out.put(row.name);
     }
-    folder.end = text.size();
-    put(text, kTable + i * sizeof(FolderRecord), folder);
   }
-  put(text, kMagic.size(), checksumOf(text));
-  return text;
+  out.finish();
 }
 
 }  // namespace img::builder

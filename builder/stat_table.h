@@ -34,13 +34,14 @@ class StatTable {
     std::uint32_t mode;
     std::uint8_t whole[32], content[32];
   };
-  static Fixed fixedOf(const struct stat& st, const FileDigest& digest);
-  // The bytes of a file, for `files` in the order of folders and names.
+  static Fixed fixedOf(const struct stat& st);  // without digests
+  static void setDigest(Fixed& fixed, const FileDigest& digest);
   struct Row {
     std::string_view folder, name;
     const char* fixed;  // a Fixed, not aligned
   };
-  static std::string encode(const std::vector<Row>& files);
+  // Into an empty file, `files` in the order of folders and names.
+  static void write(int file, const std::vector<Row>& files);
 
   // A missing or damaged file is an empty table.
   StatTable(int directory, const std::string& fileName);
@@ -67,10 +68,15 @@ class StatTable {
   [[nodiscard]] size_t size() const { return isUsed_.size(); }  // files
   // Whether each file was found.
   [[nodiscard]] bool isAllUsed() const;
+  // Writes all of it as it is, to a file; afterwards no page of it is in our memory.
+  void copyTo(int file) const;
+  // Its pages leave our memory until they are looked at again.
+  void leaveMemory() const;
   void forEachUsed(const std::function<void(const Row&)>& use);
 
  private:
   struct FolderRecord;  // what the file holds of each folder
+  static std::vector<FolderRecord> foldersOf(const std::vector<Row>& files);
   void read(std::string_view text);
   [[nodiscard]] FolderRecord folderAt(size_t index) const;
   [[nodiscard]] std::string_view pathOf(const FolderRecord& folder) const;

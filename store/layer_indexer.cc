@@ -15,6 +15,13 @@
 
 namespace img::store {
 
+namespace {
+
+// 35 MB: whoever writes the tar has a plan of it in memory as well, and 64 MB for all.
+constexpr size_t kMaxNodes = 250'000;
+
+}  // namespace
+
 struct LayerIndexer::Tree {
   // No file: nothing is copied into it but data of sparse files, and those end the attempt.
   Tree() : nodes(kName, -1, firstErofsBlock()), entries(nodes, kName) {}
@@ -39,6 +46,7 @@ void LayerIndexer::giveUp(std::string_view why) noexcept {
 void LayerIndexer::add(const TarEntry& entry, std::uint64_t dataOffset) noexcept {
   if (!tree_) return;
   try {
+    if (tree_->nodes.nodes().count() > kMaxNodes) return giveUp("it has too many files");
     if (entry.sparse) return giveUp("it has sparse files");
     tree_->entries.put(entry, [&](const std::string& path, const EntryMeta& meta) {
       tree_->nodes.putFileAt(path, meta, entry.size, dataOffset);

@@ -1,7 +1,7 @@
 // The index of a layer (erofs_image.h) made while its tar is written, of the entries that go into
 // it: byte for byte what indexLayerFile() makes of the finished tar, which need not be read again.
 // What only the tar can tell (which blocks of a sparse file have to be copied, why an entry is
-// refused) ends the attempt: the index is then made of the tar.
+// refused), and a layer of very many files, ends the attempt: the index is then made of the tar.
 #pragma once
 
 #include <cstdint>

@@ -28,7 +28,7 @@ struct stat PlannedNode::stat() const {
   st.st_uid = uid;
   st.st_gid = gid;
   st.st_mtim = mtime;
-  st.st_rdev = device;
+  if (!S_ISREG(mode)) st.st_rdev = device;
   st.st_size = size;
   st.st_nlink = names;
   return st;

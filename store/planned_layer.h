@@ -37,21 +37,20 @@ struct SourceFolder {
 
 struct PlannedFolder;
 
+// There is one for each file of a layer, all at once: as small as it goes.
 struct PlannedNode {
   mode_t mode = 0;  // with the type
   uid_t uid = 0;
   gid_t gid = 0;
+  unsigned names = 0;  // that it has in the plan
   timespec mtime{};
-  dev_t device = 0;  // of a device
-  std::string text;  // a link's target; all bytes of a file that has no source
-
-  // A file's bytes: `sourceName` in `source`, or its root itself without a name.
+  // A link's target; a file's name in `source`, or none when it is the root of that; all bytes of a
+  // file that has no source.
+  std::string text;
   std::shared_ptr<const SourceFolder> source;
-  std::string sourceName;
-  dev_t sourceDevice = 0;
+  dev_t device = 0;  // of a device; of a file the one that its source lies on
   ino_t sourceInode = 0;
   std::int64_t size = 0;
-  unsigned names = 0;  // that it has in the plan
   // Of a file that nobody has looked at yet: all but its place is what it is when it is read. Its
   // names in the plan are several nodes then; those of one group that turn out to be one file
   // become links. 0: it is known.

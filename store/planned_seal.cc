@@ -27,8 +27,8 @@ class OpenSources {
  public:
   Fd openFile(const PlannedNode& node) {
     if (!node.source) return memoryFile(node.text);
-    if (node.sourceName.empty()) return sys::reopen(node.source->root, O_RDONLY | O_NONBLOCK);
-    return openForReading(folder(*node.source), node.sourceName, 0);
+    if (node.text.empty()) return sys::reopen(node.source->root, O_RDONLY | O_NONBLOCK);
+    return openForReading(folder(node.source), node.text, 0);
   }
 
  private:
@@ -39,14 +39,16 @@ class OpenSources {
     return fd;
   }
 
-  int folder(const SourceFolder& wanted) {
-    if (!opened_.empty() && opened_.back().first == &wanted) return opened_.back().second.get();
-    std::vector<const SourceFolder*> way;
-    for (const SourceFolder* at = &wanted; at != nullptr; at = at->parent.get()) way.push_back(at);
+  using FolderRef = std::shared_ptr<const SourceFolder>;
+
+  int folder(const FolderRef& wanted) {
+    if (!opened_.empty() && opened_.back().first == wanted) return opened_.back().second.get();
+    std::vector<FolderRef> way;
+    for (FolderRef at = wanted; at; at = at->parent) way.push_back(at);
     std::reverse(way.begin(), way.end());
     const auto known =
         std::mismatch(way.begin(), way.end(), opened_.begin(), opened_.end(),
-                      [](const SourceFolder* at, const auto& open) { return at == open.first; });
+                      [](const FolderRef& at, const auto& open) { return at == open.first; });
     opened_.erase(known.second, opened_.end());
     for (size_t i = opened_.size(); i < way.size(); ++i) {
       const std::string& name = way[i]->name;
@@ -58,13 +60,13 @@ class OpenSources {
     return opened_.back().second.get();
   }
 
-  std::vector<std::pair<const SourceFolder*, Fd>> opened_;
+  std::vector<std::pair<FolderRef, Fd>> opened_;
 };
 
 bool isAsPlanned(const PlannedNode& node, const struct stat& st) {
   if (!node.source) return true;
   if (node.unseenGroup != 0) return S_ISREG(st.st_mode);
-  return S_ISREG(st.st_mode) && st.st_dev == node.sourceDevice && st.st_ino == node.sourceInode &&
+  return S_ISREG(st.st_mode) && st.st_dev == node.device && st.st_ino == node.sourceInode &&
          st.st_size == node.size && st.st_mtim.tv_sec == node.mtime.tv_sec &&
          st.st_mtim.tv_nsec == node.mtime.tv_nsec;
 }
@@ -94,7 +96,7 @@ class PlanSealer : LayerEmitter {
   PlanSealer(BlockPipe& pipe, TarWriter& tar, const PlanOptions& options, PartDigests* digests)
       : LayerEmitter(tar, options.seal, {}), plan_(options), pipe_(pipe), digests_(digests) {}
 
-  SealResult run(const PlannedLayer& layer) try {
+  SealResult run(PlannedLayer& layer) try {
     walk(*layer.root().folder, LowerFolder::root(layer.lowers()), 0);
     return result_;
   } catch (Error& error) {
@@ -104,9 +106,8 @@ class PlanSealer : LayerEmitter {
   }
 
  private:
-  void walk(const PlannedFolder& folder, const LowerFolder& below, int depth);
-  void sealFolder(const PlannedNode& node, const std::string& name, const LowerFolder& below,
-                  int depth);
+  void walk(PlannedFolder& folder, const LowerFolder& below, int depth);
+  void sealFolder(PlannedNode& node, const std::string& name, const LowerFolder& below, int depth);
   void sealFile(const PlannedNode& node, const std::string& name, const LowerFolder& below);
   void sealSpecial(const PlannedNode& node, const std::string& name, const LowerFolder& below);
 
@@ -121,13 +122,16 @@ class PlanSealer : LayerEmitter {
   PartDigests* digests_;  // null: nobody wants them
   OpenSources sources_;
   std::map<const PlannedNode*, std::string> links_;  // first path of what has several names
+  std::vector<std::shared_ptr<PlannedNode>> kept_;   // so that no other one gets such an address
   std::map<std::tuple<unsigned, dev_t, ino_t>, std::string> unseenLinks_;  // by group
 };
 
-void PlanSealer::walk(const PlannedFolder& folder, const LowerFolder& below, int depth) {
+// What has been written leaves the plan: its memory serves for what is noted about it.
+void PlanSealer::walk(PlannedFolder& folder, const LowerFolder& below, int depth) {
   checkDepth(depth);
   const size_t parent = path_.size();
-  for (const auto& [name, node] : folder.children) {
+  for (auto at = folder.children.begin(); at != folder.children.end();) {
+    const auto& [name, node] = *at;
     checkName(name);
     if (parent > 0) path_ += '/';
     path_ += name;
@@ -139,12 +143,14 @@ void PlanSealer::walk(const PlannedFolder& folder, const LowerFolder& below, int
       sealSpecial(*node, name, below);
     }
     path_.resize(parent);
+    if (node->names > 1) kept_.push_back(node);
+    at = folder.children.erase(at);
   }
 }
 
-void PlanSealer::sealFolder(const PlannedNode& node, const std::string& name,
-                            const LowerFolder& below, int depth) {
-  const PlannedFolder& folder = *node.folder;
+void PlanSealer::sealFolder(PlannedNode& node, const std::string& name, const LowerFolder& below,
+                            int depth) {
+  PlannedFolder& folder = *node.folder;
   TarEntry entry = entryFor(node.stat());
   entry.xattrs = folder.xattrs;
   if (folder.state == PlannedFolder::State::made) {
@@ -259,7 +265,7 @@ Xattrs takenXattrs(int fd, const std::function<bool(const std::string& name)>& t
 
 namespace {
 
-SealResult writeTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& options,
+SealResult writeTar(PlannedLayer& layer, Sink& sink, const PlanOptions& options,
                     PartDigests* digests) {
   BlockPipe pipe{sink, BlockPipe::Mode::overlapped};
   TarWriter tar{pipe};
@@ -309,11 +315,11 @@ class StagingSink final : public Sink {
 
 }  // namespace
 
-SealResult writePlannedTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& options) {
+SealResult writePlannedTar(PlannedLayer& layer, Sink& sink, const PlanOptions& options) {
   return writeTar(layer, sink, options, nullptr);
 }
 
-SealedLayer stagePlan(const PlannedLayer& layer, int file, const PlanOptions& options) {
+SealedLayer stagePlan(PlannedLayer& layer, int file, const PlanOptions& options) {
   PartDigests digests;
   StagingSink sink{file, digests};
   SealedLayer staged;
@@ -325,7 +331,7 @@ SealedLayer stagePlan(const PlannedLayer& layer, int file, const PlanOptions& op
   return staged;
 }
 
-SealedLayer sealPlan(const Layout& layout, const PlannedLayer& layer, const PlanOptions& options,
+SealedLayer sealPlan(const Layout& layout, PlannedLayer& layer, const PlanOptions& options,
                      BlobWriter::Durability durability) {
   BlobWriter blob{layout};
   const SealResult stats = writePlannedTar(layer, blob, options);

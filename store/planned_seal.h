@@ -38,13 +38,14 @@ struct PlanOptions {
 // Those of an open file or folder that `takes` says yes to.
 Xattrs takenXattrs(int fd, const std::function<bool(const std::string& name)>& takes);
 
+// Takes the plan apart while it goes, so that memory does not grow: nothing but its root is left.
 // Throws Kind::failed when a source is not what it was when it was planned, and CannotPlan for a
 // file with several names that was planned unseen and may be the same below.
-SealResult writePlannedTar(const PlannedLayer& layer, Sink& sink, const PlanOptions& options);
-SealedLayer sealPlan(const Layout& layout, const PlannedLayer& layer, const PlanOptions& options,
+SealResult writePlannedTar(PlannedLayer& layer, Sink& sink, const PlanOptions& options);
+SealedLayer sealPlan(const Layout& layout, PlannedLayer& layer, const PlanOptions& options,
                      BlobWriter::Durability durability = BlobWriter::Durability::later);
 
 // The same into a file, which is empty: the blob that adoptBlob() makes of it later, or nobody.
-SealedLayer stagePlan(const PlannedLayer& layer, int file, const PlanOptions& options);
+SealedLayer stagePlan(PlannedLayer& layer, int file, const PlanOptions& options);
 
 }  // namespace img::store
