@@ -213,6 +213,27 @@ TEST_F(StatCacheTest, GivesBackWhatWasSaved) {
   EXPECT_EQ(other.find("f", oldStat()), std::nullopt);
 }
 
+TEST_F(StatCacheTest, SavesWhatItTookOverAndOnlyWhatWasFoundOfIt) {
+  const FileDigest digest{Digest::of("x"), Digest::of("y"), 7};
+  StatCache told{sys::openDirectory(temp_.fd(), "."), "told"};
+  for (const char* path : {"b/f", "f", "b/g"})
+    StatTable::setDigest(*told.expect(path, oldStat(), currentNanoseconds()), digest);
+  told.save();
+  for (const bool isAllFound : {true, false}) {
+    const std::string context = isAllFound ? "/all" : "/some";
+    StatCache cache{layout_, context};
+    cache.absorb(temp_.fd(), "told");
+    for (const char* path : {"f", "b/f"}) EXPECT_EQ(cache.find(path, oldStat()), digest);
+    if (isAllFound) {
+      EXPECT_EQ(cache.find("b/g", oldStat()), digest);
+    }
+    cache.save();
+    StatCache saved{layout_, context};
+    for (const char* path : {"f", "b/f"}) EXPECT_EQ(saved.find(path, oldStat()), digest);
+    EXPECT_EQ(saved.find("b/g", oldStat()).has_value(), isAllFound);
+  }
+}
+
 TEST_F(StatCacheTest, ForgetsAFileOfWhichAnythingChanged) {
   StatCache first{layout_, "/context"};
   first.remember("f", oldStat(), kDigest, currentNanoseconds());
