@@ -40,7 +40,7 @@ std::string compressLayer(const store::Layout& layout, const PushedBlob& blob, u
     copyAll(checked, writer);
   } else {
     const auto packer = compressTo(writer, blob.form->kind, blob.form->level, threads);
-    copyAll(checked, *packer);
+    packer->takeAll(checked);
     packer->finish();
   }
   if (const Digest actual = checked.digest(); actual != *blob.diffId) {
@@ -229,7 +229,10 @@ void BlobSender::finish(Job& job, std::string_view how) {
 }
 
 void BlobSender::wait() {
-  takeAnswers();  // what came while another call waited
+  while (takeAnswers()) {
+    // What one answer leads to may wait for another one, and meet those of other requests
+    // meanwhile: nothing tells of these again.
+  }
   if (unfinished_ == 0) return;
   std::vector<pollfd> polls{{interruptionFd(), POLLIN, 0}, {target_.session.fd(), POLLIN, 0}};
   std::vector<Job*> children;
@@ -243,11 +246,12 @@ void BlobSender::wait() {
   for (size_t i = 0; i < children.size(); ++i) {
     if (polls[i + 2].revents != 0) finishCompression(*children[i]);
   }
-  if (polls[1].revents != 0) takeAnswers();
 }
 
-void BlobSender::takeAnswers() {
-  for (const int id : target_.session.answered()) {
+// False: there were none.
+bool BlobSender::takeAnswers() {
+  const std::vector<int> answered = target_.session.answered();
+  for (const int id : answered) {
     if (takeGrowing(id)) continue;
     const auto job = std::find_if(jobs_.begin(), jobs_.end(), [&](const Job& candidate) {
       return candidate.request == id && candidate.state != State::done;
@@ -260,6 +264,7 @@ void BlobSender::takeAnswers() {
       throw;
     }
   }
+  return !answered.empty();
 }
 
 }  // namespace img::distribution

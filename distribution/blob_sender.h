@@ -57,7 +57,7 @@ class BlobSender {
   bool takeGrowing(int id);
   void finish(Job& job, std::string_view how);
   void wait();
-  void takeAnswers();
+  bool takeAnswers();
 
   const PushTarget target_;
   PushProgress& progress_;
