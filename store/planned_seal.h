@@ -19,15 +19,15 @@ struct PlanOptions {
   std::function<bool(const std::string& name)> takesXattr;
   // What a file gets that was planned unseen (mode, owner, time), by what its source is.
   std::function<struct stat(const struct stat& source)> asPlanned;
-  // What is to be told the digest of a source's bytes, asked when it is open and about to be read;
-  // a file that is left out, for it is the same below, is not asked for. Told by another thread.
-  // May be empty; only for stagePlan().
   struct OpenedSource {
     const PlannedNode& node;
     int file;
     const struct stat& st;
     bool hasXattrs;  // of any kind
   };
+  // What is to be told the digest of a source's bytes, asked when it is open and about to be read;
+  // a file that is left out, for it is the same below, is not asked for. Told by another thread.
+  // May be empty; only for stagePlan().
   std::function<PartDigests::Tell(const OpenedSource& source)> digests;
   // Gets every entry; who gave it finishes it. May be null.
   LayerIndexer* indexer = nullptr;

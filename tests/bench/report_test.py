@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import sys
+import tempfile
 import time
 import unittest
 from unittest import mock
@@ -173,7 +174,9 @@ class Rounds(unittest.TestCase):
 
 class Preparing(unittest.TestCase):
     def test_what_stays_behind_is_not_waited_for(self):
-        process.quietly(["sh", "-c", "sleep 60 & echo $! > /dev/null"])
+        with tempfile.NamedTemporaryFile("r") as file:
+            process.quietly(["sh", "-c", f"sleep 60 & echo $! > {file.name}"])
+            os.kill(int(file.read()), signal.SIGKILL)  # ProcessLookupError when it has been waited for
 
     def test_the_error_is_told(self):
         with self.assertRaisesRegex(RuntimeError, "exit 3\nno such thing"):

@@ -156,8 +156,9 @@ class Run(harness.TestCase):
 
     def test_the_mark_of_a_volatile_mount_goes_while_the_command_runs(self):
         process = self.img_.start("run", "--rm", "--net", "none", "--name", "c", "busybox", "sleep", "7200000")
-        works = harness.wait_until(lambda: list(self.img_.store.glob("containers/*/work/work")), "the container is mounted")
-        harness.wait_until(lambda: self.img_("ps", "-q").out and not (works[0] / "incompat").exists(), "the mark is gone")
+        mounted = lambda: [inner for work in self.img_.store.glob("containers/*/work") for inner in work.iterdir()]
+        inner = harness.wait_until(mounted, "the container is mounted")[0]  # overlayfs makes it
+        harness.wait_until(lambda: self.img_("ps", "-q").out and not (inner / "incompat").exists(), "the mark is gone")
         self.assertEqual(self.img_("exec", "c", "sh", "-c", "echo x > /f; cat /f").out, "x\n")
         self.img_("kill", "c")
         self.assertEqual(process.wait(20), 137)
